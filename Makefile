@@ -1,0 +1,79 @@
+# Auto AI Router. `make` alone says what there is to do.
+#
+# The one thing assumed is a Rust toolchain (https://rustup.rs); `.ci/tools` brings or names the rest.
+
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+PYTHON := $(TARGET)/sdk-venv/bin/python
+BINARY := $(TARGET)/debug/auto-ai-router
+FUZZ_CASES ?= 20000
+SOAK_SECONDS ?= 120
+
+# Most tests wait for a scripted upstream rather than compute.
+export RUST_TEST_THREADS ?= 4
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-js test-prometheus test-browser fuzz soak build lint bench clean tools test-tools binary
+
+help: ## this text
+	@echo "make TARGET, where TARGET is one of:"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+
+demo: tools ## build a release binary and run it before an embedded upstream: no key, no network
+	$(CARGO) build --release --locked
+	@exec $(TARGET)/release/auto-ai-router demo
+
+test: tools test-tools ## all tests, those with the OpenAI Python SDK included
+	SDK_PYTHON=$(abspath $(PYTHON)) $(CARGO) test --locked
+	tests/sdk/run.sh $(TARGET)/debug/auto-ai-router
+
+test-js: binary ## the OpenAI JavaScript SDK, at most 2 minutes
+	@.ci/tools js
+	@test -d $(TARGET)/sdk-js/node_modules/openai || timeout 120 npm install --silent --no-audit --no-fund \
+		--ignore-scripts --prefix $(TARGET)/sdk-js openai
+	timeout 120 python3 -B tests/more/js/provider.py $(BINARY) node tests/more/js/suite.mjs $(TARGET)/sdk-js
+
+test-prometheus: binary ## promtool and a real Prometheus over /metrics, at most 3 minutes
+	@.ci/tools prometheus $(TARGET)/prometheus
+	timeout 180 python3 -B tests/more/prometheus.py $(BINARY) $(TARGET)/prometheus
+
+test-browser: binary ## the page /vhealth in a headless Chromium without JavaScript, at most 2 minutes
+	@.ci/tools browser
+	timeout 120 python3 -B tests/more/browser.py $(BINARY) chromium $(TARGET)/vhealth.png
+
+fuzz: tools ## the property tests with many more cases, at most 5 minutes after the build
+	$(CARGO) test --locked --lib --no-run
+	PROPTEST_CASES=$(FUZZ_CASES) timeout 300 $(CARGO) test --locked --lib -- llm:: routing:: config::
+
+soak: binary ## mixed load and faults for SOAK_SECONDS (120), then leaks are looked for, at most 5 minutes
+	SOAK_SECONDS=$(SOAK_SECONDS) timeout 300 python3 -B tests/more/soak.py $(BINARY)
+
+build: tools ## a release binary in target/release
+	$(CARGO) build --release --locked
+
+lint: tools ## formatting, clippy, documentation; licences and advisories where cargo-deny is installed
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+	@if command -v cargo-deny > /dev/null; then $(CARGO) deny --config .cargo/deny.toml check; \
+	else echo "cargo-deny is not installed: licences and advisories were not checked"; fi
+
+bench: tools ## what single steps cost, in nanoseconds
+	$(CARGO) test --release --locked --lib the_cost_of -- --ignored --nocapture --test-threads 1
+
+clean: ## everything that was built
+	$(CARGO) clean
+
+tools: # what the build needs: a recent cargo, cmake, a C compiler
+	@.ci/tools build
+
+binary: tools # what the further checks run
+	@.ci/tools test
+	$(CARGO) build --locked
+
+test-tools: $(PYTHON) # what the tests need besides: curl, Python and the SDK
+
+$(PYTHON):
+	@.ci/tools test
+	python3 -m venv $(TARGET)/sdk-venv
+	$(TARGET)/sdk-venv/bin/pip install --quiet --disable-pip-version-check openai

@@ -1,0 +1,100 @@
+//! Learns which models each credential lists, at start and then every five minutes, all credentials at once, each with
+//! a time limit. What is learned fills `/v1/models`, breaks ties, and binds only with `server.replace_v1_models`.
+//! A credential that does not answer, or answers with something else, keeps the list it had; nobody is struck for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use futures::future::join_all;
+use pingora::server::configuration::ServerConf;
+use pingora::server::ShutdownWatch;
+use pingora::services::background::BackgroundService;
+use serde::Deserialize;
+
+use crate::edge::exchange::Dialer;
+use crate::gateway::{Gateway, Upstream};
+use crate::llm::body::Body;
+
+const EVERY: Duration = Duration::from_secs(300);
+/// While somebody has not answered yet.
+const AGAIN: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(5);
+/// A list larger than this is not one.
+const MOST: usize = 4 * 1024 * 1024;
+
+/// The service. It has connections of its own: they belong to its own runtime.
+pub struct Discovery {
+    gateway: Arc<Gateway>,
+    dialer: Dialer,
+}
+
+#[derive(Deserialize)]
+struct List {
+    data: Vec<Model>,
+}
+
+#[derive(Deserialize)]
+struct Model {
+    id: String,
+}
+
+impl Discovery {
+    /// Discovery for all credentials of `gateway`.
+    pub fn new(gateway: Arc<Gateway>, conf: &ServerConf) -> Self {
+        Self { gateway, dialer: Dialer::new(conf) }
+    }
+
+    /// Asks everybody once; whether all have answered.
+    async fn round(&self) -> bool {
+        let asked = self.gateway.routable().map(|(at, upstream)| async move {
+            match tokio::time::timeout(PATIENCE, self.ask(upstream)).await {
+                Ok(Some(models)) => {
+                    self.gateway.pool.learn(at, models);
+                    true
+                }
+                _ => {
+                    log::debug!("{}: no model list", upstream.name);
+                    false
+                }
+            }
+        });
+        join_all(asked).await.into_iter().all(|answered| answered)
+    }
+
+    async fn ask(&self, upstream: &Upstream) -> Option<Vec<String>> {
+        let mut exchange = self.dialer.open(&upstream.addresses, false).await.ok()?;
+        let head = upstream.own_request("/v1/models", &self.gateway.hop).ok()?;
+        exchange.send(head, &Body::whole(Bytes::new())).await.ok()?;
+        exchange.head(Some(PATIENCE)).await.ok()?;
+        let found = exchange.response()?.status == http::StatusCode::OK;
+        let mut body = BytesMut::new();
+        while let Some(chunk) = exchange.chunk().await.ok()? {
+            if body.len() + chunk.len() > MOST {
+                return None;
+            }
+            body.extend_from_slice(&chunk);
+        }
+        self.dialer.release(exchange).await;
+        // "No such list" is an answer, too: nothing is learned, and it need not be asked again soon.
+        if !found {
+            return Some(Vec::new());
+        }
+        let list: List = serde_json::from_slice(&body).ok()?;
+        Some(list.data.into_iter().map(|model| model.id).filter(|id| id.len() <= 256).take(10_000).collect())
+    }
+}
+
+#[async_trait]
+impl BackgroundService for Discovery {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        loop {
+            let complete = self.round().await;
+            tokio::select! {
+                () = tokio::time::sleep(if complete { EVERY } else { AGAIN }) => {}
+                _ = shutdown.wait_for(|down| *down) => return,
+            }
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! The command: `run` (also without a verb), `check`, `route`, `demo`, `schema`, `version`.
+//!
+//! Exit codes: 0; 1 for a failure at run time; 2 for words that are no command (clap's); 78 (EX_CONFIG, sysexits.h)
+//! for a configuration that cannot be used, so that a supervisor can tell it from a crash.
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use clap::{Args, Parser, Subcommand};
+use log::LevelFilter;
+use pingora::services::listening::Service;
+
+use crate::config::{self, Loaded, LogLevel, Settings, Source};
+use crate::demo::{self, DemoUpstream};
+use crate::gateway::blueprint;
+use crate::observe::access_log::AccessLog;
+use crate::observe::logging::{self, Format};
+use crate::observe::metrics::Meters;
+use crate::observe::sink::Sink;
+use crate::observe::Recorder;
+use crate::routing::Pool;
+use crate::server::{self, Process};
+
+const BAD_CONFIG: u8 = 78;
+const PLACES: [&str; 2] = ["./config.yaml", "/etc/auto-ai-router/config.yaml"];
+
+#[derive(Parser)]
+#[command(
+    name = "auto-ai-router",
+    version,
+    about = "An edge router for LLM APIs: one key in front, many credentials behind."
+)]
+struct Command {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    config: ConfigArg,
+    /// Check the configuration and exit (the same as `check`)
+    #[arg(short = 't')]
+    test: bool,
+}
+
+#[derive(Args)]
+struct ConfigArg {
+    /// The configuration [default: ./config.yaml, then /etc/auto-ai-router/config.yaml]
+    #[arg(short, long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Serve (the default)
+    Run,
+    /// Report every problem of the configuration at once
+    Check,
+    /// Dry run: which credentials would be tried for a model, in which order, and why the others would not
+    Route {
+        /// The model, by the name that clients use
+        model: String,
+    },
+    /// Serve in front of an embedded upstream: no key and no network needed
+    Demo {
+        /// The port to listen on [default: 8080, or a free one]
+        #[arg(long)]
+        port: Option<u16>,
+    },
+    /// Print the JSON Schema of the configuration
+    Schema,
+    /// Print the version
+    Version,
+}
+
+/// Reads the command line, does what it says, and returns the exit code.
+pub fn main() -> ExitCode {
+    let command = Command::parse_from(go_style(std::env::args_os()));
+    let file = command.config.config.as_deref();
+    let verb = if command.test { Some(Verb::Check) } else { command.verb };
+    match verb.unwrap_or(Verb::Run) {
+        Verb::Run => run(file),
+        Verb::Check => check(file),
+        Verb::Route { model } => route(file, &model),
+        Verb::Demo { port } => demo(port),
+        Verb::Schema => say(&config::schema()),
+        Verb::Version => say(&format!("auto-ai-router {}", crate::VERSION)),
+    }
+}
+
+/// `-config FILE` and `-config=FILE`, as the first generation of this program took them.
+fn go_style(args: impl Iterator<Item = OsString>) -> impl Iterator<Item = OsString> {
+    args.map(|arg| match arg.to_str() {
+        Some(text) if text == "-config" || text.starts_with("-config=") => format!("-{text}").into(),
+        _ => arg,
+    })
+}
+
+/// Writes to the standard output; a reader that has gone away is no failure of ours.
+fn say(text: &str) -> ExitCode {
+    use std::io::Write;
+    let _ = writeln!(std::io::stdout(), "{text}");
+    ExitCode::SUCCESS
+}
+
+fn complain(text: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Loads the file that was named, or the first that exists.
+fn load(file: Option<&Path>) -> Result<Loaded, ExitCode> {
+    let found = file.or_else(|| PLACES.into_iter().map(Path::new).find(|place| place.exists()));
+    let Some(path) = found else {
+        complain(&format!(
+            "no configuration: neither {} exists, and none was named.\nName one with --config FILE, or try \
+             `auto-ai-router demo`, which needs none.",
+            PLACES.join(" nor ")
+        ));
+        return Err(ExitCode::from(BAD_CONFIG));
+    };
+    let text = std::fs::read_to_string(path).map_err(|why| {
+        complain(&format!("{}: {why}", path.display()));
+        ExitCode::from(BAD_CONFIG)
+    })?;
+    Ok(config::load(Source { path, text: &text }, &environment, &|path| std::fs::read_to_string(path)))
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Loads, and shows what is wrong; only settings that can be used come through.
+fn settings(file: Option<&Path>) -> Result<Settings, ExitCode> {
+    let loaded = load(file)?;
+    let report = loaded.render(std::io::stderr().is_terminal());
+    if !report.is_empty() {
+        complain(report.trim_end());
+    }
+    loaded.settings.ok_or(ExitCode::from(BAD_CONFIG))
+}
+
+fn check(file: Option<&Path>) -> ExitCode {
+    match settings(file) {
+        Ok(settings) => say(&format!(
+            "the configuration can be used: {} credentials, {} models",
+            settings.credentials.len(),
+            settings.models.iter().filter(|model| !model.limits_only).count()
+        )),
+        Err(code) => code,
+    }
+}
+
+fn route(file: Option<&Path>, model: &str) -> ExitCode {
+    let settings = match settings(file) {
+        Ok(settings) => settings,
+        Err(code) => return code,
+    };
+    let pool = Pool::new(blueprint(&settings));
+    match pool.explain(model, 0, Instant::now()) {
+        Ok(considered) => {
+            considered.iter().for_each(|candidate| {
+                say(&candidate.to_string());
+            });
+            ExitCode::SUCCESS
+        }
+        Err(unknown) => {
+            complain(&unknown.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(file: Option<&Path>) -> ExitCode {
+    match settings(file) {
+        Ok(settings) => serve(settings, Vec::new()),
+        Err(code) => code,
+    }
+}
+
+fn serve(settings: Settings, more: Vec<Box<dyn pingora::services::ServiceWithDependents>>) -> ExitCode {
+    match process(settings, more) {
+        Ok(process) => match server::serve(process) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => {
+                complain(&why.to_string());
+                ExitCode::FAILURE
+            }
+        },
+        Err(why) => {
+            complain(&format!("the log cannot be started: {why}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn process(
+    settings: Settings,
+    more: Vec<Box<dyn pingora::services::ServiceWithDependents>>,
+) -> std::io::Result<Process> {
+    let no_color = environment("NO_COLOR");
+    let format = |terminal| Format::choose(terminal, no_color.as_deref());
+    let log = logging::init(level(settings.server.logging_level), format(std::io::stderr().is_terminal()))?;
+    let monitoring = &settings.monitoring;
+    let errors = monitoring
+        .errors_log_path
+        .as_deref()
+        .filter(|_| monitoring.log_errors)
+        .map(Sink::file)
+        .transpose()?;
+    let access = AccessLog::new(Sink::stdout()?, format(std::io::stdout().is_terminal()), errors);
+    let named = settings.credentials.iter().map(|c| (c.name.as_str(), c.kind == config::Kind::Proxy));
+    let recorder = Recorder { meters: Meters::for_credentials(named), access };
+    Ok(Process { settings, recorder, log, more })
+}
+
+fn level(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Error => LevelFilter::Error,
+        LogLevel::Warn => LevelFilter::Warn,
+        LogLevel::Info => LevelFilter::Info,
+        LogLevel::Debug => LevelFilter::Debug,
+    }
+}
+
+fn demo(port: Option<u16>) -> ExitCode {
+    let ports = port.map_or_else(|| free_port(8080).or_else(|| free_port(0)), free_port).zip(free_port(0));
+    let Some((port, upstream_port)) = ports else {
+        complain("no port to listen on: choose another one with --port");
+        return ExitCode::FAILURE;
+    };
+    let key = demo::fresh_key();
+    let text = demo::config(port, upstream_port, &key);
+    let source = Source { path: Path::new("demo.yaml"), text: &text };
+    let loaded = config::load(source, &|_| None, &|_| Err(std::io::ErrorKind::NotFound.into()));
+    let Some(settings) = loaded.settings else {
+        complain(&loaded.render(false));
+        return ExitCode::from(BAD_CONFIG);
+    };
+    let mut upstream = Service::new("demo upstream".into(), DemoUpstream::default());
+    upstream.threads = Some(1);
+    upstream.add_tcp(&format!("127.0.0.1:{upstream_port}"));
+    say(&demo::banner(port, &key));
+    serve(settings, vec![Box::new(upstream)])
+}
+
+/// `wanted` if it is free on loopback; 0 stands for any.
+fn free_port(wanted: u16) -> Option<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, wanted)).ok()?;
+    listener.local_addr().ok().map(|address| address.port())
+}

@@ -1,0 +1,262 @@
+//! Credentials: what each type needs, names that are unique, addresses, keys, tiers.
+
+use std::collections::{BTreeMap, HashMap};
+
+use http::header::{HeaderName, HeaderValue};
+use url::Url;
+
+use super::Check;
+use crate::config::file::{self, NameOrAlias, Names};
+use crate::config::problem::Fault;
+use crate::config::quantity::Limit;
+use crate::config::secret_text::SecretText;
+use crate::config::settings::{Credential, Kind, Server, Vertex};
+use crate::names::CredentialName;
+use crate::secret::Secret;
+
+/// Headers that belong to the connection or to the attempt, never to the file.
+const OWN_HEADERS: [&str; 8] =
+    ["host", "content-length", "connection", "transfer-encoding", "te", "trailer", "upgrade", "expect"];
+
+impl Check<'_, '_> {
+    /// The credentials that are whole. Each problem is reported; a credential that lacks its name or address is left out.
+    pub(super) fn credentials(&mut self, files: Vec<file::Credential>, server: &Server) -> Vec<Credential> {
+        let mut names = HashMap::new();
+        let checked = files.into_iter().enumerate().filter_map(|(index, file)| {
+            let path = format!("credentials[{index}]");
+            if let Some(first) = file.name.clone().and_then(|name| names.insert(name, index)) {
+                let message = format!("the name {} is taken", self.places.written(&format!("{path}.name")));
+                let fault =
+                    Fault::new(message).help(format!("credentials[{first}] has it; names must be unique"));
+                self.error(&format!("{path}.name"), fault);
+            }
+            self.credential(&path, file, server)
+        });
+        checked.collect()
+    }
+
+    fn credential(&mut self, path: &str, file: file::Credential, server: &Server) -> Option<Credential> {
+        let at = |key: &str| format!("{path}.{key}");
+        let name = self.name(&at("name"), file.name.as_deref());
+        self.unsupported(&at("type"), file.r#type);
+        self.api_key(path, &file);
+        let vertex = self.vertex(path, &file);
+        let base_url = self.address(path, &file, vertex.as_ref(), server);
+        if file.is_fallback && self.places.has(&at("priority")) {
+            let fault =
+                Fault::new("`priority` says nothing beside `is_fallback: true`, which is the last tier");
+            self.warn(&at("priority"), fault.help("keep one of them"));
+        }
+        let (rpm, tpm) = (self.limit(&at("rpm"), file.rpm), self.tokens(&at("tpm"), file.tpm));
+        let max_concurrent = self.count(&at("max_concurrent"), file.max_concurrent);
+        let connect_timeout = self.finite(&at("connect_timeout"), file.connect_timeout);
+        let headers = self.headers(&at("headers"), file.headers);
+        let models = file.models.map(|names| self.names(&at("models"), names));
+        Some(Credential {
+            name: name?,
+            base_url: base_url?,
+            kind: file.r#type,
+            api_key: file.api_key.map(|key| key.0),
+            rpm,
+            tpm,
+            weight: file.weight,
+            tier: if file.is_fallback { u16::MAX } else { file.priority },
+            is_fallback: file.is_fallback,
+            models,
+            max_concurrent,
+            connect_timeout,
+            headers,
+            http2: file.http2,
+            vertex,
+        })
+    }
+
+    fn name(&mut self, path: &str, name: Option<&str>) -> Option<CredentialName> {
+        CredentialName::new(name?).map_err(|bad| self.error(path, Fault::new(format!("`name`: {bad}")))).ok()
+    }
+
+    fn unsupported(&mut self, path: &str, kind: Kind) {
+        if matches!(kind, Kind::Anthropic | Kind::VertexAi) {
+            let fault =
+                Fault::new(format!("this version does not route to `{}` credentials yet", kind.as_str()));
+            self.warn(path, fault.help("the credential is loaded and checked, and gets no requests"));
+        }
+    }
+
+    /// Tokens per minute, where the original program takes 0 for no limit.
+    pub(super) fn tokens(&mut self, path: &str, limit: Limit) -> Option<u64> {
+        if limit.0 == Some(0) {
+            self.warn(path, Fault::new("`tpm: 0` is taken for no limit").help("write `-1`, which says so"));
+        }
+        limit.0.filter(|tokens| *tokens > 0)
+    }
+
+    fn api_key(&mut self, path: &str, file: &file::Credential) {
+        let at = format!("{path}.api_key");
+        match &file.api_key {
+            Some(key) => self.key(&at, &key.0),
+            None if matches!(file.r#type, Kind::Proxy | Kind::VertexAi) || self.places.has(&at) => {}
+            None => self.lacking(
+                path,
+                "api_key",
+                file.r#type,
+                "write `api_key: os.environ/NAME`, so that the key is not in the file",
+            ),
+        }
+    }
+
+    fn lacking(&mut self, path: &str, key: &str, kind: Kind, help: &str) {
+        let fault = Fault::new(format!(
+            "the key `{key}` is missing, which a credential of type `{}` needs",
+            kind.as_str()
+        ));
+        self.error(&format!("{path}.{key}"), fault.help(help));
+    }
+
+    fn address(
+        &mut self,
+        path: &str,
+        file: &file::Credential,
+        vertex: Option<&Vertex>,
+        server: &Server,
+    ) -> Option<Url> {
+        let at = format!("{path}.base_url");
+        match (&file.base_url, file.r#type) {
+            (Some(text), _) => self.base_url(&at, text, server),
+            (None, _) if self.places.has(&at) => None,
+            (None, Kind::VertexAi) => vertex_url(&vertex?.location),
+            (None, kind) => {
+                let usual = match kind {
+                    Kind::Proxy => "the address of the other router, such as `http://10.0.1.50:8080`",
+                    Kind::Anthropic => "write `base_url: https://api.anthropic.com`",
+                    _ => "write `base_url: https://api.openai.com`",
+                };
+                self.lacking(path, "base_url", kind, usual);
+                None
+            }
+        }
+    }
+
+    fn vertex(&mut self, path: &str, file: &file::Credential) -> Option<Vertex> {
+        const KEYS: [&str; 4] = ["project_id", "location", "credentials_file", "credentials_json"];
+        if file.r#type != Kind::VertexAi {
+            for key in KEYS.map(|key| format!("{path}.{key}")).iter().filter(|key| self.places.has(key)) {
+                self.warn(key, Fault::new("this key is for `type: vertex-ai` only, and is not used here"));
+            }
+            return None;
+        }
+        let service_account = self.service_account(path, file);
+        for (key, value) in [("project_id", &file.project_id), ("location", &file.location)] {
+            if value.is_none() && !self.places.has(&format!("{path}.{key}")) {
+                self.lacking(
+                    path,
+                    key,
+                    Kind::VertexAi,
+                    "the Google Cloud console shows it; a location may be `global`",
+                );
+            }
+        }
+        let location = file.location.clone()?;
+        if vertex_url(&location).is_none() {
+            self.error(
+                &format!("{path}.location"),
+                Fault::new("this is no location").help("write `global` or `us-central1`"),
+            );
+        }
+        Some(Vertex { project_id: file.project_id.clone()?, location, service_account })
+    }
+
+    fn service_account(&mut self, path: &str, file: &file::Credential) -> Option<Secret> {
+        let file_at = format!("{path}.credentials_file");
+        match (&file.credentials_json, &file.credentials_file) {
+            (Some(_), Some(_)) => {
+                self.error(
+                    &file_at,
+                    Fault::new("`credentials_file` and `credentials_json` are two sources of one account")
+                        .help("keep one of them"),
+                );
+                None
+            }
+            (Some(SecretText(json)), None) => Some(json.clone()),
+            (None, Some(name)) => match self.outside.file(name) {
+                Ok(json) => Some(Secret::new(json)),
+                Err(unresolved) => {
+                    self.error(&file_at, Fault::new(format!("`credentials_file`: {unresolved}")));
+                    None
+                }
+            },
+            (None, None) => {
+                let written = ["api_key", "credentials_file", "credentials_json"]
+                    .iter()
+                    .any(|key| self.places.has(&format!("{path}.{key}")));
+                if !written {
+                    self.lacking(
+                        path,
+                        "credentials_file",
+                        Kind::VertexAi,
+                        "name the file of a service account, or give `credentials_json`",
+                    );
+                }
+                None
+            }
+        }
+    }
+
+    fn headers(&mut self, path: &str, written: BTreeMap<String, SecretText>) -> Vec<(String, Secret)> {
+        let checked = written.into_iter().filter_map(|(name, SecretText(value))| {
+            let at = format!("{path}.{name}");
+            let Ok(header) = HeaderName::from_bytes(name.as_bytes()) else {
+                self.error(
+                    &at,
+                    Fault::new("this is not the name of a header").help("letters, digits and `-`"),
+                );
+                return None;
+            };
+            if OWN_HEADERS.contains(&header.as_str()) {
+                self.error(
+                    &at,
+                    Fault::new(format!("the header `{header}` is set by the router itself"))
+                        .help("remove it"),
+                );
+            }
+            if HeaderValue::from_str(value.expose()).is_err() {
+                self.error(
+                    &at,
+                    Fault::new("the value holds a line break or another character that no header can carry"),
+                );
+            }
+            Some((header.as_str().to_owned(), value))
+        });
+        checked.collect()
+    }
+
+    fn names(&mut self, path: &str, names: Names) -> Vec<(String, String)> {
+        let entries = match names {
+            Names::Map(map) => vec![NameOrAlias::Alias(map)],
+            Names::List(list) => list,
+        };
+        let mut pairs: Vec<(String, String)> = Vec::new();
+        for entry in entries {
+            let found = match entry {
+                NameOrAlias::Name(name) => vec![(name.clone(), name)],
+                NameOrAlias::Alias(map) => map.into_iter().collect(),
+            };
+            for (here, there) in found {
+                if pairs.iter().any(|(known, _)| *known == here) {
+                    let fault = Fault::new("a model is listed twice here")
+                        .help("a name here leads to one name there");
+                    self.error(path, fault);
+                }
+                pairs.push((here, there));
+            }
+        }
+        pairs
+    }
+}
+
+/// The host of a location (Google's Vertex AI reference: `global` has no prefix).
+fn vertex_url(location: &str) -> Option<Url> {
+    let plain = location.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    let prefix = if location == "global" { String::new() } else { format!("{location}-") };
+    plain.then(|| Url::parse(&format!("https://{prefix}aiplatform.googleapis.com")).ok())?
+}

@@ -1,0 +1,176 @@
+//! Models: who serves them, their limits, and what stands in for them.
+//!
+//! `models.yaml` gives limits only. Where the configuration lists the same model, its entry fills what the listing left
+//! open; where it does not, the entry limits a model that others discover.
+
+use std::collections::HashSet;
+
+use super::Check;
+use crate::config::file::{self, ModelLimit, ModelsFile};
+use crate::config::problem::Fault;
+use crate::config::quantity::Limit;
+use crate::config::settings::{Credential, Model};
+use crate::config::suggest::nearest;
+use crate::names::CredentialName;
+
+/// What a model is checked against.
+pub(super) struct Around<'c> {
+    /// Every name of a credential in the file, those of broken ones included.
+    pub names: &'c [String],
+    /// The credentials that are whole.
+    pub credentials: &'c [Credential],
+    /// For models without `rpm`.
+    pub default_rpm: Option<u64>,
+    /// Whether lists that upstreams report bind: then any name may turn out to be served.
+    pub learns: bool,
+}
+
+impl Check<'_, '_> {
+    pub(super) fn models(
+        &mut self,
+        mut files: Vec<file::Model>,
+        limits: ModelsFile,
+        around: Around,
+    ) -> Vec<Model> {
+        self.duplicates(&files);
+        self.fallbacks(&files, &around);
+        let extra: Vec<ModelLimit> =
+            limits.models.into_iter().filter(|limit| !fills(limit, &mut files)).collect();
+        let listed =
+            files.into_iter().enumerate().filter_map(|(index, file)| self.model(index, file, &around));
+        let mut models: Vec<Model> = listed.collect();
+        models.extend(extra.into_iter().filter_map(|limit| limit_only(limit, around.default_rpm)));
+        models
+    }
+
+    fn model(&mut self, index: usize, file: file::Model, around: &Around) -> Option<Model> {
+        let path = format!("models[{index}]");
+        self.known_credential(&path, file.credential.as_deref(), around.names);
+        let rpm_at = format!("{path}.rpm");
+        let rpm = match file.rpm {
+            Some(limit) => self.limit(&rpm_at, limit),
+            None => around.default_rpm,
+        };
+        let tpm = self.tokens(&format!("{path}.tpm"), file.tpm);
+        let name = file.name?;
+        let credential = file.credential.as_deref().map(CredentialName::new).and_then(Result::ok);
+        let served_by = around.credentials.iter().find(|known| credential.as_ref() == Some(&known.name));
+        if let Some(served_by) = served_by {
+            self.above(&rpm_at, "rpm", rpm, served_by.rpm);
+            self.above(&format!("{path}.tpm"), "tpm", tpm, served_by.tpm);
+            if served_by.models.as_ref().is_some_and(|models| models.iter().all(|(here, _)| *here != name)) {
+                let fault =
+                    Fault::new("the `models` of this credential do not name this model, so nobody serves it");
+                self.warn(
+                    &format!("{path}.credential"),
+                    fault.help("add the name there, or remove that list"),
+                );
+            }
+        }
+        Some(Model { name, credential, rpm, tpm, fallbacks: file.fallbacks, limits_only: false })
+    }
+
+    /// A limit of the pair that the credential's own limit makes pointless.
+    fn above(&mut self, path: &str, key: &str, model: Option<u64>, credential: Option<u64>) {
+        if let (Some(model), Some(credential), true) = (model, credential, self.places.has(path)) {
+            if model > credential {
+                let fault =
+                    Fault::new(format!("this `{key}` is above the credential's own, which holds first"));
+                self.warn(path, fault);
+            }
+        }
+    }
+
+    /// Reports a credential that does not exist.
+    pub(super) fn known_credential(&mut self, path: &str, credential: Option<&str>, names: &[String]) {
+        let Some(credential) = credential.filter(|wanted| names.iter().all(|name| name != wanted)) else {
+            return;
+        };
+        let path = format!("{path}.credential");
+        let fault = Fault::new(format!("there is no credential {}", self.places.written(&path)));
+        let known = names.iter().map(String::as_str);
+        self.error(
+            &path,
+            match nearest(credential, known.clone()) {
+                Some(meant) => fault.help(format!("did you mean `{meant}`?")),
+                None => fault.help(format!("there are: {}", known.collect::<Vec<_>>().join(", "))),
+            },
+        );
+    }
+
+    fn duplicates(&mut self, files: &[file::Model]) {
+        let mut seen = HashSet::new();
+        for (index, file) in files.iter().enumerate().filter(|(_, file)| file.name.is_some()) {
+            if !seen.insert((&file.name, &file.credential)) {
+                let path = format!("models[{index}].name");
+                let message = format!(
+                    "the model {} is listed twice for the same credential",
+                    self.places.written(&path)
+                );
+                self.error(
+                    &path,
+                    Fault::new(message).help("one entry for each pair of model and credential"),
+                );
+            }
+        }
+    }
+
+    /// Stand-ins must be other models, and ones that are served.
+    fn fallbacks(&mut self, files: &[file::Model], around: &Around) {
+        let own = around.credentials.iter().filter_map(|credential| credential.models.as_ref()).flatten();
+        let listed = files.iter().filter_map(|file| file.name.as_deref());
+        let names: HashSet<&str> = listed.chain(own.map(|(here, _)| here.as_str())).collect();
+        for (index, file) in files.iter().enumerate() {
+            let path = format!("models[{index}].fallbacks");
+            let mut seen = HashSet::new();
+            for (at, fallback) in file.fallbacks.iter().enumerate() {
+                let item = format!("{path}[{at}]");
+                let shown = self.places.written(&item);
+                if Some(fallback) == file.name.as_ref() {
+                    self.error(
+                        &item,
+                        Fault::new(format!("the model {shown} is its own fallback")).help("remove it here"),
+                    );
+                } else if !seen.insert(fallback) {
+                    self.error(
+                        &item,
+                        Fault::new(format!("the fallback {shown} is listed twice")).help("remove one"),
+                    );
+                } else if !around.learns && !names.contains(fallback.as_str()) {
+                    let fault =
+                        Fault::new(format!("the fallback {shown} is not in `models`, so nobody serves it"));
+                    let meant = nearest(fallback, names.iter().copied());
+                    let help =
+                        meant.map_or("list it there".to_owned(), |meant| format!("did you mean `{meant}`?"));
+                    self.error(&item, fault.help(help));
+                }
+            }
+        }
+    }
+}
+
+/// Fills what the listing of the same model left open; whether there was one.
+fn fills(limit: &ModelLimit, files: &mut [file::Model]) -> bool {
+    let mut found = false;
+    for file in files.iter_mut().filter(|file| file.name == limit.name && limit.name.is_some()) {
+        if limit.credential.is_some() && limit.credential != file.credential {
+            continue;
+        }
+        found = true;
+        // A wrong value is reported where it stands, not here again.
+        file.rpm = file.rpm.or(limit.rpm.filter(|rpm| rpm.0 != Some(0)));
+        file.tpm = Limit(file.tpm.0.or(limit.tpm.0));
+    }
+    found
+}
+
+fn limit_only(limit: ModelLimit, default_rpm: Option<u64>) -> Option<Model> {
+    Some(Model {
+        name: limit.name?,
+        credential: limit.credential.as_deref().map(CredentialName::new).and_then(Result::ok),
+        rpm: limit.rpm.map_or(default_rpm, |rpm| rpm.0),
+        tpm: limit.tpm.0.filter(|tokens| *tokens > 0),
+        fallbacks: Vec::new(),
+        limits_only: true,
+    })
+}

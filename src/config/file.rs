@@ -1,0 +1,381 @@
+//! The file as it is written: every key, what it means, its default and the reason for the default.
+//!
+//! These structs are the one source of the file's shape. Their JSON Schema drives the walk that finds problems, the
+//! schema for editors and the table of keys; serde only fills them in once the walk has made every value right. Keys
+//! that must be present are `Option` and named in `required`, so that one missing key does not hide the problems of
+//! the rest. "-1" is no limit everywhere, as in the original program.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::quantity::{Limit, Listen, Size, Span, Term};
+use super::secret_text::SecretText;
+use super::settings::{Kind, LogLevel};
+
+/// Auto AI Router: config.yaml.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["server", "credentials"], "patternProperties" = {"^x-": true}))]
+pub struct File {
+    /// The side that callers see.
+    pub server: Server,
+    /// How many candidates a request may try, and how long each step may take.
+    pub routing: Routing,
+    /// When a failing credential is taken out, and for how long.
+    pub fail2ban: Fail2ban,
+    /// Health, metrics and the log of errors.
+    pub monitoring: Monitoring,
+    /// The place where an operator acts on a running router.
+    pub admin: Admin,
+    /// What is kept over a restart.
+    pub state: State,
+    /// The keys behind the router, in the order of preference where all else is equal. At least one.
+    #[schemars(length(min = 1))]
+    pub credentials: Vec<Credential>,
+    /// The models and who serves them. If any is listed, only these are served; without the section every credential
+    /// serves every model.
+    pub models: Vec<Model>,
+}
+
+/// `models.yaml` beside the configuration: limits per model, read at start and never written.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("patternProperties" = {"^x-": true}))]
+pub struct ModelsFile {
+    /// Limits per model; an entry here does not bind the model to anything.
+    pub models: Vec<ModelLimit>,
+}
+
+/// The side that callers see.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["master_key"]))]
+pub struct Server {
+    /// The address to listen on. Default 0.0.0.0, as the original program: a router is there to be reached.
+    pub host: String,
+    /// The port to listen on. Default 8080.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: u16,
+    /// Worker threads. Default 0: one per core.
+    #[schemars(range(max = 1024))]
+    pub threads: u16,
+    /// The one key that callers present, at least 8 characters (16 and more are safer). Required.
+    pub master_key: Option<SecretText>,
+    /// The largest request body. Default 32MiB: room for a conversation with images.
+    pub max_body_size: Size,
+    /// The original name of `max_body_size`, in MiB. Use one of the two.
+    pub max_body_size_mb: Option<Limit>,
+    /// The time for a whole request body to arrive. Default 30s.
+    pub body_timeout: Span,
+    /// The time for a request head to arrive. Default 10s: a head fits into one packet or a few.
+    pub header_timeout: Span,
+    /// How long a stopping router waits for running requests; 0 ends them at once. Default 30s.
+    pub drain_timeout: Span,
+    /// How long an idle connection of a caller is kept. Default 60s: as long as common load balancers keep theirs.
+    pub keepalive_timeout: Span,
+    /// Memory for all buffered request bodies together; beyond it callers get 503. Default 256MiB.
+    pub max_buffered: Size,
+    /// The budget of a request up to its first output, for all attempts together; it never cuts a stream that flows.
+    /// `routing.deadline` is the newer name. Default 5m: long reasoning comes through, a stuck request ends.
+    pub request_timeout: Span,
+    /// Requests per minute for listed models that have no `rpm`. Default -1: no limit that nobody wrote.
+    pub default_models_rpm: Limit,
+    /// Whether the discovered model lists decide who serves what. Default false: they only fill /v1/models.
+    pub replace_v1_models: bool,
+    /// How much is logged. Default info: starts, stops, bans and one line per request.
+    pub logging_level: LogLevel,
+    /// Whether an answer names the credential that gave it, in a header. Default false: names are the operator's.
+    pub expose_route: bool,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            host: "0.0.0.0".into(),
+            port: 8080,
+            threads: 0,
+            master_key: None,
+            max_body_size: Size(32 << 20),
+            max_body_size_mb: None,
+            body_timeout: seconds(30),
+            header_timeout: seconds(10),
+            drain_timeout: seconds(30),
+            keepalive_timeout: seconds(60),
+            max_buffered: Size(256 << 20),
+            request_timeout: seconds(300),
+            default_models_rpm: Limit(None),
+            replace_v1_models: false,
+            logging_level: LogLevel::Info,
+            expose_route: false,
+        }
+    }
+}
+
+/// How many candidates a request may try, and how long each step may take.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Routing {
+    /// Attempts per request, over all credentials and fallback models. Default 5: enough to pass a bad tier, few
+    /// enough not to turn one failure into a storm.
+    pub max_attempts: Limit,
+    /// The budget of a request up to its first output, for all attempts together. Default: `server.request_timeout`.
+    pub deadline: Option<Span>,
+    /// The time to the head of an answer that is not streamed. Default 300s: such answers come whole, and long ones
+    /// take minutes.
+    pub response_timeout: Span,
+    /// The time to the first event of a stream that carries output. Default 60s: longer than a model is queued.
+    pub first_token_timeout: Span,
+    /// The longest silence between two pieces of an answer. Default 60s.
+    pub stall_timeout: Span,
+}
+
+impl Default for Routing {
+    fn default() -> Self {
+        Self {
+            max_attempts: Limit(Some(5)),
+            deadline: None,
+            response_timeout: seconds(300),
+            first_token_timeout: seconds(60),
+            stall_timeout: seconds(60),
+        }
+    }
+}
+
+/// When a failing credential is taken out, and for how long.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Fail2ban {
+    /// Failures in a row that ban. Default 3: two can be chance.
+    pub max_attempts: Limit,
+    /// The length of a ban, or `permanent`. Default 10s: it doubles with each ban, so a blip is short and a dead key
+    /// costs little.
+    pub ban_duration: Term,
+    /// The statuses that count as failures; an empty list counts none. Default: those of a bad key, a full quota and a
+    /// broken server.
+    #[schemars(inner(range(min = 100, max = 599)))]
+    pub error_codes: Vec<u16>,
+    /// Codes with their own attempts and duration. Default: none.
+    pub error_code_rules: Vec<CodeRule>,
+}
+
+impl Default for Fail2ban {
+    fn default() -> Self {
+        Self {
+            max_attempts: Limit(Some(3)),
+            ban_duration: Term::For(Duration::from_secs(10)),
+            error_codes: vec![401, 403, 429, 500, 502, 503, 504],
+            error_code_rules: Vec::new(),
+        }
+    }
+}
+
+/// A code, or several, with their own attempts and duration.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CodeRule {
+    /// The status that the rule is for.
+    #[schemars(range(min = 100, max = 599))]
+    pub code: Option<u16>,
+    /// The statuses that the rule is for, where they are several.
+    #[schemars(inner(range(min = 100, max = 599)))]
+    pub codes: Vec<u16>,
+    /// Failures in a row that ban. Default: `fail2ban.max_attempts`.
+    pub max_attempts: Option<Limit>,
+    /// The length of a ban. Default: `fail2ban.ban_duration`.
+    pub ban_duration: Option<Term>,
+}
+
+/// Health, metrics and the log of errors.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Monitoring {
+    /// Whether metrics are kept and served. Default true: they cost little, and are missed when it is too late.
+    pub prometheus_enabled: bool,
+    /// The path of the health check. Default /health.
+    #[schemars(regex(pattern = "^/"))]
+    pub health_check_path: String,
+    /// Whether health details, the status page and metrics on the main port need no key. Default: metrics are open, as
+    /// in the original program, the details are not.
+    pub public: Option<bool>,
+    /// The address of the metrics alone, or `off`. Default 127.0.0.1:9464: this host only.
+    pub prometheus_listen: Listen,
+    /// Whether failed exchanges are written to `errors_log_path`. Default false: they may hold what callers wrote.
+    pub log_errors: bool,
+    /// The file for failed exchanges, one JSON object per line.
+    pub errors_log_path: Option<String>,
+}
+
+impl Default for Monitoring {
+    fn default() -> Self {
+        Self {
+            prometheus_enabled: true,
+            health_check_path: "/health".into(),
+            public: None,
+            prometheus_listen: Listen::Tcp(([127, 0, 0, 1], 9464).into()),
+            log_errors: false,
+            errors_log_path: None,
+        }
+    }
+}
+
+/// The place where an operator acts on a running router.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    /// A loopback address, `unix:/path`, or `off`. Default: a socket in the runtime directory, which only the router's
+    /// own user can open.
+    pub listen: Option<Listen>,
+}
+
+/// What is kept over a restart.
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct State {
+    /// The directory for the pins of files, batches and stored responses. Default: the one that the service manager
+    /// gives, else the user's own state directory.
+    pub dir: Option<String>,
+}
+
+/// One key behind the router.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["name"]))]
+pub struct Credential {
+    /// The name in logs, metrics and `models`: 1 to 128 printable characters. Required.
+    pub name: Option<String>,
+    /// What answers there. Default openai: any API of that dialect, Azure's included.
+    pub r#type: Kind,
+    /// The key. Required, but for `proxy` and for `vertex-ai` with a service account.
+    pub api_key: Option<SecretText>,
+    /// The address, with or without `/v1`. Required, but for `vertex-ai`.
+    pub base_url: Option<String>,
+    /// Requests per minute. Default -1: no limit.
+    pub rpm: Limit,
+    /// Tokens per minute. Default -1: no limit.
+    pub tpm: Limit,
+    /// The share of requests within its tier. Default 1: equal shares.
+    #[schemars(range(min = 1, max = 1000))]
+    pub weight: u32,
+    /// The tier: 0 is asked first, a higher one when all lower ones are exhausted. Default 0.
+    #[schemars(range(max = 65_534))]
+    pub priority: u16,
+    /// Whether it is the last tier, for when all others are exhausted. Default false.
+    pub is_fallback: bool,
+    /// The models that it serves: names, and maps of a name here to a name there. Default: all that `models` allows.
+    pub models: Option<Names>,
+    /// Requests at one time. Default -1: no limit.
+    pub max_concurrent: Limit,
+    /// The time to connect, TLS included. Default 5s: longer means that the host is not there.
+    pub connect_timeout: Span,
+    /// Headers to add to every request. Their values are treated as secrets.
+    pub headers: BTreeMap<String, SecretText>,
+    /// Whether to speak HTTP/2 to it. Default false: one connection per stream, so that no stream holds up another.
+    pub http2: bool,
+    /// The project, for `vertex-ai`.
+    pub project_id: Option<String>,
+    /// The location, for `vertex-ai`; `global` is one.
+    pub location: Option<String>,
+    /// The file of the service account, for `vertex-ai`.
+    pub credentials_file: Option<String>,
+    /// The service account itself, as JSON, for `vertex-ai`.
+    pub credentials_json: Option<SecretText>,
+}
+
+impl Default for Credential {
+    fn default() -> Self {
+        Self {
+            name: None,
+            r#type: Kind::OpenAi,
+            api_key: None,
+            base_url: None,
+            rpm: Limit(None),
+            tpm: Limit(None),
+            weight: 1,
+            priority: 0,
+            is_fallback: false,
+            models: None,
+            max_concurrent: Limit(None),
+            connect_timeout: seconds(5),
+            headers: BTreeMap::new(),
+            http2: false,
+            project_id: None,
+            location: None,
+            credentials_file: None,
+            credentials_json: None,
+        }
+    }
+}
+
+/// Which models a credential serves: a list of names and of maps from a name here to the name there, or one such map.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(inline)]
+pub enum Names {
+    /// Aliases only.
+    Map(BTreeMap<String, String>),
+    /// Names, and aliases among them.
+    List(Vec<NameOrAlias>),
+}
+
+/// One entry of a credential's `models`.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(inline)]
+pub enum NameOrAlias {
+    /// The same name here and there.
+    Name(String),
+    /// A name here to the name there.
+    Alias(BTreeMap<String, String>),
+}
+
+/// One model, with one credential or with all.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["name"]))]
+pub struct Model {
+    /// The model, as callers ask for it. Required.
+    pub name: Option<String>,
+    /// The credential that serves it. Default: every one.
+    pub credential: Option<String>,
+    /// Requests per minute, for each credential that serves it. Default: `server.default_models_rpm`.
+    pub rpm: Option<Limit>,
+    /// Tokens per minute, for each credential that serves it. Default -1: no limit.
+    pub tpm: Limit,
+    /// Models to try in this order when no candidate is left for this one. Default: none.
+    pub fallbacks: Vec<String>,
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Self { name: None, credential: None, rpm: None, tpm: Limit(None), fallbacks: Vec::new() }
+    }
+}
+
+/// One entry of `models.yaml`.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["name"]))]
+pub struct ModelLimit {
+    /// The model. Required.
+    pub name: Option<String>,
+    /// The credential that the limits are for. Default: every one.
+    pub credential: Option<String>,
+    /// Requests per minute. Default: `server.default_models_rpm`.
+    pub rpm: Option<Limit>,
+    /// Tokens per minute. Default -1: no limit.
+    pub tpm: Limit,
+}
+
+impl Default for ModelLimit {
+    fn default() -> Self {
+        Self { name: None, credential: None, rpm: None, tpm: Limit(None) }
+    }
+}
+
+/// A time of whole seconds.
+fn seconds(seconds: u64) -> Span {
+    Span(Some(Duration::from_secs(seconds)))
+}

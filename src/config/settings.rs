@@ -1,0 +1,269 @@
+//! The configuration as it runs: every value checked, every default filled in, every unit said by its type.
+//!
+//! Made once at start by `check.rs` and read by everything else; nothing here can be wrong any more.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::names::CredentialName;
+use crate::secret::Secret;
+
+pub use super::quantity::Term;
+
+/// What a time of `-1` becomes where a time must be given: longer than any process lives, and far from where a clock
+/// overflows.
+pub const FOREVER: Duration = Duration::from_secs(30 * 365 * 86_400);
+
+/// The whole configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The side that callers see.
+    pub server: Server,
+    /// How many candidates a request may try, and how long each step may take.
+    pub routing: Routing,
+    /// When a failing credential is taken out, and for how long.
+    pub fail2ban: Fail2ban,
+    /// Health, metrics and the log of errors.
+    pub monitoring: Monitoring,
+    /// The place where an operator acts.
+    pub admin: Admin,
+    /// What is kept over a restart.
+    pub state: State,
+    /// At least one, in the order of the file, names unique.
+    pub credentials: Vec<Credential>,
+    /// In the order of the file, then the entries of `models.yaml` that only limit.
+    pub models: Vec<Model>,
+    /// Whether the file lists models, so that nothing else is served.
+    pub binding: bool,
+}
+
+/// The side that callers see.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// The address to listen on, without a port.
+    pub host: String,
+    /// The port to listen on.
+    pub port: u16,
+    /// Worker threads; nought is one per core.
+    pub threads: usize,
+    /// The one key that callers present: 8 and more visible ASCII characters.
+    pub master_key: Secret,
+    /// The largest request body, in bytes.
+    pub max_body_size: u64,
+    /// For a whole request body to arrive.
+    pub body_timeout: Duration,
+    /// For a request head to arrive.
+    pub header_timeout: Duration,
+    /// For running requests to end when the router stops; nought ends them at once.
+    pub drain_timeout: Duration,
+    /// For an idle connection of a caller.
+    pub keepalive_timeout: Duration,
+    /// All buffered request bodies together, in bytes; at least `max_body_size`.
+    pub max_buffered: u64,
+    /// Whether discovered model lists bind.
+    pub replace_v1_models: bool,
+    /// How much is logged.
+    pub logging_level: LogLevel,
+    /// Whether an answer names the credential that gave it.
+    pub expose_route: bool,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
+impl LogLevel {
+    /// The spelling of the file, which is also that of the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+        }
+    }
+}
+
+/// How many candidates a request may try, and how long each step may take; none is no limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Routing {
+    /// Attempts per request, at least one.
+    pub max_attempts: u32,
+    /// From the request to its first output, for all attempts together.
+    pub deadline: Option<Duration>,
+    /// To the head of an answer that is not streamed.
+    pub response_timeout: Option<Duration>,
+    /// To the first event of a stream that carries output.
+    pub first_token_timeout: Option<Duration>,
+    /// Between two pieces of an answer.
+    pub stall_timeout: Option<Duration>,
+}
+
+/// When a failing credential is taken out, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fail2ban {
+    /// Failures in a row that ban; at least one.
+    pub max_attempts: u32,
+    /// The first term of a ban.
+    pub ban: Term,
+    /// Statuses that count; none counts when empty.
+    pub error_codes: Vec<u16>,
+    /// Codes with their own attempts and term; no code is in two rules.
+    pub rules: Vec<CodeRule>,
+}
+
+/// Codes with their own attempts and term. They count whether or not `error_codes` has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CodeRule {
+    /// Statuses, at least one.
+    pub codes: Vec<u16>,
+    /// Failures in a row that ban; at least one.
+    pub max_attempts: u32,
+    /// The first term of a ban.
+    pub ban: Term,
+}
+
+/// Health, metrics and the log of errors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Monitoring {
+    /// Whether metrics are kept and served.
+    pub prometheus_enabled: bool,
+    /// Begins with a slash.
+    pub health_check_path: String,
+    /// What the file says about openness, if it says anything.
+    pub public: Option<bool>,
+    /// The address of the metrics alone; none is off.
+    pub prometheus_listen: Option<SocketAddr>,
+    /// Whether failed exchanges are written; there is a path if so.
+    pub log_errors: bool,
+    /// The file for failed exchanges.
+    pub errors_log_path: Option<PathBuf>,
+}
+
+/// The place where an operator acts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Where it listens.
+    pub listen: AdminListen,
+}
+
+/// Where the admin side listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminListen {
+    /// A socket in the runtime directory.
+    Default,
+    /// A loopback address.
+    Tcp(SocketAddr),
+    /// A socket at this path.
+    Unix(PathBuf),
+    /// Nowhere.
+    Off,
+}
+
+/// What is kept over a restart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// The directory; none lets the shell choose.
+    pub dir: Option<PathBuf>,
+}
+
+/// One key behind the router.
+#[derive(Clone, Debug)]
+pub struct Credential {
+    /// Unique.
+    pub name: CredentialName,
+    /// What answers there.
+    pub kind: Kind,
+    /// Visible ASCII; none for a `proxy` without a key and for a service account.
+    pub api_key: Option<Secret>,
+    /// Without a trailing slash and without `/v1`; http or https, with a host.
+    pub base_url: Url,
+    /// Requests per minute, at least one; none is no limit.
+    pub rpm: Option<u64>,
+    /// Tokens per minute, at least one; none is no limit.
+    pub tpm: Option<u64>,
+    /// The share within its tier, at least one.
+    pub weight: u32,
+    /// Nought first; `u16::MAX` is the last tier.
+    pub tier: u16,
+    /// Whether the file calls it a fallback.
+    pub is_fallback: bool,
+    /// Name here, name there; none is any model.
+    pub models: Option<Vec<(String, String)>>,
+    /// Requests at one time, at least one; none is no limit.
+    pub max_concurrent: Option<u32>,
+    /// To connect, TLS included.
+    pub connect_timeout: Duration,
+    /// Valid header names in lower case, and values.
+    pub headers: Vec<(String, Secret)>,
+    /// Whether to speak HTTP/2 to it.
+    pub http2: bool,
+    /// The project and its account, for `vertex-ai`.
+    pub vertex: Option<Vertex>,
+}
+
+/// What a `vertex-ai` credential has besides.
+#[derive(Clone, Debug)]
+pub struct Vertex {
+    /// The project.
+    pub project_id: String,
+    /// The location; `global` is one.
+    pub location: String,
+    /// The service account as JSON; none when there is an API key instead.
+    pub service_account: Option<Secret>,
+}
+
+/// What answers behind a credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub enum Kind {
+    #[serde(rename = "openai")]
+    OpenAi,
+    #[serde(rename = "proxy")]
+    Proxy,
+    #[serde(rename = "anthropic")]
+    Anthropic,
+    #[serde(rename = "vertex-ai")]
+    VertexAi,
+}
+
+impl Kind {
+    /// The spelling of the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::Proxy => "proxy",
+            Self::Anthropic => "anthropic",
+            Self::VertexAi => "vertex-ai",
+        }
+    }
+}
+
+/// One model, with one credential or with all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Model {
+    /// As callers ask for it.
+    pub name: String,
+    /// One of `Settings::credentials`; none is every one.
+    pub credential: Option<CredentialName>,
+    /// Requests per minute on each such credential; none is no limit.
+    pub rpm: Option<u64>,
+    /// Tokens per minute on each such credential; none is no limit.
+    pub tpm: Option<u64>,
+    /// Models to try when no candidate is left.
+    pub fallbacks: Vec<String>,
+    /// Whether it comes from `models.yaml` and so binds nothing.
+    pub limits_only: bool,
+}

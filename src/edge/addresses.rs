@@ -1,0 +1,162 @@
+//! Where a host lives: the addresses behind one upstream name, and the peer to dial for each.
+//!
+//! pingora-load-balancing keeps the set and turns it round robin. Names are resolved by `background::addresses`, never
+//! by a request, because `HttpPeer::new("name:port")` resolves with a blocking call and panics on an unknown name. A
+//! request that comes before the first answer waits for it, within the credential's connect timeout.
+//! Credentials that share host, port and dialling options share one set, and so the pooled connections.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use futures::FutureExt;
+use pingora::protocols::l4::socket::SocketAddr as L4Addr;
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType, OrErr};
+use pingora_load_balancing::discovery::ServiceDiscovery;
+use pingora_load_balancing::selection::RoundRobin;
+use pingora_load_balancing::{Backend, Backends, LoadBalancer};
+use tokio::sync::watch;
+
+use crate::providers::Transport;
+
+/// How to dial a host. Two credentials with the same route share connections.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Route {
+    /// Host name or IP literal, without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// TLS with certificate verification for `host`.
+    pub tls: bool,
+    /// Offer HTTP/2 by ALPN.
+    pub http2: bool,
+    /// TCP (and, again, TLS) must be up within this time.
+    pub connect_timeout: Duration,
+}
+
+/// The addresses of one route.
+pub struct AddressSet {
+    route: Route,
+    balancer: LoadBalancer<RoundRobin>,
+    peers: ArcSwap<Vec<(SocketAddr, Arc<HttpPeer>)>>,
+    asked: watch::Sender<bool>,
+}
+
+impl AddressSet {
+    /// A set for `route`; an IP literal is known at once, a name after the first `refresh`.
+    pub fn new(route: Route) -> Arc<Self> {
+        let names = Names { host: route.host.clone(), port: route.port };
+        let set = Arc::new(Self {
+            balancer: LoadBalancer::from_backends(Backends::new(Box::new(names))),
+            peers: ArcSwap::default(),
+            asked: watch::Sender::new(false),
+            route,
+        });
+        if set.route.host.parse::<std::net::IpAddr>().is_ok() {
+            let _ = set.refresh().now_or_never();
+        }
+        set
+    }
+
+    /// `host:port`, for logs.
+    pub fn label(&self) -> String {
+        format!("{}:{}", self.route.host, self.route.port)
+    }
+
+    /// Whether any address is known.
+    pub fn is_known(&self) -> bool {
+        !self.peers.load().is_empty()
+    }
+
+    /// Asks the resolver once. A failure keeps the addresses known before.
+    pub async fn refresh(&self) -> Result<(), String> {
+        let answer = self.balancer.update().await;
+        let backends = self.balancer.backends().get_backend();
+        let known = self.peers.load();
+        let peers = backends.iter().filter_map(inet).map(|address| {
+            let kept = known.iter().find(|(a, _)| *a == address);
+            (address, kept.map_or_else(|| Arc::new(self.route.peer(address)), |(_, peer)| peer.clone()))
+        });
+        self.peers.store(Arc::new(peers.collect()));
+        self.asked.send_replace(true);
+        answer.map_err(|e| e.to_string())
+    }
+
+    /// The next peer to dial. Waits for the first resolution at most `connect_timeout`.
+    pub async fn pick(&self) -> Result<Arc<HttpPeer>, Transport> {
+        if let Some(peer) = self.known() {
+            return Ok(peer);
+        }
+        let mut asked = self.asked.subscribe();
+        let answered = asked.wait_for(|asked| *asked);
+        let _ = tokio::time::timeout(self.route.connect_timeout, answered).await;
+        self.known().ok_or(Transport::Dns)
+    }
+
+    /// The next peer to dial, if any address is known.
+    pub fn known(&self) -> Option<Arc<HttpPeer>> {
+        let peers = self.peers.load();
+        if let [(_, only)] = peers.as_slice() {
+            return Some(only.clone());
+        }
+        let chosen = inet(&self.balancer.select(b"", peers.len())?)?;
+        peers.iter().find(|(address, _)| *address == chosen).map(|(_, peer)| peer.clone())
+    }
+}
+
+impl Route {
+    fn peer(&self, address: SocketAddr) -> HttpPeer {
+        let sni = if self.tls { self.host.clone() } else { String::new() };
+        let mut peer = HttpPeer::new(address, self.tls, sni);
+        // ALPN is not part of Pingora's reuse key, so routes that differ in it need groups of their own.
+        peer.group_key = u64::from(self.http2);
+        peer.options.connection_timeout = Some(self.connect_timeout);
+        peer.options.total_connection_timeout = Some(self.connect_timeout * 2);
+        peer.options.idle_timeout = Some(Duration::from_secs(60));
+        peer.options.tcp_keepalive = Some(pingora::protocols::TcpKeepalive {
+            idle: Duration::from_secs(60),
+            interval: Duration::from_secs(10),
+            count: 3,
+            #[cfg(target_os = "linux")]
+            user_timeout: Duration::ZERO,
+        });
+        if self.http2 {
+            peer.options.set_http_version(2, 1);
+            peer.options.max_h2_streams = 100;
+            peer.options.h2_ping_interval = Some(Duration::from_secs(30));
+        }
+        peer
+    }
+}
+
+fn inet(backend: &Backend) -> Option<SocketAddr> {
+    match backend.addr {
+        L4Addr::Inet(address) => Some(address),
+        _ => None,
+    }
+}
+
+/// Discovery by the system's resolver.
+struct Names {
+    host: String,
+    port: u16,
+}
+
+#[async_trait]
+impl ServiceDiscovery for Names {
+    async fn discover(&self) -> pingora::Result<(BTreeSet<Backend>, HashMap<u64, bool>)> {
+        let found = tokio::net::lookup_host((self.host.as_str(), self.port));
+        let found = found.await.or_err(ErrorType::ConnectNoRoute, "name not resolved")?;
+        let backends: BTreeSet<_> = found
+            .map(|address| Backend { addr: L4Addr::Inet(address), weight: 1, ext: Default::default() })
+            .collect();
+        if backends.is_empty() {
+            return Err(Error::explain(ErrorType::ConnectNoRoute, "the name has no address"));
+        }
+        Ok((backends, HashMap::new()))
+    }
+}

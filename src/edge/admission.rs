@@ -1,0 +1,214 @@
+//! Who is calling, and the whole body before anything is chosen.
+//!
+//! A body is read under one total deadline and counted as it comes, never as declared; what all requests hold together
+//! is bounded, so that a thousand slow uploads cannot exhaust memory. A client's framing fault is the client's: it is
+//! told apart from an upstream's and strikes nobody.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, EXPECT};
+use http::HeaderMap;
+use pingora::protocols::http::ServerSession;
+use pingora::ErrorType;
+
+use super::lifecycle::End;
+use super::reply::Refusal;
+use crate::llm::error::ApiError;
+use crate::secret::Secret;
+
+/// What is reserved ahead of the bytes that came; the declared length is the client's word.
+const MOST_RESERVED: usize = 1024 * 1024;
+
+/// Whether the request shows the key: `Authorization: Bearer`, `x-api-key` or `api-key`.
+pub fn knows_key(headers: &HeaderMap, master: &Secret) -> bool {
+    let bearer = headers.get_all(AUTHORIZATION).iter().filter_map(|v| bearer(v.as_bytes()));
+    let named = ["x-api-key", "api-key"].into_iter().flat_map(|name| headers.get_all(name));
+    // `fold`, not `any`: every presented key is compared.
+    let bearer = bearer.fold(false, |known, key| master.matches(key) | known);
+    named.fold(bearer, |known, key| master.matches(key.as_bytes()) | known)
+}
+
+/// The 401 for everybody else. It says what was wrong with the form, never what was wrong with the key.
+pub fn unauthorized(headers: &HeaderMap) -> Box<Refusal> {
+    let message = match headers.get(AUTHORIZATION).map(|v| v.as_bytes()) {
+        Some(value) if bearer(value).is_none() => {
+            "The Authorization header must be 'Bearer ' followed by the key."
+        }
+        None if !headers.contains_key("x-api-key") && !headers.contains_key("api-key") => {
+            "No key: send 'Authorization: Bearer' followed by the router's key."
+        }
+        _ => "Incorrect API key provided.",
+    };
+    Refusal::new(ApiError::unauthorized(message), "unauthorized")
+}
+
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, key) = value.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
+}
+
+/// Bytes of request bodies that may be held at once, over all requests.
+pub struct Budget {
+    free: AtomicU64,
+}
+
+/// A part of the budget; given back on drop.
+pub struct Held {
+    budget: Arc<Budget>,
+    bytes: u64,
+}
+
+impl Budget {
+    /// A budget of `bytes`.
+    pub fn new(bytes: u64) -> Arc<Self> {
+        Arc::new(Self { free: AtomicU64::new(bytes) })
+    }
+
+    /// Nothing held yet.
+    pub fn hold(self: &Arc<Self>) -> Held {
+        Held { budget: self.clone(), bytes: 0 }
+    }
+}
+
+impl Held {
+    fn take(&mut self, bytes: u64) -> bool {
+        let order = Ordering::AcqRel;
+        let taken = self.budget.free.fetch_update(order, Ordering::Acquire, |free| free.checked_sub(bytes));
+        if taken.is_ok() {
+            self.bytes += bytes;
+        }
+        taken.is_ok()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.budget.free.fetch_add(self.bytes, Ordering::AcqRel);
+    }
+}
+
+/// How much body, in what time.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Bytes.
+    pub size: u64,
+    /// From the head to the body's last byte.
+    pub time: Duration,
+}
+
+/// The whole body. `held` keeps its share of the budget and must live as long as the body.
+pub async fn read_body(client: &mut ServerSession, bounds: Bounds, held: &mut Held) -> Result<Bytes, End> {
+    let headers = &client.req_header().headers;
+    if headers.get(CONTENT_ENCODING).is_some_and(|c| !c.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(Refusal::new(ApiError::unsupported_encoding(), "content_encoding").into());
+    }
+    let declared = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
+    if declared.is_some_and(|length: u64| length > bounds.size) {
+        return Err(too_large(bounds.size).into());
+    }
+    let expects = headers.get(EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    if expects {
+        client.write_continue_response().await.map_err(|_| End::ClientGone)?;
+    }
+    let read = collect(client, declared.unwrap_or(0), bounds.size, held);
+    match tokio::time::timeout(bounds.time, read).await {
+        Ok(read) => read,
+        Err(_) => Err(Refusal::new(ApiError::body_timeout(bounds.time), "body_timeout").into()),
+    }
+}
+
+async fn collect(
+    client: &mut ServerSession,
+    declared: u64,
+    most: u64,
+    held: &mut Held,
+) -> Result<Bytes, End> {
+    let mut first = Bytes::new();
+    let mut body = BytesMut::new();
+    loop {
+        let chunk = client.read_request_body().await.map_err(|e| fault(&e))?;
+        let Some(chunk) = chunk else { break };
+        let length = (first.len() + body.len() + chunk.len()) as u64;
+        if length > most {
+            return Err(too_large(most).into());
+        }
+        if !held.take(chunk.len() as u64) {
+            let busy = Refusal::new(ApiError::out_of_buffers(), "buffers");
+            return Err(busy.retry_after(Duration::from_secs(1)).into());
+        }
+        if first.is_empty() && body.is_empty() {
+            first = chunk;
+            continue;
+        }
+        if body.is_empty() {
+            body.reserve((declared as usize).clamp(first.len() + chunk.len(), MOST_RESERVED));
+            body.extend_from_slice(&std::mem::take(&mut first));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(if body.is_empty() { first } else { body.freeze() })
+}
+
+fn too_large(most: u64) -> Box<Refusal> {
+    Refusal::new(ApiError::too_large(most), "body_too_large")
+}
+
+fn fault(error: &pingora::Error) -> End {
+    match error.etype() {
+        ErrorType::ReadTimedout => {
+            Refusal::new(ApiError::invalid(408, "The request body stopped coming."), "body_timeout").into()
+        }
+        ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::H2Error => End::ClientGone,
+        _ => {
+            Refusal::new(ApiError::invalid(400, "The framing of the request body is broken."), "bad_framing")
+                .into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: &'static str, value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(http::HeaderName::from_static(name), http::HeaderValue::from_static(value))])
+    }
+
+    #[test]
+    fn the_key_is_taken_in_three_forms_and_no_other() {
+        let master = Secret::new("sk-master");
+        for (name, value) in [
+            ("authorization", "Bearer sk-master"),
+            ("authorization", "bearer sk-master"),
+            ("authorization", "BEARER  sk-master"),
+            ("x-api-key", "sk-master"),
+            ("api-key", "sk-master"),
+        ] {
+            assert!(knows_key(&headers(name, value), &master), "{name}: {value}");
+        }
+        for (name, value) in [
+            ("authorization", "sk-master"),
+            ("authorization", "Basic sk-master"),
+            ("authorization", "Bearer"),
+            ("authorization", "Bearer sk-masterr"),
+            ("x-api-key", "Bearer sk-master"),
+            ("cookie", "sk-master"),
+        ] {
+            assert!(!knows_key(&headers(name, value), &master), "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn what_is_held_comes_back_when_the_request_ends() {
+        let budget = Budget::new(10);
+        let mut one = budget.hold();
+        assert!(one.take(6));
+        let mut two = budget.hold();
+        assert!(!two.take(5));
+        drop(one);
+        assert!(two.take(10));
+    }
+}

@@ -1,0 +1,97 @@
+//! A request that has been read: JSON, a multipart form, or bytes that mean nothing to us.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::HeaderMap;
+
+use crate::llm::body::{Body, Edit};
+use crate::llm::endpoint::Endpoint;
+use crate::llm::multipart::model_field;
+use crate::llm::request::{BadBody, Need, Request};
+
+/// What a body says.
+pub enum Content {
+    /// A JSON object.
+    Json(Request),
+    /// A form: its `model` field, and the estimate of its tokens.
+    Form(Option<(String, Range<usize>)>),
+    /// Neither.
+    Bytes,
+}
+
+impl Content {
+    /// Reads `body` as what the endpoint and the content type say that it is.
+    pub fn read(endpoint: &Endpoint, headers: &HeaderMap, body: &Bytes) -> Result<Self, BadBody> {
+        let kind = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
+        let is = |wanted: &str| kind.get(..wanted.len()).is_some_and(|k| k.eq_ignore_ascii_case(wanted));
+        let need = endpoint.need();
+        if is("multipart/") {
+            let model = model_field(kind, body)?;
+            if model.is_none() && need == Need::Required {
+                return Err(BadBody::member("model", "The form has no field 'model'."));
+            }
+            return Ok(Self::Form(model));
+        }
+        if need == Need::Required || is("application/json") {
+            return Ok(Self::Json(Request::read(body, need)?));
+        }
+        Ok(Self::Bytes)
+    }
+
+    /// The model asked for.
+    pub fn model(&self) -> Option<&str> {
+        match self {
+            Self::Json(request) => request.model(),
+            Self::Form(model) => model.as_ref().map(|(name, _)| name.as_str()),
+            Self::Bytes => None,
+        }
+    }
+
+    /// Whether the answer is to be a stream.
+    pub fn stream(&self) -> bool {
+        matches!(self, Self::Json(request) if request.stream())
+    }
+
+    /// Whether the client itself asked for usage in the stream.
+    pub fn asked_usage(&self) -> bool {
+        matches!(self, Self::Json(request) if request.asked_usage())
+    }
+
+    /// Ids of stored things that the request refers to.
+    pub fn ids(&self) -> &[String] {
+        match self {
+            Self::Json(request) => request.ids(),
+            _ => &[],
+        }
+    }
+
+    /// Tokens that the request will probably cost.
+    pub fn estimate(&self, endpoint: &Endpoint) -> u64 {
+        match self {
+            Self::Json(request) => request.estimate(endpoint.generates()),
+            _ => 0,
+        }
+    }
+
+    /// The part of the estimate that is the prompt.
+    pub fn prompt_estimate(&self) -> u64 {
+        match self {
+            Self::Json(request) => request.prompt_estimate(),
+            _ => 0,
+        }
+    }
+
+    /// The body for an upstream that knows the model as `model`, with usage asked for where a stream does not yet.
+    pub fn rewrite(&self, body: &Bytes, model: Option<&str>, include_usage: bool) -> Body {
+        match (self, model) {
+            (Self::Json(request), _) => request.rewrite(body, model, include_usage),
+            (Self::Form(Some((_, span))), Some(model)) => {
+                let with = Bytes::copy_from_slice(model.as_bytes());
+                Body::spliced(body, vec![Edit { at: span.clone(), with }])
+            }
+            _ => Body::whole(body.clone()),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What one request carries through Pingora's phases: its id, its place among those in flight, and its outcome.
+//!
+//! Everything else of a request is a local of `lifecycle::converse`. The outcome is recorded when the context is
+//! dropped, not in Pingora's `logging()`, which is skipped when a task panics and when a runtime is shut down: so each
+//! request is told exactly once, however it ends.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::drain::InFlight;
+use super::passthrough::Passage;
+use super::random::Random;
+use crate::observe::metrics;
+use crate::observe::outcome::{AttemptRecord, Ended, Outcome};
+use crate::observe::Recorder;
+
+/// The context of one request.
+pub struct RequestContext {
+    /// What will be told of it.
+    pub outcome: Outcome,
+    /// When its head had been read.
+    pub started: Instant,
+    /// Our draw of luck for this request: back-off jitter.
+    pub seed: u64,
+    /// The state of a request that Pingora's own phases carry.
+    pub passage: Option<Box<Passage>>,
+    recorder: Arc<Recorder>,
+    handed_on: bool,
+    _leaving: InFlight,
+    _counted: metrics::InFlight,
+}
+
+impl RequestContext {
+    /// A request whose head is about to be looked at.
+    pub fn begin(recorder: Arc<Recorder>, leaving: InFlight) -> Self {
+        let at = SystemTime::now();
+        let seed = Random::next();
+        Self {
+            outcome: Outcome::begun(request_id(at, seed), http::Method::GET, "other", at),
+            started: Instant::now(),
+            seed,
+            passage: None,
+            recorder,
+            handed_on: false,
+            _leaving: leaving,
+            _counted: metrics::InFlight::enter(),
+        }
+    }
+
+    /// The id that client, log and peers see.
+    pub fn request_id(&self) -> &str {
+        &self.outcome.request_id
+    }
+
+    /// Takes over the id of the router in front of us, if it is a sane one.
+    pub fn adopt_id(&mut self, id: &[u8]) {
+        let sane = (8..=64).contains(&id.len())
+            && id.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+        if let (true, Ok(id)) = (sane, std::str::from_utf8(id)) {
+            self.outcome.request_id = id.to_owned();
+        }
+    }
+
+    /// The request goes on with another context, and is told by that one.
+    pub fn hand_on(mut self) {
+        self.handed_on = true;
+    }
+
+    /// The client has got its status.
+    pub fn answered(&mut self, status: u16) {
+        self.outcome.status = status;
+    }
+
+    /// Adds to the time that was not ours: waiting for an upstream, or for the client.
+    pub fn waited(&mut self, since: Instant) {
+        self.outcome.waited += since.elapsed();
+    }
+
+    /// One attempt is over.
+    pub fn attempted(
+        &mut self,
+        credential: &Arc<str>,
+        model: &Arc<str>,
+        status: u16,
+        took: Duration,
+        reason: &'static str,
+    ) {
+        let (credential, model) = (credential.clone(), model.clone());
+        self.outcome.attempts.push(AttemptRecord { credential, model, status, took, reason });
+    }
+
+    /// How it ended. The last word counts.
+    pub fn ended(&mut self, ended: Ended) {
+        self.outcome.ended = ended;
+    }
+}
+
+impl Drop for RequestContext {
+    fn drop(&mut self) {
+        if !self.handed_on {
+            self.outcome.total = self.started.elapsed();
+            self.recorder.tell(&self.outcome);
+        }
+    }
+}
+
+/// `req_` and 32 hexadecimal digits: milliseconds first, so that ids sort by time (as in UUID version 7).
+fn request_id(at: SystemTime, seed: u64) -> String {
+    let ms = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+    let mut id = String::with_capacity(36);
+    let _ = write!(id, "req_{ms:012x}{:04x}{:016x}", seed as u16, Random::next());
+    id
+}

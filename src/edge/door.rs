@@ -1,0 +1,158 @@
+//! The door: what a request asks for, whether it may, and which way it goes.
+//!
+//! A request is answered here (models, health, metrics), conversed (its body is read and our own loop over candidates
+//! runs), handed on (its bytes are not opened, and Pingora's own upstream phases carry them), or refused. HTTP/1 comes
+//! through the door straight from `front`, HTTP/2 from `request_filter`: for an open stream, Pingora's proxy future
+//! and session cost 20 KiB that only the upstream phases need.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures::FutureExt;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderName, Version};
+use pingora::http::RequestHeader;
+use pingora::protocols::http::ServerSession;
+
+use super::context::RequestContext;
+use super::lifecycle::{self, End};
+use super::{admission, local, refusals, reply, Edge};
+use crate::gateway::HOPS;
+use crate::llm::endpoint::{Door, Endpoint, Sent};
+use crate::providers::chained;
+
+/// A client that takes no byte of its answer for this long is gone.
+const READER_TIMEOUT: Duration = Duration::from_secs(60);
+const CLIENT_RETRY: HeaderName = HeaderName::from_static("x-stainless-retry-count");
+
+/// Where a request goes.
+pub enum Way {
+    /// It is served here.
+    In(Endpoint, Door),
+    /// Pingora's upstream phases are to carry it. Nothing of its body has been read, nothing has been answered.
+    On(Endpoint),
+    /// It is refused.
+    Out(End),
+}
+
+/// Whether a request has been answered, or its connection is to be closed: because the client is gone, or because an
+/// answer has broken off.
+pub enum Served {
+    /// It has its answer.
+    Answered,
+    /// Close.
+    Close,
+}
+
+/// Looks at the head of a request.
+pub fn admit(edge: &Edge, client: &mut ServerSession, ctx: &mut RequestContext) -> Way {
+    client.set_write_timeout(Some(READER_TIMEOUT));
+    client.set_keepalive(edge.keepalive());
+    let endpoint = match enter(edge, client, ctx) {
+        Ok(endpoint) => endpoint,
+        Err(end) => return Way::Out(end),
+    };
+    match endpoint.door(sent(client)) {
+        Door::PassThrough => Way::On(endpoint),
+        Door::Refuse => Way::Out(refusals::wrong_path(&endpoint, client.req_header()).into()),
+        door => Way::In(endpoint, door),
+    }
+}
+
+/// Serves a request that was let in. A panic on the way is an answer, too.
+pub async fn serve(
+    edge: &Edge,
+    endpoint: Endpoint,
+    door: Door,
+    client: &mut ServerSession,
+    ctx: &mut RequestContext,
+) -> Served {
+    let life = async {
+        match door {
+            Door::Local(page) => Box::pin(local::answer(edge, page, client, ctx)).await,
+            _ => lifecycle::converse(edge, client, ctx, &endpoint).await,
+        }
+    };
+    let end = match AssertUnwindSafe(life).catch_unwind().await {
+        Ok(Ok(())) => return Served::Answered,
+        Ok(Err(end)) => end,
+        Err(_) => refusals::panicked().into(),
+    };
+    Box::pin(close(end, client, ctx)).await
+}
+
+/// The doorstep: what is asked, from whom, and whether it has been here before.
+fn enter(edge: &Edge, client: &ServerSession, ctx: &mut RequestContext) -> Result<Endpoint, End> {
+    let request = client.req_header();
+    let path = request.uri.path();
+    let health = path == edge.gateway.settings.monitoring.health_check_path;
+    let endpoint = Endpoint::of(&request.method, if health { "/health" } else { path });
+    ctx.outcome.endpoint = endpoint.template();
+    ctx.outcome.method = request.method.clone();
+    if endpoint.is_open() {
+        return Ok(endpoint);
+    }
+    if !admission::knows_key(&request.headers, &edge.gateway.settings.server.master_key) {
+        return Err(admission::unauthorized(&request.headers).into());
+    }
+    let retries = request.headers.get(CLIENT_RETRY).and_then(|v| v.to_str().ok()?.parse().ok());
+    ctx.outcome.client_retry = retries;
+    if let Some(hops) = request.headers.get(HOPS).and_then(|v| v.to_str().ok()) {
+        if chained::is_loop(hops, &edge.gateway.hop) {
+            return Err(refusals::looped(&chained::passed(Some(hops), &edge.gateway.hop)).into());
+        }
+        if let Some(id) = request.headers.get(reply::REQUEST_ID) {
+            ctx.adopt_id(id.as_bytes());
+        }
+    }
+    Ok(endpoint)
+}
+
+/// Ends a request that has no answer from upstream.
+pub async fn close(end: End, client: &mut ServerSession, ctx: &mut RequestContext) -> Served {
+    if let Some(ended) = lifecycle::ended(&end) {
+        ctx.ended(ended);
+    }
+    match end {
+        End::Refused(refusal) if !answered(client) => {
+            ctx.outcome.refusal = Some(refusal.reason);
+            match reply::refuse(client, ctx, &refusal).await {
+                Ok(()) => Served::Answered,
+                Err(_) => Served::Close,
+            }
+        }
+        End::ClientGone => {
+            if !answered(client) {
+                ctx.answered(499);
+            }
+            Served::Close
+        }
+        // The head is out: all that is left is to close the connection before the answer's proper end.
+        End::Refused(_) | End::Cut => Served::Close,
+    }
+}
+
+/// Whether the client has got a final head (a 100 is none).
+pub fn answered(client: &ServerSession) -> bool {
+    client.response_written().is_some_and(|head| !head.status.is_informational())
+}
+
+/// How the request's body comes.
+fn sent(client: &mut ServerSession) -> Sent {
+    let empty = client.is_body_empty();
+    let request = client.req_header();
+    if request.headers.contains_key(TRANSFER_ENCODING) {
+        return Sent::Unmeasured;
+    }
+    match declared_length(request) {
+        Some(0) => Sent::Nothing,
+        Some(_) => Sent::Measured,
+        None if request.version == Version::HTTP_2 && !empty => Sent::Unmeasured,
+        None => Sent::Nothing,
+    }
+}
+
+/// Content-Length.
+pub fn declared_length(request: &RequestHeader) -> Option<usize> {
+    request.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}

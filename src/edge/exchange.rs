@@ -1,0 +1,343 @@
+//! One exchange with an upstream: open, send, read the head, read chunks, give the connection back.
+//!
+//! It runs on Pingora's connectors rather than on the proxy's own upstream phases, because only so a body of any size
+//! can be sent again elsewhere, an error answer read while its connection goes back to the pool, and the first event
+//! of a stream inspected before a 200 is committed. Dropping an exchange closes its connection (HTTP/2: its stream),
+//! which is how a client that leaves ends the upstream call.
+//!
+//! Over HTTP/1 the head and a small body leave in one write: Pingora's client session flushes behind the head, which
+//! costs a system call and a packet. Futures that connect are boxed, because they are large and rarely needed: what a
+//! request's future holds, it holds for as long as its stream is open.
+//!
+//! HTTP/2 upstreams need an absolute URI and no Host, and may answer before they have read the whole body: after a
+//! failed write the answer is read all the same.
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONTENT_ENCODING;
+use pingora::connectors::http::Connector;
+use pingora::connectors::{ConnectorOptions, TransportConnector};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::http::client::HttpSession;
+use pingora::protocols::http::v1::client::{http_req_header_to_wire, HttpSession as Http1Session};
+use pingora::protocols::Stream;
+use pingora::server::configuration::ServerConf;
+use pingora::time::timeout;
+use pingora::upstreams::peer::{HttpPeer, Peer};
+use pingora::{Error, ErrorType};
+use tokio::io::AsyncWriteExt;
+
+use super::addresses::AddressSet;
+use super::inflate::Inflate;
+use crate::llm::body::Body;
+use crate::providers::Transport;
+
+/// An upstream that takes no byte of a request for this long is stuck.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// When it has taken none for this long, it may have answered already.
+const WRITE_TICK: Duration = Duration::from_millis(500);
+/// How long an answer may take to appear after the upstream stopped taking the body.
+const EARLY_ANSWER: Duration = Duration::from_secs(1);
+/// A body up to this size is copied behind its head.
+const ONE_WRITE: usize = 16 * 1024;
+/// A group key under which no connection is ever kept: dialling with it always opens a new one.
+const NEVER_POOLED: u64 = u64::MAX;
+
+/// Opens connections and keeps the idle ones. One for each runtime.
+pub struct Dialer {
+    http1: TransportConnector,
+    http2: Connector,
+}
+
+/// A connection with one request on it.
+pub struct Exchange {
+    line: Line,
+    peer: Arc<HttpPeer>,
+    /// The connection had carried a request before.
+    pub reused: bool,
+    write_failed: bool,
+    inflate: Option<Box<Inflate>>,
+}
+
+enum Line {
+    /// HTTP/1, before the request.
+    Open(Stream),
+    /// HTTP/1, with the request written.
+    Http1(Box<Http1Session>),
+    /// Whatever ALPN has settled on.
+    Negotiated(Box<HttpSession>),
+    /// Given up in the middle of a write.
+    Broken,
+}
+
+impl Dialer {
+    /// A dialer with the pool size and the bind addresses of `conf`.
+    pub fn new(conf: &ServerConf) -> Self {
+        let options = || Some(ConnectorOptions::from_server_conf(conf));
+        Self { http1: TransportConnector::new(options()), http2: Connector::new(options()) }
+    }
+
+    /// A connection to the next address, or to another one when that refuses; `fresh` avoids the pool.
+    pub async fn open(&self, addresses: &AddressSet, fresh: bool) -> Result<Exchange, Transport> {
+        let peer = match addresses.known() {
+            Some(peer) => peer,
+            None => Box::pin(addresses.pick()).await?,
+        };
+        if !fresh && !offers_http2(&peer) {
+            if let Some(stream) = self.http1.reused_stream(peer.as_ref()).await {
+                return Ok(Exchange::new(Line::Open(stream), peer, true));
+            }
+        }
+        Box::pin(self.dial(addresses, peer, fresh)).await
+    }
+
+    async fn dial(
+        &self,
+        addresses: &AddressSet,
+        first: Arc<HttpPeer>,
+        fresh: bool,
+    ) -> Result<Exchange, Transport> {
+        let refused = match self.connect(&first, fresh).await {
+            Err(why @ (Transport::Refused | Transport::ConnectTimeout | Transport::LocalFault)) => why,
+            settled => return settled,
+        };
+        let other = addresses.pick().await?;
+        if other._address == first._address {
+            return Err(refused);
+        }
+        self.connect(&other, fresh).await
+    }
+
+    async fn connect(&self, peer: &Arc<HttpPeer>, fresh: bool) -> Result<Exchange, Transport> {
+        if !offers_http2(peer) {
+            let stream = self.http1.new_stream(peer.as_ref()).await.map_err(|e| fault(&e))?;
+            return Ok(Exchange::new(Line::Open(stream), peer.clone(), false));
+        }
+        let dialled = if fresh {
+            let mut alone = HttpPeer::clone(peer);
+            alone.group_key = NEVER_POOLED;
+            self.http2.get_http_session(&alone).await
+        } else {
+            self.http2.get_http_session(peer.as_ref()).await
+        };
+        let (mut session, reused) = dialled.map_err(|e| fault(&e))?;
+        session.set_write_timeout(Some(WRITE_TIMEOUT));
+        Ok(Exchange::new(Line::Negotiated(Box::new(session)), peer.clone(), reused))
+    }
+
+    /// Gives the connection back, if its answer was read to the end (Pingora closes it otherwise).
+    pub async fn release(&self, exchange: Exchange) {
+        if exchange.write_failed {
+            // The upstream still waits for the rest of this body: another request must never follow it.
+            return;
+        }
+        let idle = exchange.peer.options.idle_timeout;
+        match exchange.line {
+            Line::Http1(mut session) => {
+                session.respect_keepalive();
+                if let Some(stream) = session.reuse().await {
+                    self.http1.release_stream(stream, exchange.peer.reuse_hash(), idle);
+                }
+            }
+            Line::Negotiated(session) => {
+                Box::pin(self.http2.release_http_session(*session, exchange.peer.as_ref(), idle)).await;
+            }
+            Line::Open(_) | Line::Broken => {}
+        }
+    }
+}
+
+impl Exchange {
+    fn new(line: Line, peer: Arc<HttpPeer>, reused: bool) -> Self {
+        Self { line, peer, reused, write_failed: false, inflate: None }
+    }
+
+    /// Sends head and body. A body that the upstream stops taking is no failure yet: it may have answered early.
+    pub async fn send(&mut self, head: Box<RequestHeader>, body: &Body) -> Result<(), Transport> {
+        self.line = match std::mem::replace(&mut self.line, Line::Broken) {
+            Line::Open(mut stream) => {
+                self.write_failed = write_http1(&mut stream, &head, body).await.is_err();
+                Line::Http1(Box::new(Http1Session::new_with_options(stream, self.peer.as_ref())))
+            }
+            Line::Negotiated(mut session) => {
+                self.write_failed = !Box::pin(write_negotiated(&mut session, head, body)).await?;
+                Line::Negotiated(session)
+            }
+            Line::Http1(_) | Line::Broken => return Err(Transport::LocalFault),
+        };
+        Ok(())
+    }
+
+    /// Reads the head of the answer, past any 1xx, within `limit` (`None`: no limit).
+    pub async fn head(&mut self, limit: Option<Duration>) -> Result<(), Transport> {
+        let limit = if self.write_failed { Some(EARLY_ANSWER) } else { limit };
+        let failed = self.write_failed;
+        let reading = pin!(self.next_head());
+        let answered = match limit {
+            Some(limit) => timeout(limit, reading).await,
+            None => Ok(reading.await),
+        };
+        match answered {
+            Ok(read) => read,
+            Err(_) if failed => Err(Transport::Reset),
+            Err(_) => Err(Transport::ResponseTimeout),
+        }
+    }
+
+    async fn next_head(&mut self) -> Result<(), Transport> {
+        loop {
+            let read = match &mut self.line {
+                Line::Http1(session) => session.read_response().await.map(drop),
+                Line::Negotiated(session) => session.read_response_header().await,
+                Line::Open(_) | Line::Broken => return Err(Transport::Reset),
+            };
+            read.map_err(|e| fault(&e))?;
+            if self.response().is_some_and(|head| !head.status.is_informational()) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The head that `head` has read.
+    pub fn response(&self) -> Option<&ResponseHeader> {
+        match &self.line {
+            Line::Http1(session) => session.resp_header(),
+            Line::Negotiated(session) => session.response_header(),
+            Line::Open(_) | Line::Broken => None,
+        }
+    }
+
+    /// Decodes the body from here on, if the head says that it is compressed after all.
+    pub fn decode(&mut self) -> Result<(), Transport> {
+        let coding = self.response().and_then(|head| head.headers.get(CONTENT_ENCODING));
+        self.inflate = coding.map_or(Ok(None), |coding| Inflate::of(coding.as_bytes()))?;
+        Ok(())
+    }
+
+    /// The next piece of the answer's body; `None` at its proper end.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Transport> {
+        loop {
+            let read = match &mut self.line {
+                Line::Http1(session) => session.read_body_bytes().await,
+                Line::Negotiated(session) => session.read_response_body().await,
+                Line::Open(_) | Line::Broken => return Err(Transport::Reset),
+            };
+            let chunk = read.map_err(|e| fault(&e))?;
+            let (Some(inflate), Some(packed)) = (self.inflate.as_mut(), chunk.as_ref()) else {
+                return Ok(chunk);
+            };
+            let decoded = inflate.push(packed)?;
+            if !decoded.is_empty() {
+                return Ok(Some(decoded));
+            }
+        }
+    }
+
+    /// The body, up to `most` bytes and `limit` in time, for error answers: what came until then counts.
+    pub async fn error_body(&mut self, most: usize, limit: Duration) -> Vec<u8> {
+        let mut body = Vec::new();
+        let read = async {
+            while let Ok(Some(chunk)) = self.chunk().await {
+                body.extend_from_slice(&chunk[..chunk.len().min(most - body.len())]);
+                if body.len() == most {
+                    break;
+                }
+            }
+        };
+        let _ = timeout(limit, read).await;
+        body
+    }
+}
+
+fn offers_http2(peer: &HttpPeer) -> bool {
+    peer.options.alpn.get_max_http_version() == 2
+}
+
+async fn write_http1(stream: &mut Stream, head: &RequestHeader, body: &Body) -> io::Result<()> {
+    let mut wire = http_req_header_to_wire(head).ok_or(io::ErrorKind::InvalidInput)?;
+    if body.len() <= ONE_WRITE {
+        body.parts().iter().for_each(|part| wire.extend_from_slice(part));
+        write_all(stream, &wire).await?;
+    } else {
+        write_all(stream, &wire).await?;
+        for part in body.parts() {
+            write_all(stream, part).await?;
+        }
+    }
+    timeout(WRITE_TIMEOUT, stream.flush()).await.map_err(|_| io::ErrorKind::TimedOut)?
+}
+
+/// Writes all, unless the upstream takes nothing any more: because it is stuck, or because it has answered.
+async fn write_all(stream: &mut Stream, mut bytes: &[u8]) -> io::Result<()> {
+    let mut quiet = Duration::ZERO;
+    while !bytes.is_empty() {
+        match timeout(WRITE_TICK, stream.write(bytes)).await {
+            Ok(written) => {
+                let written = written?;
+                if written == 0 {
+                    return Err(io::ErrorKind::WriteZero.into());
+                }
+                (bytes, quiet) = (&bytes[written..], Duration::ZERO);
+            }
+            Err(_) => {
+                quiet += WRITE_TICK;
+                if quiet >= WRITE_TIMEOUT || has_answered(stream).await {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is something to read. What is seen stays unread.
+async fn has_answered(stream: &mut Stream) -> bool {
+    let mut first = [0];
+    matches!(timeout(Duration::from_millis(1), stream.try_peek(&mut first)).await, Ok(Ok(true)))
+}
+
+/// Whether the whole body went out; an error where not even the head did.
+async fn write_negotiated(
+    session: &mut HttpSession,
+    mut head: Box<RequestHeader>,
+    body: &Body,
+) -> Result<bool, Transport> {
+    if matches!(session, HttpSession::H2(_)) {
+        make_h2(&mut head)?;
+    }
+    session.write_request_header(head).await.map_err(|e| fault(&e))?;
+    for part in body.parts().iter().filter(|part| !part.is_empty()) {
+        if session.write_request_body(part.clone(), false).await.is_err() {
+            return Ok(false);
+        }
+    }
+    Ok(session.finish_request_body().await.is_ok())
+}
+
+fn make_h2(head: &mut RequestHeader) -> Result<(), Transport> {
+    let host = head.remove_header("host");
+    let host = host.as_ref().and_then(|h| h.to_str().ok()).unwrap_or_default();
+    let path = std::str::from_utf8(head.raw_path()).unwrap_or("/");
+    let uri = format!("https://{host}{path}").parse().map_err(|_| Transport::LocalFault)?;
+    head.set_uri(uri);
+    head.set_version(http::Version::HTTP_2);
+    Ok(())
+}
+
+/// What a Pingora error means for the attempt. Faults of this machine blame nobody.
+pub fn fault(error: &Error) -> Transport {
+    use ErrorType::*;
+    match error.etype() {
+        ConnectTimedout | TLSHandshakeTimedout => Transport::ConnectTimeout,
+        ConnectRefused | ConnectNoRoute | ConnectError | ConnectProxyFailure => Transport::Refused,
+        TLSHandshakeFailure | InvalidCert | HandshakeError | TLSWantX509Lookup => Transport::Tls,
+        BindError | SocketError | InternalError | FileOpenError => Transport::LocalFault,
+        ReadTimedout | WriteTimedout => Transport::ResponseTimeout,
+        InvalidHTTPHeader => Transport::Malformed,
+        _ => Transport::Reset,
+    }
+}

@@ -1,0 +1,268 @@
+//! In front of Pingora's parser: one deadline for a whole request head, a bound on its size, and a refusal of heads
+//! whose framing can be read in two ways.
+//!
+//! Pingora's read timeout counts from byte to byte, so that a head which drips stays for ever, and it takes
+//! Content-Length beside Transfer-Encoding. Here the head is read up to its blank line first and handed to Pingora as
+//! a prefix; HTTP/2 (by its preface, "h2c") is handed over untouched. Idle keep-alive connections end here, too.
+//! HTTP/1 requests go from here straight to the door, and into Pingora's proxy only if it is to carry them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream, ServerApp};
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::l4::stream::Stream as TcpStream;
+use pingora::protocols::Stream;
+use pingora::proxy::HttpProxy;
+use pingora::server::ShutdownWatch;
+use pingora::time::timeout;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::door::{self, Served, Way};
+use super::proxy::EdgeProxy;
+use super::Edge;
+use crate::llm::error::ApiError;
+use crate::observe::outcome::Ended;
+
+const FIRST_READ: usize = 2 * 1024;
+const MOST_HEAD: usize = 64 * 1024;
+const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
+
+/// The front of the proxy service.
+pub struct Front {
+    edge: Arc<Edge>,
+    proxy: Arc<HttpProxy<EdgeProxy>>,
+    head_timeout: Duration,
+    idle_timeout: Duration,
+}
+
+enum Head {
+    Read(BytesMut),
+    Http2(BytesMut),
+    Refused(u16, &'static str),
+    Gone,
+}
+
+impl Front {
+    /// A front for `edge`, with the proxy that serves what is handed on.
+    pub fn new(edge: Arc<Edge>, proxy: HttpProxy<EdgeProxy>) -> Self {
+        let server = &edge.gateway.settings.server;
+        let (head_timeout, idle_timeout) = (server.header_timeout, server.keepalive_timeout);
+        Self { edge, proxy: Arc::new(proxy), head_timeout, idle_timeout }
+    }
+
+    async fn next_head(&self, stream: &mut Stream, first: bool) -> Head {
+        let mut head = BytesMut::with_capacity(FIRST_READ);
+        let patience = if first { self.head_timeout } else { self.idle_timeout };
+        match timeout(patience, stream.read_buf(&mut head)).await {
+            Ok(Ok(read)) if read > 0 => {}
+            Err(_) if first => return Head::Refused(408, "the request head did not come in time"),
+            _ => return Head::Gone,
+        }
+        match timeout(self.head_timeout, rest_of_head(stream, &mut head)).await {
+            Ok(Rest::Whole(end)) => match framing_fault(&head[..end]) {
+                None => Head::Read(head),
+                Some(fault) => Head::Refused(400, fault),
+            },
+            Ok(Rest::Http2) => Head::Http2(head),
+            Ok(Rest::TooLarge) => Head::Refused(431, "the request head is larger than 64 KiB"),
+            Ok(Rest::Gone) => Head::Gone,
+            Err(_) => Head::Refused(408, "the request head did not come in time"),
+        }
+    }
+}
+
+enum Rest {
+    Whole(usize),
+    Http2,
+    TooLarge,
+    Gone,
+}
+
+async fn rest_of_head(stream: &mut Stream, head: &mut BytesMut) -> Rest {
+    let mut searched = 0;
+    loop {
+        if head.len() >= H2_PREFACE.len() && head.starts_with(H2_PREFACE) {
+            return Rest::Http2;
+        }
+        if let Some(end) = blank_line(head, searched) {
+            return Rest::Whole(end);
+        }
+        if head.len() > MOST_HEAD {
+            return Rest::TooLarge;
+        }
+        searched = head.len().saturating_sub(3);
+        head.reserve(FIRST_READ);
+        match stream.read_buf(head).await {
+            Ok(n) if n > 0 => {}
+            _ => return Rest::Gone,
+        }
+    }
+}
+
+/// Where the head ends: behind its first empty line.
+fn blank_line(head: &[u8], from: usize) -> Option<usize> {
+    memchr::memchr_iter(b'\n', &head[from..]).find_map(|at| {
+        let after = &head[from + at + 1..];
+        match after {
+            [b'\n', ..] => Some(from + at + 2),
+            [b'\r', b'\n', ..] => Some(from + at + 3),
+            _ => None,
+        }
+    })
+}
+
+/// Why the framing of a head can be read in two ways, if it can (RFC 9112 sections 3.2 and 6.3).
+fn framing_fault(head: &[u8]) -> Option<&'static str> {
+    let (mut lengths, mut encodings, mut hosts) = (0, 0, 0);
+    for line in head.split(|b| *b == b'\n').skip(1) {
+        let Some(colon) = line.iter().take(20).position(|b| *b == b':') else { continue };
+        let name = &line[..colon];
+        if name.eq_ignore_ascii_case(b"content-length") {
+            lengths += 1;
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            encodings += 1;
+            if !line[colon + 1..].trim_ascii().eq_ignore_ascii_case(b"chunked") {
+                return Some("the only transfer encoding taken is chunked");
+            }
+        } else if name.eq_ignore_ascii_case(b"host") {
+            hosts += 1;
+        }
+    }
+    match (lengths, encodings, hosts) {
+        (l, e, _) if l > 0 && e > 0 => Some("both Content-Length and Transfer-Encoding are given"),
+        (l, e, _) if l > 1 || e > 1 => Some("Content-Length or Transfer-Encoding is given twice"),
+        (_, _, h) if h > 1 => Some("Host is given twice"),
+        _ => None,
+    }
+}
+
+#[async_trait]
+impl ServerApp for Front {
+    async fn process_new(self: &Arc<Self>, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let mut kept: Option<HttpPersistentSettings> = None;
+        let mut first = true;
+        loop {
+            let head = match self.next_head(&mut stream, first).await {
+                Head::Read(head) => head,
+                Head::Http2(read) => {
+                    let mut tcp = stream.into_any().downcast::<TcpStream>().ok()?;
+                    tcp.rewind(&read);
+                    return Box::pin(self.proxy.process_new(tcp, shutdown)).await;
+                }
+                Head::Refused(status, why) => {
+                    Box::pin(refuse(&self.edge, &mut stream, status, why)).await;
+                    return None;
+                }
+                Head::Gone => return None,
+            };
+            let reused = self.request(stream, head, kept.take(), shutdown).await?;
+            (stream, kept) = reused.consume();
+            first = false;
+        }
+    }
+
+    async fn cleanup(&self) {
+        self.proxy.http_cleanup().await;
+    }
+}
+
+impl Front {
+    /// One HTTP/1 request. The connection, if it can be used again.
+    async fn request(
+        &self,
+        stream: Stream,
+        head: BytesMut,
+        kept: Option<HttpPersistentSettings>,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        // Kept for a request that is handed on: Pingora's proxy reads it anew.
+        let unread = head.clone();
+        let mut session = ServerSession::new_http1(stream);
+        if let Some(kept) = kept {
+            kept.apply_to_session(&mut session);
+        }
+        session.set_pipelined_prefix(head);
+        if !session.read_request().await.unwrap_or(false) {
+            Box::pin(refuse(&self.edge, &mut inner(session)?, 400, "the request head is malformed")).await;
+            return None;
+        }
+        let mut ctx = self.edge.begin();
+        let served = match door::admit(&self.edge, &mut session, &mut ctx) {
+            Way::In(endpoint, door) => {
+                drop(unread);
+                door::serve(&self.edge, endpoint, door, &mut session, &mut ctx).await
+            }
+            Way::Out(end) => Box::pin(door::close(end, &mut session, &mut ctx)).await,
+            Way::On(_) => {
+                ctx.hand_on();
+                let mut session = ServerSession::new_http1(inner(session)?);
+                session.set_pipelined_prefix(unread);
+                return Box::pin(self.proxy.process_new_http(session, shutdown)).await;
+            }
+        };
+        match served {
+            Served::Answered => {
+                drop(ctx);
+                let settings = HttpPersistentSettings::for_session(&session);
+                let finished = session.finish().await.ok().flatten()?;
+                Some(ReusedHttpStream::from_reusable_stream(finished, settings))
+            }
+            Served::Close => None,
+        }
+    }
+}
+
+fn inner(session: ServerSession) -> Option<Stream> {
+    match session {
+        ServerSession::H1(session) => Some(session.into_inner()),
+        _ => None,
+    }
+}
+
+/// Answers a head that never became a request, and closes.
+async fn refuse(edge: &Edge, stream: &mut Stream, status: u16, why: &'static str) {
+    let mut ctx = edge.begin();
+    ctx.ended(Ended::Refused);
+    ctx.answered(status);
+    ctx.outcome.refusal = Some("malformed_head");
+    let body: Bytes = ApiError::invalid(status, why).body();
+    let reason = http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("");
+    let head = format!(
+        "HTTP/1.1 {status} {reason}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nx-request-id: {}\r\nconnection: close\r\n\r\n",
+        body.len(),
+        ctx.request_id()
+    );
+    let answer = async {
+        stream.write_all(head.as_bytes()).await?;
+        stream.write_all(&body).await?;
+        stream.flush().await?;
+        AsyncWriteExt::shutdown(stream).await?;
+        std::io::Result::Ok(())
+    };
+    let _ = timeout(Duration::from_secs(2), answer).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_ends_at_its_first_empty_line() {
+        assert_eq!(blank_line(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nbody", 0), Some(27));
+        assert_eq!(blank_line(b"GET / HTTP/1.1\nHost: a\n\nbody", 0), Some(24));
+        assert_eq!(blank_line(b"GET / HTTP/1.1\r\nHost: a\r\n", 0), None);
+    }
+
+    #[test]
+    fn framing_that_can_be_read_in_two_ways_is_a_fault() {
+        assert!(framing_fault(b"POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n")
+            .is_some());
+        assert!(framing_fault(b"POST / HTTP/1.1\r\nContent-Length: 3\r\ncontent-length: 3\r\n\r\n").is_some());
+        assert!(framing_fault(b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n").is_some());
+        assert!(framing_fault(b"POST / HTTP/1.1\r\nHost: a\r\nhost: b\r\n\r\n").is_some());
+        assert!(framing_fault(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n").is_none());
+    }
+}

@@ -1,0 +1,164 @@
+//! The life of a request, top to bottom.
+//!
+//! A caller's request is read whole; the pool makes a plan of candidates; each attempt takes a lease, sends the
+//! request and gets a verdict; the accepted answer is relayed; its usage settles the lease. What is taken (budget,
+//! lease, probe, in-flight count) is a value that gives itself back, so that a client that leaves at any `await` and
+//! a panic need no code of their own. `src/LIFECYCLE.md` has the same steps as a table.
+
+use std::future::Future;
+use std::pin::{pin, Pin};
+use std::time::{Duration, Instant};
+
+use http::Method;
+use pingora::protocols::http::ServerSession;
+use pingora::ErrorType;
+
+use super::admission;
+use super::attempt::{Attempt, Failure, Trouble};
+use super::content::Content;
+use super::context::RequestContext;
+use super::relay::Accepted;
+use super::reply::Refusal;
+use super::{refusals, Edge};
+use crate::llm::endpoint::Endpoint;
+use crate::llm::request::BadBody;
+use crate::observe::outcome::Ended;
+use crate::routing::{Ask, Plan, Step};
+
+/// How a request can end without its answer.
+pub enum End {
+    /// With an answer of ours.
+    Refused(Box<Refusal>),
+    /// The client went away.
+    ClientGone,
+    /// The client's connection must be closed: its answer broke off half-way and there is no way to say so in-band.
+    Cut,
+}
+
+impl From<Box<Refusal>> for End {
+    fn from(refusal: Box<Refusal>) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// A request with a body that we open: from the body to the last byte of the answer.
+pub async fn converse(
+    edge: &Edge,
+    client: &mut ServerSession,
+    ctx: &mut RequestContext,
+    endpoint: &Endpoint,
+) -> Result<(), End> {
+    if client.req_header().method == Method::HEAD {
+        return Err(refusals::bad_body(BadBody::new("A HEAD request takes no body.")).into());
+    }
+    let mut held = edge.budget.hold();
+    let reading = Instant::now();
+    let body = admission::read_body(client, edge.bounds(), &mut held).await?;
+    ctx.waited(reading);
+    ctx.outcome.bytes_in = body.len() as u64;
+
+    let content = Content::read(endpoint, &client.req_header().headers, &body).map_err(refusals::bad_body)?;
+    ctx.outcome.model = content.model().map(str::to_owned);
+    ctx.outcome.stream = content.stream();
+
+    // From here on, not from the head: a slow upload is no fault of an upstream.
+    let deadline = edge.gateway.settings.routing.deadline.map(|budget| Instant::now() + budget);
+    let mut plan = plan(edge, ctx, endpoint, &content, deadline)?;
+    let mut last: Option<Failure> = None;
+    loop {
+        let now = Instant::now();
+        if deadline.is_some_and(|deadline| deadline <= now) {
+            return Err(refusals::out_of_time(edge, last).into());
+        }
+        let mut lease = match edge.gateway.pool.next(&mut plan, now) {
+            Step::Try(lease) => lease,
+            Step::Wait(pause) => {
+                client_or(client, ctx, pin!(tokio::time::sleep(pause))).await?;
+                continue;
+            }
+            Step::Stop(refusal) => return Err(refusals::stopped(edge, &plan, refusal, last).into()),
+        };
+        let attempt = Attempt { edge, endpoint, content: &content, body: &body, deadline };
+        match attempt.run(&mut lease, &plan, client, ctx).await {
+            Ok(answer) => {
+                // Nothing is sent again from here on: the body goes, and its share of the budget.
+                let prompt = content.prompt_estimate();
+                let accepted = Box::new(Accepted { edge, endpoint, prompt, lease, plan });
+                drop((body, held, content, last));
+                return accepted.relay(answer, client, ctx).await;
+            }
+            Err(Trouble::ClientGone) => {
+                // The upstream has read the prompt, and will charge for it.
+                if lease.is_sent() {
+                    lease.charge(content.prompt_estimate());
+                }
+                return Err(End::ClientGone);
+            }
+            Err(Trouble::Failed(failure)) => {
+                edge.tell(edge.gateway.pool.failed(&mut plan, lease, &failure.verdict, Instant::now()));
+                last = Some(*failure);
+            }
+        }
+    }
+}
+
+fn plan(
+    edge: &Edge,
+    ctx: &RequestContext,
+    endpoint: &Endpoint,
+    content: &Content,
+    deadline: Option<Instant>,
+) -> Result<Plan, Box<Refusal>> {
+    let pinned = edge.gateway.pinned(endpoint, content.ids()).map_err(refusals::unpinnable)?;
+    let tokens = content.estimate(endpoint);
+    let ask = Ask { model: content.model(), tokens, pinned, deadline, seed: ctx.seed };
+    edge.gateway.pool.plan(ask).map_err(|unknown| refusals::unknown_model(&unknown))
+}
+
+/// `work`, unless the client leaves first. Dropping `work` ends what it had going upstream; it comes pinned, so that
+/// a request's future holds it once.
+/// The time is not ours, and is noted so.
+pub async fn client_or<T>(
+    client: &mut ServerSession,
+    ctx: &mut RequestContext,
+    work: Pin<&mut impl Future<Output = T>>,
+) -> Result<T, End> {
+    let since = Instant::now();
+    let done = tokio::select! {
+        biased;
+        done = work => Ok(done),
+        () = client_left(client) => Err(End::ClientGone),
+    };
+    ctx.waited(since);
+    done
+}
+
+/// Resolves when the client has closed its side, a half of it included (no client that waits for an answer does that).
+/// A client that sends its next request too early loses its connection after this answer, but not the answer.
+pub async fn client_left(client: &mut ServerSession) {
+    let left = client.read_body_or_idle(true).await;
+    if left.is_err_and(|e| *e.etype() == ErrorType::ConnectError) {
+        client.set_keepalive(None);
+        std::future::pending::<()>().await;
+    }
+}
+
+/// What is left until `deadline`, and at most `limit`.
+pub fn patience(limit: Option<Duration>, deadline: Option<Instant>) -> Option<Duration> {
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    match (limit, left) {
+        (Some(limit), Some(left)) => Some(limit.min(left)),
+        (limit, left) => limit.or(left),
+    }
+}
+
+/// The end of a request, as the access log says it; none where it has been said already.
+pub fn ended(end: &End) -> Option<Ended> {
+    match end {
+        End::Refused(refusal) if refusal.reason == "upstream" => Some(Ended::Failed),
+        End::Refused(refusal) if refusal.reason == "panicked" => Some(Ended::Panicked),
+        End::Refused(_) => Some(Ended::Refused),
+        End::ClientGone => Some(Ended::ClientGone),
+        End::Cut => None,
+    }
+}

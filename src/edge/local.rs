@@ -1,0 +1,110 @@
+//! The endpoints that the router answers itself: models, health, readiness, the page, metrics, and the root.
+//!
+//! `/v1/models` lists what is configured and what `background::discovery` has learned; nothing is fetched inside a
+//! request. Who has no key sees a bare status and no names, from loopback too, unless the operator says otherwise.
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession;
+use serde::Serialize;
+
+use super::context::RequestContext;
+use super::lifecycle::End;
+use super::{admission, refusals, reply, Edge};
+use crate::llm::endpoint::Page;
+use crate::observe::outcome::Ended;
+use crate::observe::{health, metrics, page};
+use crate::routing::Listed;
+
+const JSON: &str = "application/json";
+const HTML: &str = "text/html; charset=utf-8";
+/// The page needs nothing but its own style.
+const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
+
+/// Answers one of our own pages.
+pub async fn answer(
+    edge: &Edge,
+    which: Page,
+    client: &mut ServerSession,
+    ctx: &mut RequestContext,
+) -> Result<(), End> {
+    let headers = &client.req_header().headers;
+    let has_key = || admission::knows_key(headers, &edge.gateway.settings.server.master_key);
+    let monitoring = &edge.gateway.settings.monitoring;
+    let (status, kind, body): (u16, &str, Bytes) = match which {
+        Page::Root => (200, JSON, Bytes::from_static(b"{\"object\":\"router\",\"api\":\"/v1\"}")),
+        Page::Live => (200, JSON, Bytes::from_static(b"{\"status\":\"alive\"}")),
+        Page::Ready if edge.drain.is_draining() => {
+            (503, JSON, Bytes::from_static(b"{\"status\":\"draining\"}"))
+        }
+        Page::Ready => (200, JSON, Bytes::from_static(b"{\"status\":\"ready\"}")),
+        Page::Health => {
+            let view = edge.view();
+            let open = monitoring.public == Some(true) || has_key();
+            let body = if open { health::details(&view) } else { health::bare(&view) };
+            (health::status(&view), JSON, body.into())
+        }
+        Page::Vhealth if monitoring.public == Some(true) || has_key() => {
+            (200, HTML, page::render(&edge.view()).into())
+        }
+        Page::Metrics if !monitoring.prometheus_enabled => {
+            return Err(refusals::no_such_path(client.req_header().uri.path()).into());
+        }
+        Page::Metrics if monitoring.public != Some(false) || has_key() => {
+            let (kind, body) = metrics::encode();
+            (200, kind, body.into())
+        }
+        Page::Models if has_key() => (200, JSON, list(&edge.gateway.pool.models())),
+        Page::Model(ref id) if has_key() => match edge.gateway.pool.models().iter().find(|m| m.name == *id) {
+            Some(model) => (200, JSON, to_json(&entry(model))),
+            None => return Err(refusals::unknown_model(&edge.gateway.pool.unknown(id)).into()),
+        },
+        _ => return Err(admission::unauthorized(headers).into()),
+    };
+    let mut head = ResponseHeader::build_no_case(status, Some(6)).map_err(|_| End::Cut)?;
+    let built = head
+        .insert_header(CONTENT_TYPE, kind)
+        .and_then(|()| head.insert_header(CACHE_CONTROL, "no-store"))
+        .and_then(|()| if kind == HTML { secure(&mut head) } else { Ok(()) });
+    built.map_err(|_| End::Cut)?;
+    reply::send(client, ctx, head, body).await.map_err(|_| End::ClientGone)?;
+    ctx.ended(Ended::Complete);
+    Ok(())
+}
+
+fn secure(head: &mut ResponseHeader) -> pingora::Result<()> {
+    head.insert_header("content-security-policy", PAGE_POLICY)?;
+    head.insert_header("x-content-type-options", "nosniff")?;
+    head.insert_header("x-frame-options", "DENY")
+}
+
+/// A date for models whose own is unknown: clients want a number, and one that does not change.
+const CREATED: u64 = 1_700_000_000;
+
+/// OpenAI's list.
+#[derive(Serialize)]
+struct List<'m> {
+    object: &'static str,
+    data: Vec<Entry<'m>>,
+}
+
+#[derive(Serialize)]
+struct Entry<'m> {
+    id: &'m str,
+    object: &'static str,
+    created: u64,
+    owned_by: &'static str,
+}
+
+fn entry(model: &Listed) -> Entry<'_> {
+    Entry { id: &model.name, object: "model", created: CREATED, owned_by: "system" }
+}
+
+fn list(models: &[Listed]) -> Bytes {
+    to_json(&List { object: "list", data: models.iter().map(entry).collect() })
+}
+
+fn to_json(value: &impl Serialize) -> Bytes {
+    serde_json::to_vec(value).unwrap_or_default().into()
+}

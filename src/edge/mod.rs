@@ -1,0 +1,104 @@
+//! The shell around the core: the only room that knows Pingora's sessions.
+//!
+//! Start reading in `lifecycle`: the life of a request from top to bottom. `front` stands before Pingora's parser, `door`
+//! lets requests in, `proxy` is the `ProxyHttp`, `attempt` and `exchange` talk to an upstream, `relay` brings its answer
+//! to the client, `refusals` and `reply` say no.
+#![doc = include_str!("../LIFECYCLE.md")]
+
+pub mod addresses;
+pub mod admin;
+pub mod admission;
+pub mod attempt;
+pub mod content;
+pub mod context;
+pub mod door;
+pub mod drain;
+pub mod exchange;
+pub mod front;
+pub mod inflate;
+pub mod lifecycle;
+pub mod local;
+pub mod passthrough;
+pub mod pins;
+pub mod proxy;
+pub mod random;
+pub mod refusals;
+pub mod relay;
+pub mod reply;
+pub mod view;
+
+use std::sync::Arc;
+
+use admission::{Bounds, Budget};
+use context::RequestContext;
+use drain::Drain;
+use exchange::Dialer;
+use pingora::http::ResponseHeader;
+
+use crate::gateway::Gateway;
+use crate::observe::metrics::BanEvent;
+use crate::observe::Recorder;
+use crate::routing::Transition;
+
+/// What every request works with.
+pub struct Edge {
+    /// The configuration, assembled.
+    pub gateway: Arc<Gateway>,
+    /// Upstream connections.
+    pub dialer: Arc<Dialer>,
+    /// Bytes of request bodies held at once.
+    pub budget: Arc<Budget>,
+    /// The way out.
+    pub drain: Arc<Drain>,
+    /// Where outcomes are told.
+    pub recorder: Arc<Recorder>,
+}
+
+impl Edge {
+    /// The context of a request whose head is about to be looked at.
+    pub fn begin(&self) -> RequestContext {
+        RequestContext::begin(self.recorder.clone(), self.drain.enter())
+    }
+
+    /// How much body, in what time.
+    pub fn bounds(&self) -> Bounds {
+        let server = &self.gateway.settings.server;
+        Bounds { size: server.max_body_size, time: server.body_timeout }
+    }
+
+    /// Seconds for which an idle client connection is kept; none while draining.
+    pub fn keepalive(&self) -> Option<u64> {
+        let idle = self.gateway.settings.server.keepalive_timeout.as_secs().max(1);
+        (!self.drain.is_draining()).then_some(idle)
+    }
+
+    /// Names the credential behind an answer, where the operator wants that (`server.expose_route`).
+    pub fn expose_route(&self, credential: usize, head: &mut ResponseHeader) {
+        if self.gateway.settings.server.expose_route {
+            let name = self.gateway.upstream(credential).name.escape_default().to_string();
+            let _ = head.insert_header("x-auto-ai-router-credential", name);
+        }
+    }
+
+    /// Logs and counts what changed among the candidates.
+    pub fn tell(&self, changes: Vec<Transition>) {
+        for change in changes {
+            tell(&self.recorder, &change);
+        }
+    }
+}
+
+/// Logs and counts one change. Bans are for the operator to look at; recoveries are news.
+pub fn tell(recorder: &Recorder, change: &Transition) {
+    let event = match change {
+        Transition::Banned { .. } => BanEvent::Banned,
+        Transition::Expired { .. } => BanEvent::Expired,
+        Transition::Unbanned { .. } => BanEvent::Unbanned,
+        Transition::CooledDown { .. } => BanEvent::CoolDown,
+    };
+    match event {
+        BanEvent::Banned => log::warn!("{change}"),
+        _ => log::info!("{change}"),
+    }
+    recorder.meters.ban(change.credential(), event);
+}

@@ -1,0 +1,473 @@
+//! Requests whose bytes we do not open: bodyless ones and uploads of known length. Pingora's own upstream phases carry
+//! them, chunk by chunk, and only the choice of candidate, limits, bans and headers is ours, shared with the engine.
+//!
+//! Without a body a failed attempt goes on elsewhere; with one only as long as no byte of it has left. That is why an
+//! upload never goes out on a pooled connection, which may be dead already. Uploads are exempt from `max_body_size` and
+//! from the deadline, since nothing of them is held: they end when the client is silent for `body_timeout`. A client's
+//! chunked body never comes here: Pingora 0.9 can write a chunked body's end twice to an HTTP/1 upstream, which poisons
+//! the connection for the next request.
+//!
+//! An error answer is held back, head and body, and judged whole like any other. Pingora cannot drop a head, but it
+//! does not pass informational ones on (`ignore_info_resp`; over HTTP/2 always), so the head is made one; the error
+//! that a filter returns at the body's end then leads to another candidate or to an answer of ours. Ids in answers are
+//! learned as they pass, so that a file is asked for where it lies. Upstreams are dialled by HTTP/1 here: a body that
+//! an HTTP/2 server does not want to finish is a 502 in these phases.
+
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http::{HeaderMap, Method, StatusCode};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::Session;
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType};
+
+use super::attempt::Failure;
+use super::context::RequestContext;
+use super::exchange::fault;
+use super::inflate::Inflate;
+use super::lifecycle::{client_or, patience, End};
+use super::reply::Refusal;
+use super::{door, refusals, reply, Edge};
+use crate::llm::answer::Answer as Facts;
+use crate::llm::endpoint::Endpoint;
+use crate::llm::error::ApiError;
+use crate::llm::upstream_error::UpstreamError;
+use crate::observe::outcome::Ended;
+use crate::providers::headers::upstream_request_id;
+use crate::providers::{judge, judge_transport, Next, Transport};
+use crate::routing::{Ask, Lease, Plan, Step};
+
+/// Of an answer that may carry ids, this much is looked at.
+const LOOKED_AT: usize = 256 * 1024;
+/// And of an error.
+const ERROR_BODY: usize = 64 * 1024;
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// The group of connections that all bodyless requests share.
+const SHARED: u64 = 0;
+
+/// A request on its way through Pingora's phases.
+pub struct Passage {
+    endpoint: Endpoint,
+    plan: Plan,
+    deadline: Option<Instant>,
+    has_body: bool,
+    lease: Option<Lease>,
+    credential: usize,
+    begun: Instant,
+    /// The connection of this attempt is not one from the pool.
+    fresh: bool,
+    /// The upstream has begun to answer.
+    heard: bool,
+    /// The answer, as far as it is looked at.
+    seen: Option<Seen>,
+    last: Option<Failure>,
+    refusal: Option<Box<Refusal>>,
+}
+
+/// Why the bytes that pass are kept for a moment.
+enum Seen {
+    Ids(BytesMut),
+    Error(Box<Refused>),
+}
+
+/// An error answer that is held back.
+struct Refused {
+    status: u16,
+    headers: HeaderMap,
+    body: BytesMut,
+}
+
+/// Plans the passage of a request.
+pub fn admit(
+    edge: &Edge,
+    client: &mut Session,
+    ctx: &mut RequestContext,
+    endpoint: Endpoint,
+) -> Result<(), End> {
+    let settings = &edge.gateway.settings;
+    let has_body = door::declared_length(client.req_header()).is_some_and(|length| length > 0);
+    let pinned = edge.gateway.pinned(&endpoint, &[]).map_err(refusals::unpinnable)?;
+    let deadline = settings.routing.deadline.filter(|_| !has_body).map(|budget| ctx.started + budget);
+    let ask = Ask { model: None, tokens: 0, pinned, deadline, seed: ctx.seed };
+    let plan = edge.gateway.pool.plan(ask).map_err(|unknown| refusals::unknown_model(&unknown))?;
+    let downstream = client.as_downstream_mut();
+    downstream.set_read_timeout(Some(settings.server.body_timeout));
+    downstream.set_ignore_info_resp(true);
+    let passage = Passage {
+        endpoint,
+        plan,
+        deadline,
+        has_body,
+        lease: None,
+        credential: 0,
+        begun: Instant::now(),
+        fresh: false,
+        heard: false,
+        seen: None,
+        last: None,
+        refusal: None,
+    };
+    ctx.passage = Some(Box::new(passage));
+    Ok(())
+}
+
+/// The next candidate's peer, or the same one's once more after a connection that was dead. An error here ends
+/// Pingora's loop, so waiting and names that do not resolve are dealt with inside.
+pub async fn peer(
+    edge: &Edge,
+    client: &mut Session,
+    ctx: &mut RequestContext,
+) -> pingora::Result<Box<HttpPeer>> {
+    loop {
+        let passage = ctx.passage.as_mut().ok_or_else(|| Error::new_in(ErrorType::InternalError))?;
+        let now = Instant::now();
+        if passage.is_late(now) {
+            let last = passage.last.take();
+            return Err(passage.refuse(refusals::out_of_time(edge, last)));
+        }
+        if passage.lease.is_none() {
+            match edge.gateway.pool.next(&mut passage.plan, now) {
+                Step::Try(lease) => passage.begin(lease),
+                Step::Wait(pause) => {
+                    wait(client, ctx, pause).await?;
+                    continue;
+                }
+                Step::Stop(stopped) => {
+                    let last = passage.last.take();
+                    return Err(passage.refuse(refusals::stopped(edge, &passage.plan, stopped, last)));
+                }
+            }
+        }
+        match edge.gateway.upstream(passage.credential).addresses.pick().await {
+            Ok(peer) => return Ok(Box::new(passage.dial(edge, &peer))),
+            Err(transport) => failed(edge, ctx, Failure::transport(transport)),
+        }
+    }
+}
+
+/// Waits for a lone candidate's second try. A client that has no body to send is watched meanwhile.
+async fn wait(client: &mut Session, ctx: &mut RequestContext, pause: Duration) -> pingora::Result<()> {
+    let sleep = tokio::time::sleep(pause);
+    if ctx.passage.as_ref().is_some_and(|passage| passage.has_body) {
+        sleep.await;
+        return Ok(());
+    }
+    let gone = |_| Error::new_down(ErrorType::ConnectionClosed);
+    client_or(client.as_downstream_mut(), ctx, pin!(sleep)).await.map_err(gone)
+}
+
+impl Passage {
+    fn is_late(&self, now: Instant) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+
+    fn begin(&mut self, lease: Lease) {
+        self.credential = lease.credential();
+        self.begun = Instant::now();
+        self.lease = Some(lease);
+        self.fresh = self.has_body;
+        self.heard = false;
+        self.seen = None;
+    }
+
+    /// Keeps the answer of ours; the error that makes Pingora ask for it.
+    fn refuse(&mut self, refusal: Box<Refusal>) -> Box<Error> {
+        self.refusal = Some(refusal);
+        Error::new_up(ErrorType::ConnectError)
+    }
+
+    fn dial(&self, edge: &Edge, peer: &HttpPeer) -> HttpPeer {
+        static ALONE: AtomicU64 = AtomicU64::new(SHARED + 1);
+        let mut peer = peer.clone();
+        peer.group_key = SHARED;
+        if self.fresh {
+            // A group of its own holds no connection, and this one is not kept in it.
+            peer.group_key = ALONE.fetch_add(1, Ordering::Relaxed);
+            peer.options.idle_timeout = Some(Duration::ZERO);
+        }
+        peer.options.set_http_version(1, 1);
+        for limit in [&mut peer.options.connection_timeout, &mut peer.options.total_connection_timeout] {
+            *limit = patience(*limit, self.deadline);
+        }
+        peer.options.read_timeout = patience(edge.gateway.settings.routing.response_timeout, self.deadline);
+        peer.options.write_timeout = Some(WRITE_TIMEOUT);
+        peer
+    }
+
+    /// The failure as it is told: a second attempt that the deadline has cut short is nobody's fault.
+    fn fair(&self, transport: Transport) -> Box<Failure> {
+        let failure = Failure::transport(transport);
+        let repeated = self.lease.as_ref().is_some_and(|lease| lease.attempt() > 1);
+        match failure.verdict.timed_out && repeated && self.is_late(Instant::now()) {
+            true => Failure::transport(Transport::OutOfTime),
+            false => failure,
+        }
+    }
+}
+
+/// Tells a client that waits for it to send its body, now that there is an upstream to take it.
+pub async fn invite(edge: &Edge, client: &mut Session, ctx: &RequestContext) -> pingora::Result<()> {
+    let expect = client.req_header().headers.get(EXPECT);
+    let expects = expect.is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    if expects && ctx.passage.as_ref().is_some_and(|passage| passage.has_body) {
+        let downstream = client.as_downstream_mut();
+        downstream.write_continue_response().await.map_err(|e| e.into_down())?;
+        // Pingora takes it for an answer before the body's end.
+        downstream.set_keepalive(edge.keepalive());
+    }
+    Ok(())
+}
+
+/// Dresses the request for the candidate.
+pub fn dress(
+    edge: &Edge,
+    client: &RequestHeader,
+    request: &mut RequestHeader,
+    ctx: &mut RequestContext,
+) -> pingora::Result<()> {
+    let Some(mut passage) = ctx.passage.take() else { return Ok(()) };
+    let upstream = edge.gateway.upstream(passage.credential);
+    let length = door::declared_length(client);
+    ctx.outcome.bytes_in = length.unwrap_or(0) as u64;
+    let dressed = upstream.dress(client, &passage.endpoint, ctx, length, &edge.gateway.hop);
+    if let Some(lease) = passage.lease.as_mut() {
+        lease.sent();
+    }
+    ctx.passage = Some(passage);
+    *request = *dressed?;
+    Ok(())
+}
+
+/// No connection: nothing has left, so even an upload goes on elsewhere.
+pub fn unreachable(edge: &Edge, ctx: &mut RequestContext, mut error: Box<Error>) -> Box<Error> {
+    if let Some(failure) = ctx.passage.as_ref().map(|passage| passage.fair(fault(&error))) {
+        failed(edge, ctx, failure);
+    }
+    error.set_retry(true);
+    error
+}
+
+/// An attempt that broke before the client had an answer. The error says whether Pingora is to ask for a peer again.
+pub fn broken(
+    edge: &Edge,
+    client: &mut Session,
+    ctx: &mut RequestContext,
+    mut error: Box<Error>,
+    reused: bool,
+) -> Box<Error> {
+    let Some(passage) = ctx.passage.as_mut() else { return error };
+    let transport = fault(&error);
+    if let Some(Seen::Error(refused)) = passage.seen.take() {
+        return refused_by(edge, ctx, *refused);
+    }
+    if passage.has_body && transport == Transport::ResponseTimeout && client_is_silent(client, &error) {
+        error.as_down();
+        error.set_retry(false);
+        return error;
+    }
+    error.set_retry(!passage.has_body);
+    if reused && !passage.fresh && !passage.heard && transport == Transport::Reset {
+        passage.fresh = true;
+    } else {
+        let failure = passage.fair(transport);
+        failed(edge, ctx, failure);
+    }
+    error
+}
+
+/// Whether an upstream has said nothing because the client has not yet sent all.
+fn client_is_silent(client: &mut Session, error: &Error) -> bool {
+    *error.etype() == ErrorType::ReadTimedout && !client.as_downstream_mut().is_body_done()
+}
+
+fn failed(edge: &Edge, ctx: &mut RequestContext, failure: Box<Failure>) {
+    let Some(mut passage) = ctx.passage.take() else { return };
+    if let Some(lease) = passage.lease.take() {
+        let upstream = edge.gateway.upstream(passage.credential);
+        ctx.attempted(
+            &upstream.name,
+            lease.model(),
+            failure.verdict.code,
+            passage.begun.elapsed(),
+            failure.reason,
+        );
+        edge.tell(edge.gateway.pool.failed(&mut passage.plan, lease, &failure.verdict, Instant::now()));
+    }
+    passage.last = Some(*failure);
+    ctx.passage = Some(passage);
+}
+
+/// Hears the head of an answer: passes a good one on, and holds an error back.
+pub fn hear(
+    edge: &Edge,
+    client: &Session,
+    head: &mut ResponseHeader,
+    ctx: &mut RequestContext,
+) -> pingora::Result<()> {
+    let Some(passage) = ctx.passage.as_mut() else { return Ok(()) };
+    passage.heard = true;
+    let status = head.status;
+    if status.is_informational() {
+        return if status == StatusCode::SWITCHING_PROTOCOLS { Ok(()) } else { hide(head) };
+    }
+    ctx.outcome.credential = Some(edge.gateway.upstream(passage.credential).name.clone());
+    let ends = matches!(status.as_u16(), 204 | 304)
+        || client.req_header().method == Method::HEAD
+        || head.headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() == b"0");
+    if status.is_success() || status == StatusCode::NOT_MODIFIED {
+        return accept(edge, client, head, ctx, ends);
+    }
+    let refused = Refused { status: status.as_u16(), headers: head.headers.clone(), body: BytesMut::new() };
+    if ends {
+        return Err(refused_by(edge, ctx, refused));
+    }
+    passage.seen = Some(Seen::Error(Box::new(refused)));
+    hide(head)
+}
+
+/// Makes it a head that the client does not see.
+fn hide(head: &mut ResponseHeader) -> pingora::Result<()> {
+    head.set_status(StatusCode::EARLY_HINTS)
+}
+
+fn accept(
+    edge: &Edge,
+    client: &Session,
+    head: &mut ResponseHeader,
+    ctx: &mut RequestContext,
+    ends: bool,
+) -> pingora::Result<()> {
+    let Some(passage) = ctx.passage.as_mut() else { return Ok(()) };
+    let learns = passage.endpoint.gives_ids() && is_json(head);
+    passage.seen = learns.then(|| Seen::Ids(BytesMut::new()));
+    let status = head.status.as_u16();
+    if let Some(lease) = passage.lease.as_mut() {
+        let model = lease.model().clone();
+        edge.tell(lease.succeeded(Instant::now()));
+        let (name, took) = (edge.gateway.upstream(passage.credential).name.clone(), passage.begun.elapsed());
+        ctx.attempted(&name, &model, status, took, "ok");
+    }
+    let id = upstream_request_id(&head.headers).and_then(|id| id.to_str().ok());
+    ctx.outcome.upstream_request_id = id.map(str::to_owned);
+    let length = head.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+    *head = *reply::unopened_head(client.as_downstream(), ctx, head, length)?;
+    ctx.answered(status);
+    ctx.ended(if ends { Ended::Complete } else { Ended::ClientGone });
+    Ok(())
+}
+
+/// The verdict on an error answer, as far as it came.
+fn refused_by(edge: &Edge, ctx: &mut RequestContext, refused: Refused) -> Box<Error> {
+    let failure = refused.failure();
+    let mut error = Error::new_up(ErrorType::HTTPStatus(failure.verdict.code));
+    let has_body = ctx.passage.as_ref().is_none_or(|passage| passage.has_body);
+    error.set_retry(!has_body && failure.verdict.next == Next::Other);
+    failed(edge, ctx, failure);
+    error
+}
+
+impl Refused {
+    /// Takes a piece of the body. Whether that is enough.
+    fn take(&mut self, chunk: &[u8]) -> bool {
+        let room = ERROR_BODY - self.body.len();
+        self.body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        self.body.len() == ERROR_BODY
+    }
+
+    fn failure(self) -> Box<Failure> {
+        let Self { status, headers, body } = self;
+        let body = decoded(&headers, body.freeze());
+        let kind = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
+        let error = UpstreamError::parse(status, kind, &body);
+        let verdict = judge(status, &headers, &error, SystemTime::now());
+        Box::new(Failure { verdict, error, status: Some(status), headers, body, reason: "status" })
+    }
+}
+
+/// The body without its coding; nothing where that is unknown.
+fn decoded(headers: &HeaderMap, body: Bytes) -> Bytes {
+    let coding = headers.get(CONTENT_ENCODING).map_or(Ok(None), |coding| Inflate::of(coding.as_bytes()));
+    match coding {
+        Ok(None) => body,
+        Ok(Some(mut inflate)) => inflate.push(&body).unwrap_or_default(),
+        Err(_) => Bytes::new(),
+    }
+}
+
+/// Looks at the bytes of an answer as they pass. An error means that they are an error's, and that it is judged.
+pub fn pass(
+    edge: &Edge,
+    body: &mut Option<Bytes>,
+    end: bool,
+    ctx: &mut RequestContext,
+) -> pingora::Result<()> {
+    let Some(passage) = ctx.passage.as_mut() else { return Ok(()) };
+    match passage.seen.take() {
+        Some(Seen::Error(mut refused)) => {
+            let enough = refused.take(&body.take().unwrap_or_default());
+            if end || enough {
+                return Err(refused_by(edge, ctx, *refused));
+            }
+            passage.seen = Some(Seen::Error(refused));
+            return Ok(());
+        }
+        Some(Seen::Ids(seen)) => passage.learn(edge, seen, body.as_deref().unwrap_or_default(), end),
+        None => {}
+    }
+    ctx.outcome.bytes_out += body.as_ref().map_or(0, |b| b.len() as u64);
+    if end {
+        ctx.ended(Ended::Complete);
+    }
+    Ok(())
+}
+
+impl Passage {
+    /// Learns the ids of an answer at its end, unless it is too large to be one that gives any.
+    fn learn(&mut self, edge: &Edge, mut seen: BytesMut, chunk: &[u8], end: bool) {
+        if seen.len() + chunk.len() > LOOKED_AT {
+            return;
+        }
+        seen.extend_from_slice(chunk);
+        if end {
+            let facts = Facts::read(&seen, self.endpoint.wire());
+            let ids = facts.map(|facts| facts.ids).unwrap_or_default();
+            edge.gateway.pins.learn(&ids, &edge.gateway.upstream(self.credential).name);
+        }
+        self.seen = Some(Seen::Ids(seen));
+    }
+}
+
+fn is_json(head: &ResponseHeader) -> bool {
+    let kind = head.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
+    kind.is_some_and(|kind| kind.starts_with("application/json"))
+}
+
+/// How a passage ends that has given the client no answer. `error` is the client's, if it is `by_client`.
+pub fn end(edge: &Edge, ctx: &mut RequestContext, error: &Error, by_client: bool) -> End {
+    if by_client && *error.etype() == ErrorType::ReadTimedout {
+        let limit = edge.gateway.settings.server.body_timeout;
+        return Refusal::new(ApiError::body_timeout(limit), "body_timeout").into();
+    }
+    if by_client {
+        return End::ClientGone;
+    }
+    let Some(passage) = ctx.passage.as_mut() else { return refusals::panicked().into() };
+    let refusal = passage.refusal.take();
+    let last = passage.last.take();
+    let failed = || last.unwrap_or_else(|| *Failure::transport(Transport::Reset));
+    refusal.unwrap_or_else(|| refusals::from_failure(edge, failed())).into()
+}
+
+/// A passage that broke off in the middle of its answer: a strike, and no way to say so in-band.
+pub fn cut(edge: &Edge, ctx: &mut RequestContext, by_client: bool) {
+    ctx.ended(if by_client { Ended::ClientGone } else { Ended::Truncated });
+    let Some(passage) = ctx.passage.as_mut() else { return };
+    if let (Some(lease), false) = (passage.lease.take(), by_client) {
+        let verdict = judge_transport(Transport::Truncated);
+        edge.tell(edge.gateway.pool.failed(&mut passage.plan, lease, &verdict, Instant::now()));
+    }
+}

@@ -1,0 +1,191 @@
+//! From what went wrong to what the client is told: one place, so that every error has one shape and no secret in it.
+//!
+//! What an upstream says about the caller's request goes back as it came; what it says about our key never does (a
+//! client would throw its good key away on a 401). When all attempts have failed, the last upstream error is the
+//! answer, with what was learned about when to come back.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{HeaderName, ALLOW};
+use http::HeaderValue;
+use pingora::http::RequestHeader;
+
+use super::attempt::Failure;
+use super::reply::{upstream_id_header, Refusal};
+use super::Edge;
+use crate::gateway::Unpinnable;
+use crate::llm::endpoint::Endpoint;
+use crate::llm::error::ApiError;
+use crate::llm::request::BadBody;
+use crate::providers::{Blame, Next};
+use crate::routing::{Plan, Stopped, UnknownModel, Which};
+
+/// A body that cannot be read: 400 with the place.
+pub fn bad_body(bad: BadBody) -> Box<Refusal> {
+    let mut refusal = Refusal::new(ApiError::bad_request(&bad.message, bad.param), "bad_request");
+    refusal.should_retry = Some(false);
+    refusal
+}
+
+/// A model that nobody serves: 404 with the nearest names.
+pub fn unknown_model(unknown: &UnknownModel) -> Box<Refusal> {
+    let mut refusal =
+        Refusal::new(ApiError::unknown_model(&unknown.model, &unknown.nearest), "unknown_model");
+    refusal.should_retry = Some(false);
+    refusal
+}
+
+/// A path that is not ours: 404, or 405 where only the method is wrong, naming the right one.
+pub fn wrong_path(endpoint: &Endpoint, request: &RequestHeader) -> Box<Refusal> {
+    let path = request.uri.path();
+    match endpoint.allow() {
+        Some(allow) => {
+            let error = ApiError::wrong_method(request.method.as_str(), path, allow);
+            let mut refusal = Refusal::new(error, "wrong_method");
+            refusal.headers.push((ALLOW, HeaderValue::from_static(allow)));
+            refusal
+        }
+        None => no_such_path(path),
+    }
+}
+
+/// A path that is not ours, or is switched off.
+pub fn no_such_path(path: &str) -> Box<Refusal> {
+    Refusal::new(ApiError::wrong_path(path, Endpoint::nearest(path).as_deref()), "wrong_path")
+}
+
+/// A request that has come back to a router which it had passed.
+pub fn looped(path: &str) -> Box<Refusal> {
+    let mut refusal = Refusal::new(ApiError::looped(path), "loop");
+    refusal.should_retry = Some(false);
+    refusal
+}
+
+/// Ids that lead to no credential, or to two.
+pub fn unpinnable(why: Unpinnable) -> Box<Refusal> {
+    let error = match why {
+        Unpinnable::Gone(owner) => ApiError::pinned_unavailable(&owner, "not configured any more"),
+        Unpinnable::Torn(one, other) => ApiError::pinned_unavailable(
+            &one,
+            &format!("not the owner of the other ids: those belong to '{other}'"),
+        ),
+    };
+    Refusal::new(error, "pinned")
+}
+
+/// A defect of ours.
+pub fn panicked() -> Box<Refusal> {
+    Refusal::new(ApiError::internal(), "panicked")
+}
+
+/// The time for all attempts is over.
+pub fn out_of_time(edge: &Edge, last: Option<Failure>) -> Box<Refusal> {
+    match last {
+        Some(failure) => from_failure(edge, failure),
+        None => Refusal::new(ApiError::out_of_time(), "deadline"),
+    }
+}
+
+/// Nothing is left to try: the last upstream error if there was an attempt, else why nobody could be asked.
+pub fn stopped(edge: &Edge, plan: &Plan, stopped: Stopped, last: Option<Failure>) -> Box<Refusal> {
+    if let Some(failure) = last {
+        return from_failure(edge, failure);
+    }
+    if let Some(credential) = plan.pinned() {
+        let name = &edge.gateway.upstream(credential).name;
+        let state = edge.gateway.pool.state_of(credential, plan.model(), Instant::now());
+        let error = ApiError::pinned_unavailable(name, &state.to_string());
+        return Refusal::new(error, "pinned");
+    }
+    match stopped {
+        Stopped::Limited { retry_after, which, limit } => {
+            let mut refusal = Refusal::new(ApiError::limited(which.as_str()), "limit")
+                .retry_after(at_most_a_minute(retry_after));
+            refusal.headers = rate_limit_headers(which, limit, retry_after);
+            refusal
+        }
+        Stopped::Unavailable { retry_after } => {
+            let error = ApiError::unavailable();
+            match retry_after {
+                Some(wait) => Refusal::new(error, "banned").retry_after(wait),
+                None => {
+                    let mut refusal = Refusal::new(error, "banned");
+                    refusal.should_retry = Some(false);
+                    refusal
+                }
+            }
+        }
+        Stopped::Exhausted => Refusal::new(ApiError::unavailable(), "exhausted"),
+    }
+}
+
+/// The answer for a failed attempt that was the last.
+pub fn from_failure(edge: &Edge, failure: Failure) -> Box<Refusal> {
+    let secretless = |text: &str| edge.gateway.scrubber.scrub(text).into_owned();
+    let message = secretless(&failure.error.message);
+    let mut refusal = match failure.verdict.blame {
+        Blame::Key => {
+            Refusal::new(ApiError::upstream_key(&message, failure.error.quota_exhausted()), "upstream")
+        }
+        _ => match failure.status {
+            Some(status) if status >= 400 => {
+                let mut refusal =
+                    Refusal::new(ApiError::upstream(status, &failure.error, message), "upstream");
+                refusal.body = failure.error.raw_is_openai.then(|| scrubbed(edge, &failure.body));
+                refusal
+            }
+            _ => Refusal::new(ApiError::upstream(failure.verdict.code, &failure.error, message), "upstream"),
+        },
+    };
+    if let Some(wait) =
+        failure.verdict.cool_down.filter(|_| refusal.error.status == 429 || refusal.error.status == 503)
+    {
+        refusal = refusal.retry_after(wait);
+    }
+    refusal.should_retry = should_retry(&failure, &refusal);
+    refusal.headers.extend(upstream_id_header(&failure.headers));
+    refusal
+}
+
+/// Whether asking again may help, now that our own candidates are used up.
+fn should_retry(failure: &Failure, refusal: &Refusal) -> Option<bool> {
+    match (failure.verdict.next, refusal.error.status) {
+        (Next::Stop | Next::FallbackModel, _) => None,
+        (_, 429) => Some(refusal.retry_after.is_none_or(|wait| wait <= Duration::from_secs(60))),
+        (_, 503 | 529) if failure.status.is_some() => Some(true),
+        _ => Some(false),
+    }
+}
+
+fn scrubbed(edge: &Edge, body: &Bytes) -> Bytes {
+    match std::str::from_utf8(body) {
+        Ok(text) => match edge.gateway.scrubber.scrub(text) {
+            std::borrow::Cow::Borrowed(_) => body.clone(),
+            std::borrow::Cow::Owned(clean) => clean.into(),
+        },
+        Err(_) => Bytes::new(),
+    }
+}
+
+fn at_most_a_minute(wait: Duration) -> Duration {
+    wait.min(Duration::from_secs(60))
+}
+
+/// Our own limit, in OpenAI's spelling.
+fn rate_limit_headers(which: Which, limit: Option<u64>, wait: Duration) -> Vec<(HeaderName, HeaderValue)> {
+    let family = match which {
+        Which::Tokens => {
+            ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"]
+        }
+        Which::Concurrency | Which::Upstream => return Vec::new(),
+        Which::Requests => {
+            ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"]
+        }
+    };
+    let reset = format!("{}ms", at_most_a_minute(wait).as_millis().max(1));
+    let Some(limit) = limit else { return Vec::new() };
+    let values = [limit.to_string(), "0".to_owned(), reset];
+    let named = family.into_iter().map(HeaderName::from_static).zip(values);
+    named.filter_map(|(name, value)| Some((name, HeaderValue::from_str(&value).ok()?))).collect()
+}

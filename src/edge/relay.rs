@@ -1,0 +1,397 @@
+//! From the upstream to the client, after the commit: nothing is retried any more, and nothing ends without a word.
+//!
+//! A stream's bytes go on as they came, at once, frame by frame; what is held is one chunk and the tail of an
+//! unfinished frame, so a slow reader slows its upstream. A stream that breaks, stalls, or ends unfinished gets an
+//! in-band error frame, because the SDKs take a connection that merely ends for a success.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession;
+use pingora::time::{sleep, timeout};
+
+use super::attempt::{Answer, Failure};
+use super::context::RequestContext;
+use super::exchange::{Dialer, Exchange};
+use super::lifecycle::{client_left, End};
+use super::{drain, reply, Edge};
+use crate::llm::answer::Answer as Facts;
+use crate::llm::endpoint::Endpoint;
+use crate::llm::error::ApiError;
+use crate::llm::stream::{Ending, StreamFault, StreamWatch};
+use crate::llm::usage::Usage;
+use crate::llm::Wire;
+use crate::observe::metrics::OpenStream;
+use crate::observe::outcome::{Ended, TokenCount};
+use crate::providers::{judge_transport, Transport};
+use crate::routing::{Lease, Plan};
+
+/// A comment goes out after this long a silence, so that clients and balancers see life.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+const COMMENT: &[u8] = b": keep-alive\n\n";
+/// A finished stream's connection is worth keeping if its end comes within this time.
+const TAIL: Duration = Duration::from_millis(200);
+
+/// An attempt whose answer is accepted.
+pub struct Accepted<'a> {
+    /// The edge.
+    pub edge: &'a Edge,
+    /// What was asked.
+    pub endpoint: &'a Endpoint,
+    /// Estimate of the prompt's tokens, for answers that do not say.
+    pub prompt: u64,
+    /// The attempt's permission, to be settled.
+    pub lease: Lease,
+    /// The request's plan, for a verdict that comes late.
+    pub plan: Plan,
+}
+
+impl Accepted<'_> {
+    /// Relays the answer and settles the lease.
+    pub async fn relay(
+        self: Box<Self>,
+        answer: Answer,
+        client: &mut ServerSession,
+        ctx: &mut RequestContext,
+    ) -> Result<(), End> {
+        let upstream = self.edge.gateway.upstream(self.lease.credential());
+        ctx.outcome.credential = Some(upstream.name.clone());
+        ctx.outcome.model_served = Some(self.lease.model().clone());
+        match answer {
+            Answer::Unary { head, body, facts } => Box::pin(self.unary(head, body, facts, client, ctx)).await,
+            Answer::Stream { exchange, watch, held, over } => {
+                let _open = OpenStream::enter();
+                let Accepted { edge, endpoint, prompt, lease, plan } = *self;
+                let lease = Some(lease);
+                let mut stream =
+                    Stream { edge, endpoint, prompt, lease, plan, exchange, watch, last: Instant::now() };
+                let end = match stream.commit(client, ctx, held).await {
+                    Ok(()) if !over => stream.pump(client, ctx).await,
+                    committed => committed,
+                };
+                Box::pin(stream.conclude(end, client, ctx)).await
+            }
+            Answer::Raw { exchange } => Box::pin(raw(*self, exchange, client, ctx)).await,
+        }
+    }
+
+    async fn unary(
+        mut self: Box<Self>,
+        mut head: Box<ResponseHeader>,
+        body: Bytes,
+        facts: Facts,
+        client: &mut ServerSession,
+        ctx: &mut RequestContext,
+    ) -> Result<(), End> {
+        self.edge.expose_route(self.lease.credential(), &mut head);
+        let gateway = &self.edge.gateway;
+        gateway.pins.learn(&facts.ids, &gateway.upstream(self.lease.credential()).name);
+        let usage = facts.usage.unwrap_or_else(|| Usage::seen(self.prompt, body.len() as u64));
+        ctx.outcome.usage = facts.usage.map(|usage| tokens(&usage, false));
+        self.lease.charge(usage.charge());
+        self.edge.tell(self.lease.succeeded(Instant::now()));
+        // Settled before the client can ask for more.
+        drop(self.lease);
+        ctx.ended(Ended::ClientGone);
+        ctx.answered(head.status.as_u16());
+        ctx.outcome.bytes_out = body.len() as u64;
+        client.write_response_header(head).await.map_err(|_| End::ClientGone)?;
+        client.write_response_body(body, true).await.map_err(|_| End::ClientGone)?;
+        ctx.ended(Ended::Complete);
+        Ok(())
+    }
+}
+
+/// Why a committed stream is not going on.
+enum Stop {
+    ClientGone,
+    Fault(Box<Failure>, Ended),
+    Drained,
+}
+
+struct Stream<'a> {
+    edge: &'a Edge,
+    endpoint: &'a Endpoint,
+    prompt: u64,
+    /// Given back as soon as the stream has said its last word.
+    lease: Option<Lease>,
+    plan: Plan,
+    exchange: Exchange,
+    watch: Box<StreamWatch>,
+    last: Instant,
+}
+
+impl Stream<'_> {
+    /// Sends the head and what was held back. A probe that got this far has proven its credential.
+    async fn commit(
+        &mut self,
+        client: &mut ServerSession,
+        ctx: &mut RequestContext,
+        held: Vec<Bytes>,
+    ) -> Result<(), Stop> {
+        if let Some(lease) = self.lease.as_mut().filter(|lease| lease.is_probe()) {
+            self.edge.tell(lease.succeeded(Instant::now()));
+        }
+        ctx.ended(Ended::ClientGone);
+        let upstream = self.exchange.response().ok_or(Stop::ClientGone)?;
+        let mut head = reply::relayed_head(client, ctx, upstream, None).map_err(|_| Stop::ClientGone)?;
+        if let Some(lease) = &self.lease {
+            self.edge.expose_route(lease.credential(), &mut head);
+        }
+        ctx.answered(head.status.as_u16());
+        client.write_response_header(head).await.map_err(|_| Stop::ClientGone)?;
+        self.forward(held, client, ctx).await
+    }
+
+    /// Forwards until the stream has said that it is done, or cannot go on.
+    async fn pump(&mut self, client: &mut ServerSession, ctx: &mut RequestContext) -> Result<(), Stop> {
+        let mut cut = self.edge.drain.cut();
+        let mut out = Vec::with_capacity(2);
+        while !self.watch.done() {
+            let (quiet, since) = (self.quiet(), Instant::now());
+            let chunk = tokio::select! {
+                biased;
+                chunk = self.exchange.chunk() => chunk,
+                () = client_left(client) => return Err(Stop::ClientGone),
+                () = drain::over(&mut cut) => return Err(Stop::Drained),
+                () = sleep(quiet) => {
+                    ctx.waited(since);
+                    self.stalled()?;
+                    if self.endpoint.wire() != Wire::Opaque {
+                        self.forward(vec![Bytes::from_static(COMMENT)], client, ctx).await?;
+                    }
+                    continue;
+                }
+            };
+            self.last = Instant::now();
+            ctx.outcome.waited += self.last - since;
+            match chunk {
+                Ok(Some(chunk)) => match self.watch.push(chunk, &mut out) {
+                    Ok(()) => {
+                        if self.watch.done() {
+                            self.settle(ctx);
+                        }
+                        self.forward(std::mem::take(&mut out), client, ctx).await?;
+                    }
+                    Err(fault) => {
+                        self.forward(std::mem::take(&mut out), client, ctx).await?;
+                        return Err(broken(fault));
+                    }
+                },
+                Ok(None) => {
+                    let ending = self.watch.finish(&mut out);
+                    self.forward(std::mem::take(&mut out), client, ctx).await?;
+                    return match ending {
+                        Ending::Complete => Ok(()),
+                        Ending::Truncated => {
+                            Err(Stop::Fault(Failure::transport(Transport::Truncated), Ended::Truncated))
+                        }
+                    };
+                }
+                Err(_) if self.watch.finished() => {
+                    self.watch.finish(&mut out);
+                    return self.forward(std::mem::take(&mut out), client, ctx).await;
+                }
+                Err(_) => {
+                    return Err(Stop::Fault(Failure::transport(Transport::Truncated), Ended::Truncated))
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How long to wait for the next chunk before looking at the clock again.
+    fn quiet(&self) -> Duration {
+        let stall = self.edge.gateway.settings.routing.stall_timeout;
+        let left = stall.map(|stall| stall.saturating_sub(self.last.elapsed()));
+        left.map_or(HEARTBEAT, |left| left.min(HEARTBEAT)).max(Duration::from_millis(10))
+    }
+
+    fn stalled(&self) -> Result<(), Stop> {
+        let stall = self.edge.gateway.settings.routing.stall_timeout;
+        match stall {
+            Some(stall) if self.last.elapsed() >= stall => {
+                Err(Stop::Fault(Failure::transport(Transport::Stalled), Ended::Stalled))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes what may go on, in one piece.
+    async fn forward(
+        &mut self,
+        mut out: Vec<Bytes>,
+        client: &mut ServerSession,
+        ctx: &mut RequestContext,
+    ) -> Result<(), Stop> {
+        let bytes = match out.len() {
+            0 => return Ok(()),
+            1 => out.swap_remove(0),
+            _ => {
+                let mut joined = BytesMut::with_capacity(out.iter().map(Bytes::len).sum());
+                out.iter().for_each(|part| joined.extend_from_slice(part));
+                joined.freeze()
+            }
+        };
+        ctx.outcome.bytes_out += bytes.len() as u64;
+        let written = client.write_response_body(bytes, false).await;
+        written.map_err(|_| Stop::ClientGone)
+    }
+
+    /// What it has cost, as far as it is known.
+    fn account(&mut self, ctx: &mut RequestContext) {
+        let usage = self.watch.usage();
+        let cost = usage.unwrap_or_else(|| Usage::seen(self.prompt, self.watch.output_bytes()));
+        ctx.outcome.usage = Some(tokens(&cost, usage.is_none()));
+        ctx.outcome.frames_dropped = self.watch.dropped();
+        let Some(lease) = self.lease.as_mut() else { return };
+        lease.charge(cost.charge());
+        if let Some(id) = self.watch.stored_id() {
+            let gateway = &self.edge.gateway;
+            gateway.pins.learn([&id.to_owned()], &gateway.upstream(lease.credential()).name);
+        }
+    }
+
+    /// A success: the lease goes back, before the client can ask for more.
+    fn settle(&mut self, ctx: &mut RequestContext) {
+        self.account(ctx);
+        if let Some(mut lease) = self.lease.take() {
+            self.edge.tell(lease.succeeded(Instant::now()));
+        }
+    }
+
+    /// The last bytes, the settlement and the verdict.
+    async fn conclude(
+        mut self,
+        end: Result<(), Stop>,
+        client: &mut ServerSession,
+        ctx: &mut RequestContext,
+    ) -> Result<(), End> {
+        let last_words = match end {
+            Ok(()) => {
+                self.settle(ctx);
+                ctx.ended(Ended::Complete);
+                None
+            }
+            Err(Stop::ClientGone) => {
+                self.settle(ctx);
+                return Err(End::ClientGone);
+            }
+            Err(Stop::Drained) => {
+                self.account(ctx);
+                ctx.ended(Ended::Drained);
+                Some(ApiError::shutting_down())
+            }
+            Err(Stop::Fault(failure, how)) => {
+                self.account(ctx);
+                ctx.ended(how);
+                if let Some(lease) = self.lease.take() {
+                    let changes = self.edge.gateway.pool.failed(
+                        &mut self.plan,
+                        lease,
+                        &failure.verdict,
+                        Instant::now(),
+                    );
+                    self.edge.tell(changes);
+                }
+                let message = self.edge.gateway.scrubber.scrub(&failure.error.message).into_owned();
+                Some(ApiError::broken_stream(&failure.error, message))
+            }
+        };
+        let broken = last_words.is_some();
+        let tail = last_words.map(|error| error.frame(self.endpoint.wire())).unwrap_or_default();
+        let written = client.write_response_body(tail, true).await;
+        if !broken {
+            tokio::spawn(keep(self.edge.dialer.clone(), self.exchange));
+        }
+        written.map_err(|_| End::ClientGone)
+    }
+}
+
+/// Reads the end of a finished stream, so that its connection can be used again. The client does not wait for it.
+async fn keep(dialer: Arc<Dialer>, mut exchange: Exchange) {
+    let tail = async { while let Ok(Some(_)) = exchange.chunk().await {} };
+    if timeout(TAIL, tail).await.is_ok() {
+        dialer.release(exchange).await;
+    }
+}
+
+fn broken(fault: StreamFault) -> Stop {
+    match fault {
+        StreamFault::Upstream(error) => Stop::Fault(Failure::in_stream(error), Ended::UpstreamError),
+        StreamFault::TooLarge => Stop::Fault(Failure::transport(Transport::Malformed), Ended::Truncated),
+    }
+}
+
+/// Bytes that we do not open: forwarded as they come. There is no in-band way to say that they broke off, so then the
+/// connection is closed before its proper end.
+async fn raw(
+    accepted: Accepted<'_>,
+    mut exchange: Exchange,
+    client: &mut ServerSession,
+    ctx: &mut RequestContext,
+) -> Result<(), End> {
+    let Accepted { edge, mut lease, mut plan, prompt, .. } = accepted;
+    lease.charge(prompt);
+    ctx.ended(Ended::ClientGone);
+    let upstream = exchange.response().ok_or(End::Cut)?;
+    let length =
+        upstream.headers.get(http::header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+    let mut head = reply::unopened_head(client, ctx, upstream, length).map_err(|_| End::Cut)?;
+    edge.expose_route(lease.credential(), &mut head);
+    ctx.answered(head.status.as_u16());
+    client.write_response_header(head).await.map_err(|_| End::ClientGone)?;
+    let stall = edge.gateway.settings.routing.stall_timeout;
+    loop {
+        let chunk = tokio::select! {
+            biased;
+            chunk = exchange.chunk() => chunk,
+            () = client_left(client) => return Err(End::ClientGone),
+            () = silence(stall) => Err(Transport::Stalled),
+        };
+        let over = matches!(chunk, Ok(None));
+        let bytes = match chunk {
+            Ok(bytes) => bytes.unwrap_or_default(),
+            Err(transport) => {
+                ctx.ended(Ended::Truncated);
+                edge.tell(edge.gateway.pool.failed(
+                    &mut plan,
+                    lease,
+                    &judge_transport(transport),
+                    Instant::now(),
+                ));
+                return Err(End::Cut);
+            }
+        };
+        ctx.outcome.bytes_out += bytes.len() as u64;
+        let written = client.write_response_body(bytes, over).await;
+        written.map_err(|_| End::ClientGone)?;
+        if over {
+            break;
+        }
+    }
+    ctx.ended(Ended::Complete);
+    edge.tell(lease.succeeded(Instant::now()));
+    edge.dialer.release(exchange).await;
+    Ok(())
+}
+
+/// Resolves after `limit`; never, without one.
+async fn silence(limit: Option<Duration>) {
+    match limit {
+        Some(limit) => sleep(limit).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn tokens(usage: &Usage, estimated: bool) -> TokenCount {
+    TokenCount {
+        prompt: usage.prompt,
+        completion: usage.completion,
+        cached: usage.cached,
+        reasoning: usage.reasoning,
+        estimated,
+    }
+}

@@ -1,0 +1,173 @@
+//! Answers that we write ourselves, and the heads of those that we pass on: the only place where a status is chosen.
+//!
+//! Error bodies are always `{"error":{message,type,param,code}}`, because the OpenAI SDKs show nothing useful for any
+//! other shape. `x-should-retry: false` tells them (they obey it before the status) that asking again will not help.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{
+    HeaderName, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, TRANSFER_ENCODING,
+};
+use http::{HeaderValue, Version};
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession;
+use pingora::time::timeout;
+
+use super::context::RequestContext;
+use crate::llm::error::ApiError;
+use crate::providers::headers::{keep_response_header, upstream_request_id};
+
+/// Our request id, on every answer.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-request-id");
+const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+/// After an early answer, the rest of a request is read and dropped for this long and this much, then closed: a
+/// connection closed with unread bytes would take the answer down with it.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 4 * 1024 * 1024;
+
+/// A request that ends with an answer of ours.
+#[derive(Debug)]
+pub struct Refusal {
+    /// Status and body.
+    pub error: ApiError,
+    /// The body as the upstream wrote it (already scrubbed), where that is what the caller gets.
+    pub body: Option<Bytes>,
+    /// Bare `retry-after` (whole seconds, rounded up) and `retry-after-ms`.
+    pub retry_after: Option<Duration>,
+    /// `x-should-retry`.
+    pub should_retry: Option<bool>,
+    /// More headers: `x-ratelimit-*`, `allow`, `x-upstream-request-id`.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Why, for the access log and `rejected_total`.
+    pub reason: &'static str,
+}
+
+impl Refusal {
+    /// A refusal that is only an error body; `reason` is its label in metrics and log.
+    pub fn new(error: ApiError, reason: &'static str) -> Box<Self> {
+        Box::new(Self {
+            error,
+            body: None,
+            retry_after: None,
+            should_retry: None,
+            headers: Vec::new(),
+            reason,
+        })
+    }
+
+    /// The same with a time to come back.
+    pub fn retry_after(mut self: Box<Self>, wait: Duration) -> Box<Self> {
+        self.retry_after = Some(wait);
+        self.should_retry = Some(wait <= Duration::from_secs(60));
+        self
+    }
+}
+
+/// Sends a refusal, and reads on for a moment when the client is still sending.
+pub async fn refuse(
+    client: &mut ServerSession,
+    ctx: &mut RequestContext,
+    refusal: &Refusal,
+) -> pingora::Result<()> {
+    let body = refusal.body.clone().unwrap_or_else(|| refusal.error.body());
+    let mut head = ResponseHeader::build_no_case(refusal.error.status, Some(8))?;
+    head.insert_header(CONTENT_TYPE, "application/json")?;
+    if let Some(wait) = refusal.retry_after {
+        let ms = wait.as_millis().max(1);
+        head.insert_header(RETRY_AFTER, ms.div_ceil(1000).to_string())?;
+        head.insert_header(RETRY_AFTER_MS, ms.to_string())?;
+    }
+    if let Some(should) = refusal.should_retry {
+        head.insert_header(SHOULD_RETRY, if should { "true" } else { "false" })?;
+    }
+    for (name, value) in &refusal.headers {
+        head.insert_header(name, value)?;
+    }
+    send(client, ctx, head, body).await
+}
+
+/// Sends a whole answer with an exact Content-Length.
+pub async fn send(
+    client: &mut ServerSession,
+    ctx: &mut RequestContext,
+    mut head: ResponseHeader,
+    body: Bytes,
+) -> pingora::Result<()> {
+    head.insert_header(CONTENT_LENGTH, body.len())?;
+    head.insert_header(REQUEST_ID, ctx.request_id())?;
+    ctx.answered(head.status.as_u16());
+    ctx.outcome.bytes_out += body.len() as u64;
+    let unread = !client.is_body_done();
+    let body = if client.req_header().method == http::Method::HEAD { Bytes::new() } else { body };
+    let downstream = client;
+    downstream.write_response_header(Box::new(head)).await?;
+    downstream.write_response_body(body, true).await?;
+    if unread {
+        linger(downstream).await;
+    }
+    Ok(())
+}
+
+async fn linger(client: &mut ServerSession) {
+    let mut dropped = 0;
+    let read = async {
+        while let Ok(Some(bytes)) = client.read_request_body().await {
+            dropped += bytes.len();
+            if dropped > LINGER_BYTES {
+                break;
+            }
+        }
+    };
+    let _ = timeout(LINGER, read).await;
+}
+
+/// The head of an upstream's answer as the client gets it: without what is the upstream's own business, with our
+/// request id, framed by `length` or, without one, chunked.
+pub fn relayed_head(
+    client: &ServerSession,
+    ctx: &RequestContext,
+    upstream: &ResponseHeader,
+    length: Option<usize>,
+) -> pingora::Result<Box<ResponseHeader>> {
+    let mut head = ResponseHeader::build_no_case(upstream.status, Some(upstream.headers.len() + 3))?;
+    for (name, value) in &upstream.headers {
+        if keep_response_header(name.as_str()) {
+            head.append_header(name, value)?;
+        }
+    }
+    if let Some(id) = upstream_request_id(&upstream.headers) {
+        head.insert_header(UPSTREAM_REQUEST_ID, id)?;
+    }
+    head.insert_header(REQUEST_ID, ctx.request_id())?;
+    match length {
+        _ if matches!(upstream.status.as_u16(), 100..=199 | 204 | 304) => {}
+        Some(length) => head.insert_header(CONTENT_LENGTH, length)?,
+        None if client.req_header().version == Version::HTTP_11 => {
+            head.insert_header(TRANSFER_ENCODING, "chunked")?;
+        }
+        None => {}
+    }
+    Ok(Box::new(head))
+}
+
+/// The head of an answer whose bytes are not opened: its coding stays what it is.
+pub fn unopened_head(
+    client: &ServerSession,
+    ctx: &RequestContext,
+    upstream: &ResponseHeader,
+    length: Option<usize>,
+) -> pingora::Result<Box<ResponseHeader>> {
+    let mut head = relayed_head(client, ctx, upstream, length)?;
+    if let Some(coding) = upstream.headers.get(CONTENT_ENCODING) {
+        head.insert_header(CONTENT_ENCODING, coding)?;
+    }
+    Ok(head)
+}
+
+/// `x-upstream-request-id` for a refusal that tells an upstream's error.
+pub fn upstream_id_header(headers: &http::HeaderMap) -> Option<(HeaderName, HeaderValue)> {
+    upstream_request_id(headers).map(|id| (UPSTREAM_REQUEST_ID, id.clone()))
+}

@@ -1,0 +1,43 @@
+//! Auto AI Router: an edge router for LLM APIs. One key in front, many credentials behind, nothing lost.
+//!
+//! *A caller sends a request; the pool makes a plan of candidates; each attempt takes a lease, sends an upstream
+//! request and gets a verdict; the accepted answer is relayed; its usage settles the lease; the outcome is told.*
+//!
+//! The core is pure: bytes, values and a `now` in, values and transitions out. It knows no Pingora, no runtime, no
+//! clock, no log and no file.
+//!
+//! - [`names`], [`secret`]: the types that cannot be mixed up, and the one that cannot be shown
+//! - [`config`]: a YAML text in, checked settings or a list of problems out
+//! - [`llm`]: what all dialects share: requests, streams, usage, errors
+//! - [`providers`]: each dialect: how a request is addressed, what an answer means
+//! - [`routing`]: which credential, when, and what next: limits, bans, rotation, plans, leases
+//!
+//! The shell is thin:
+//!
+//! - [`edge`]: the request's path; start reading in `edge::lifecycle`
+//! - [`background`]: name resolution, model discovery, the end of bans
+//! - [`observe`]: log, access log, metrics, `/health`, `/vhealth`
+//! - [`gateway`]: a configuration, assembled; [`server`]: a process, assembled
+//! - [`cli`], [`demo`]: the command, and an upstream to try it without any key
+//!
+//! Words: *downstream* is the client's side, *upstream* the provider's. A *credential* is one key with its limits, a
+//! *candidate* a credential with a model. A *limit* is per minute; a *ban* is for failures, and each failure a
+//! *strike*; a *cool-down* is what an upstream asked for. A *tier* is a set of candidates of one priority. An
+//! *attempt* is one exchange; the first is attempt one. *Pass through* means bytes we do not open.
+
+pub mod background;
+pub mod cli;
+pub mod config;
+pub mod demo;
+pub mod edge;
+pub mod gateway;
+pub mod llm;
+pub mod names;
+pub mod observe;
+pub mod providers;
+pub mod routing;
+pub mod secret;
+pub mod server;
+
+/// The version of the program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

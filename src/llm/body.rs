@@ -1,0 +1,121 @@
+//! A request body as it goes upstream: the client's bytes, with a few places replaced.
+//!
+//! Replacing is splicing: what is not replaced stays byte for byte as it was, which keeps prompt caches warm and costs
+//! no second parse. A large body becomes a few slices of the client's one; a small one is copied into a single piece,
+//! because one write is cheaper than three.
+
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
+
+/// Bodies below this size are made one piece.
+const ONE_PIECE: usize = 64 * 1024;
+
+/// A body in order, in one or several pieces.
+#[derive(Clone, Debug)]
+pub struct Body {
+    parts: Vec<Bytes>,
+    len: usize,
+}
+
+/// One place to be replaced.
+#[derive(Clone, Debug)]
+pub struct Edit {
+    /// The bytes that go; empty for an insertion.
+    pub at: Range<usize>,
+    /// What comes instead.
+    pub with: Bytes,
+}
+
+impl Body {
+    /// The bytes as they are.
+    pub fn whole(bytes: Bytes) -> Self {
+        Self { len: bytes.len(), parts: vec![bytes] }
+    }
+
+    /// `bytes` with `edits` made. They must lie inside it and not overlap; their order does not matter.
+    pub fn spliced(bytes: &Bytes, mut edits: Vec<Edit>) -> Self {
+        if edits.is_empty() {
+            return Self::whole(bytes.clone());
+        }
+        edits.sort_by_key(|edit| edit.at.start);
+        let mut body = Self { parts: Vec::with_capacity(2 * edits.len() + 1), len: 0 };
+        let mut kept = 0;
+        for edit in edits {
+            body.push(bytes.slice(kept..edit.at.start));
+            kept = edit.at.end;
+            body.push(edit.with);
+        }
+        body.push(bytes.slice(kept..));
+        if body.len < ONE_PIECE {
+            body = Self::whole(body.contiguous());
+        }
+        body
+    }
+
+    /// The pieces, in order.
+    pub fn parts(&self) -> &[Bytes] {
+        &self.parts
+    }
+
+    /// Bytes in all: the Content-Length.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no byte.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// All of it in one piece; copies only where there are several.
+    pub fn contiguous(&self) -> Bytes {
+        if let [only] = self.parts.as_slice() {
+            return only.clone();
+        }
+        let mut joined = BytesMut::with_capacity(self.len);
+        self.parts.iter().for_each(|part| joined.extend_from_slice(part));
+        joined.freeze()
+    }
+
+    fn push(&mut self, part: Bytes) {
+        if !part.is_empty() {
+            self.len += part.len();
+            self.parts.push(part);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn edit(at: Range<usize>, with: &'static str) -> Edit {
+        Edit { at, with: Bytes::from_static(with.as_bytes()) }
+    }
+
+    #[test]
+    fn edits_are_made_in_place_whatever_their_order() {
+        let bytes = Bytes::from_static(b"0123456789");
+        let body = Body::spliced(&bytes, vec![edit(8..10, "y"), edit(2..5, "abc"), edit(6..6, "+")]);
+        assert_eq!(body.contiguous(), "01abc5+67y");
+        assert_eq!(body.len(), 10);
+        assert_eq!(body.parts().len(), 1);
+    }
+
+    #[test]
+    fn a_large_body_is_sliced_and_not_copied() {
+        let bytes = Bytes::from(vec![b'x'; 100_000]);
+        let body = Body::spliced(&bytes, vec![edit(10..20, "new")]);
+        assert_eq!(body.parts().len(), 3);
+        assert_eq!(body.parts()[2].as_ptr(), bytes[20..].as_ptr());
+        assert_eq!(body.len(), 99_993);
+        assert_eq!(body.contiguous().len(), 99_993);
+    }
+
+    #[test]
+    fn an_untouched_body_is_the_very_same_bytes() {
+        let bytes = Bytes::from(vec![b'x'; 10]);
+        assert_eq!(Body::spliced(&bytes, Vec::new()).contiguous().as_ptr(), bytes.as_ptr());
+    }
+}

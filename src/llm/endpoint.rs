@@ -1,0 +1,343 @@
+//! Which endpoint a request is for, and what that means: one row per endpoint, and everything else follows from it.
+//!
+//! A row's template is also the label in metrics and logs, so labels are bounded whatever clients ask for. Ids in
+//! paths are found by their place in the template. Paths that could be read in two ways (`//`, `..`, encoded slashes)
+//! are refused. Source of the list: OpenAI API reference; Anthropic's for `/v1/messages`.
+
+use http::Method;
+
+use super::request::Need;
+use super::Wire;
+
+/// One of the router's own answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Page {
+    /// `/`: so that a health check of the bare address finds somebody.
+    Root,
+    /// `/health`.
+    Health,
+    /// `/health/live`.
+    Live,
+    /// `/health/ready`.
+    Ready,
+    /// `/vhealth`.
+    Vhealth,
+    /// `/metrics`.
+    Metrics,
+    /// `/v1/models`.
+    Models,
+    /// `/v1/models/{id}`, decoded; ids may have slashes.
+    Model(String),
+}
+
+/// How a request's body comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// There is none.
+    Nothing,
+    /// With a Content-Length.
+    Measured,
+    /// Chunked, or over HTTP/2 without a length.
+    Unmeasured,
+}
+
+/// Where a request goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// Answered here.
+    Local(Page),
+    /// Its body is read, and routed by what it says.
+    Converse,
+    /// Its bytes are carried without being looked into.
+    PassThrough,
+    /// Neither the path nor anything like it is served, or not with this method.
+    Refuse,
+}
+
+/// What an endpoint takes in its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Takes {
+    /// The router answers it.
+    Page,
+    /// JSON with a model.
+    Model,
+    /// JSON or a form in which the model may be missing.
+    MayModel,
+    /// A file; no model.
+    Upload,
+    /// Nothing by itself; what is sent may have a model.
+    Anything,
+}
+
+/// What an endpoint answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gives {
+    /// Generated text, as JSON or a stream.
+    Text,
+    /// Other JSON.
+    Json,
+    /// JSON or something else, by what was asked.
+    Either,
+}
+
+/// One endpoint.
+#[derive(Debug)]
+struct Row {
+    /// With `{id}` for one segment, and `*` for all the rest.
+    template: &'static str,
+    takes: Takes,
+    gives: Gives,
+    wire: Wire,
+    /// The methods; empty: any.
+    allow: &'static str,
+}
+
+const fn row(template: &'static str, takes: Takes, gives: Gives, wire: Wire, allow: &'static str) -> Row {
+    Row { template, takes, gives, wire, allow }
+}
+
+const PAGE: &str = "GET, HEAD";
+const POST: &str = "POST";
+
+/// All of them; the first that fits holds.
+static ROWS: [Row; 41] = [
+    row("/v1/chat/completions", Takes::Model, Gives::Text, Wire::Chat, "GET, POST"),
+    row("/v1/completions", Takes::Model, Gives::Text, Wire::Completions, POST),
+    row("/v1/responses", Takes::Model, Gives::Text, Wire::Responses, POST),
+    row("/v1/embeddings", Takes::Model, Gives::Json, Wire::Opaque, POST),
+    row("/v1/messages", Takes::Model, Gives::Text, Wire::Messages, POST),
+    row("/v1/messages/count_tokens", Takes::Model, Gives::Json, Wire::Opaque, POST),
+    row("/v1/moderations", Takes::MayModel, Gives::Json, Wire::Opaque, POST),
+    row("/v1/images/generations", Takes::MayModel, Gives::Json, Wire::Opaque, POST),
+    row("/v1/images/edits", Takes::MayModel, Gives::Json, Wire::Opaque, POST),
+    row("/v1/images/variations", Takes::MayModel, Gives::Json, Wire::Opaque, POST),
+    row("/v1/audio/speech", Takes::Model, Gives::Either, Wire::Opaque, POST),
+    row("/v1/audio/transcriptions", Takes::Model, Gives::Either, Wire::Opaque, POST),
+    row("/v1/audio/translations", Takes::Model, Gives::Either, Wire::Opaque, POST),
+    row("/v1/models", Takes::Page, Gives::Json, Wire::Opaque, PAGE),
+    row("/v1/models/*", Takes::Page, Gives::Json, Wire::Opaque, PAGE),
+    row("/v1/chat/completions/{id}", Takes::Anything, Gives::Json, Wire::Objects, ""),
+    row("/v1/chat/completions/{id}/*", Takes::Anything, Gives::Json, Wire::Objects, ""),
+    row("/v1/responses/input_tokens", Takes::Model, Gives::Json, Wire::Opaque, POST),
+    row("/v1/responses/compact", Takes::Model, Gives::Json, Wire::Opaque, POST),
+    row("/v1/responses/{id}", Takes::Anything, Gives::Either, Wire::Objects, ""),
+    row("/v1/responses/{id}/*", Takes::Anything, Gives::Json, Wire::Objects, ""),
+    row("/v1/conversations", Takes::Anything, Gives::Json, Wire::Objects, ""),
+    row("/v1/conversations/{id}", Takes::Anything, Gives::Json, Wire::Objects, ""),
+    row("/v1/conversations/{id}/*", Takes::Anything, Gives::Json, Wire::Objects, ""),
+    row("/v1/files", Takes::Upload, Gives::Json, Wire::Objects, ""),
+    row("/v1/files/{id}", Takes::Anything, Gives::Json, Wire::Objects, ""),
+    row("/v1/files/{id}/content", Takes::Anything, Gives::Either, Wire::Opaque, ""),
+    row("/v1/uploads", Takes::Anything, Gives::Json, Wire::Objects, ""),
+    row("/v1/uploads/{id}/*", Takes::Upload, Gives::Json, Wire::Objects, ""),
+    row("/v1/batches", Takes::Anything, Gives::Json, Wire::Objects, ""),
+    row("/v1/batches/{id}", Takes::Anything, Gives::Json, Wire::Objects, ""),
+    row("/v1/batches/{id}/cancel", Takes::Anything, Gives::Json, Wire::Objects, ""),
+    row("/v1/vector_stores/*", Takes::Anything, Gives::Either, Wire::Objects, ""),
+    row("/v1/fine_tuning/*", Takes::Anything, Gives::Either, Wire::Objects, ""),
+    row("/v1/*", Takes::Anything, Gives::Either, Wire::Opaque, ""),
+    row("/", Takes::Page, Gives::Json, Wire::Opaque, PAGE),
+    row("/health", Takes::Page, Gives::Json, Wire::Opaque, PAGE),
+    row("/health/live", Takes::Page, Gives::Json, Wire::Opaque, PAGE),
+    row("/health/ready", Takes::Page, Gives::Json, Wire::Opaque, PAGE),
+    row("/vhealth", Takes::Page, Gives::Either, Wire::Opaque, PAGE),
+    row("/metrics", Takes::Page, Gives::Either, Wire::Opaque, PAGE),
+];
+
+/// What a path outside the table counts as.
+static NOWHERE: Row = row("other", Takes::Page, Gives::Json, Wire::Opaque, "");
+
+/// The endpoint of one request.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    row: &'static Row,
+    method: Method,
+    path: String,
+}
+
+impl Endpoint {
+    /// What `path` (without its query) means. A path that is not served is an endpoint, too: its door refuses.
+    pub fn of(method: &Method, path: &str) -> Self {
+        let found = ROWS.iter().find(|row| fits(row.template, path));
+        let row = found.filter(|_| is_plain(path)).unwrap_or(&NOWHERE);
+        Self { row, method: method.clone(), path: path.to_owned() }
+    }
+
+    /// Where the request goes, given how its body comes.
+    pub fn door(&self, sent: Sent) -> Door {
+        if self.row.template == NOWHERE.template || !self.allowed() {
+            return Door::Refuse;
+        }
+        match (self.row.takes, sent) {
+            (Takes::Page, _) if self.is_page_method() => Door::Local(self.page()),
+            (Takes::Page, _) => Door::PassThrough,
+            // A body that must be there and is not gets its 400 from whoever reads it.
+            (Takes::Model | Takes::MayModel, _) if self.method == Method::POST => Door::Converse,
+            (_, Sent::Nothing) | (Takes::Upload, Sent::Measured) => Door::PassThrough,
+            _ => Door::Converse,
+        }
+    }
+
+    /// The path as a template: a bounded label.
+    pub fn template(&self) -> &'static str {
+        self.row.template
+    }
+
+    /// The path as it was asked for.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The methods that it takes, where this one is not among them.
+    pub fn allow(&self) -> Option<&'static str> {
+        (!self.allowed()).then_some(self.row.allow)
+    }
+
+    /// Whether the doorstep lets everybody in (what is shown to whom is the page's business).
+    pub fn is_open(&self) -> bool {
+        self.row.takes == Takes::Page
+            && !self.path.starts_with("/v1")
+            && self.row.template != NOWHERE.template
+    }
+
+    /// The shape of its answers.
+    pub fn wire(&self) -> Wire {
+        self.row.wire
+    }
+
+    /// Whether its body must name a model.
+    pub fn need(&self) -> Need {
+        if self.row.takes == Takes::Model {
+            Need::Required
+        } else {
+            Need::Optional
+        }
+    }
+
+    /// Whether it makes text, whose length is part of the estimate.
+    pub fn generates(&self) -> bool {
+        self.row.gives == Gives::Text
+    }
+
+    /// Whether its streams have usage only when `stream_options.include_usage` asks for it.
+    pub fn wants_usage(&self) -> bool {
+        matches!(self.row.wire, Wire::Chat | Wire::Completions)
+    }
+
+    /// Whether a 200 that is neither a stream nor JSON is a broken answer.
+    pub fn answers_json(&self) -> bool {
+        self.row.gives != Gives::Either
+    }
+
+    /// Whether its answers hold ids that must be pinned to the credential that gave them.
+    pub fn gives_ids(&self) -> bool {
+        matches!(self.row.wire, Wire::Objects | Wire::Responses)
+    }
+
+    /// Ids in the path: what stands for `{id}`, and what follows under `*`.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        let named = self.row.takes != Takes::Page && self.row.template != "/v1/*";
+        let mut pattern = self.row.template.split('/');
+        let mut open_end = false;
+        self.path.split('/').filter(move |segment| {
+            let part = if open_end { "*" } else { pattern.next().unwrap_or("*") };
+            open_end |= part == "*";
+            named && !segment.is_empty() && matches!(part, "{id}" | "*")
+        })
+    }
+
+    /// The endpoint that was probably meant by a path that is not served.
+    pub fn nearest(path: &str) -> Option<String> {
+        let path = path.split_once('?').map_or(path, |(path, _)| path);
+        let segments: Vec<&str> =
+            path.split('/').filter(|s| !s.is_empty() && !matches!(*s, "." | "..")).collect();
+        let known = |rest: &[&str]| {
+            let path = format!("/v1/{}", rest.join("/"));
+            let row = ROWS.iter().find(|row| fits(row.template, &path))?;
+            (row.template != "/v1/*").then_some(path)
+        };
+        (0..segments.len()).find_map(|skip| known(&segments[skip..])).or_else(|| similar(path))
+    }
+
+    fn allowed(&self) -> bool {
+        let allow = self.row.allow;
+        let deletes_model = self.row.template == "/v1/models/*" && self.method == Method::DELETE;
+        allow.is_empty() || deletes_model || allow.split(", ").any(|method| method == self.method.as_str())
+    }
+
+    fn is_page_method(&self) -> bool {
+        matches!(self.method, Method::GET | Method::HEAD)
+    }
+
+    fn page(&self) -> Page {
+        match self.row.template {
+            "/health" => Page::Health,
+            "/health/live" => Page::Live,
+            "/health/ready" => Page::Ready,
+            "/vhealth" => Page::Vhealth,
+            "/metrics" => Page::Metrics,
+            "/v1/models" => Page::Models,
+            "/v1/models/*" => Page::Model(decoded(self.path.strip_prefix("/v1/models/").unwrap_or_default())),
+            _ => Page::Root,
+        }
+    }
+}
+
+fn fits(template: &str, path: &str) -> bool {
+    let Some(fixed) = template.split(['{', '*']).next().filter(|fixed| fixed.len() < template.len()) else {
+        return template == path;
+    };
+    let Some(rest) = path.strip_prefix(fixed) else { return false };
+    if template.as_bytes().get(fixed.len()) == Some(&b'*') {
+        return !rest.is_empty();
+    }
+    let (id, after) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    !id.is_empty() && fits(&template[fixed.len() + "{id}".len()..], after)
+}
+
+/// Whether a path has one reading only. Under `/v1/models/` an encoded slash is a part of the id.
+fn is_plain(path: &str) -> bool {
+    let model = path.starts_with("/v1/models/");
+    let dotted = path.split('/').any(|segment| matches!(segment, "." | ".."));
+    let encoded = path.contains('%') && {
+        let lower = path.to_ascii_lowercase();
+        ["%2e", "%5c", "%00"].iter().any(|odd| lower.contains(odd)) || !model && lower.contains("%2f")
+    };
+    let ends = path == "/" || !path.ends_with('/');
+    ends && !path.contains("//")
+        && !dotted
+        && !encoded
+        && !path.starts_with("/v1/v1/")
+        && !path.contains('\\')
+}
+
+/// The fixed path that differs least, if it differs little.
+fn similar(path: &str) -> Option<String> {
+    let fixed = ROWS.iter().filter(|row| !row.template.contains(['{', '*']) && row.template.len() > 1);
+    let scored = fixed.map(|row| (strsim::normalized_levenshtein(path, row.template), row.template));
+    let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (best.0 >= 0.7).then(|| best.1.to_owned())
+}
+
+/// Percent-decoding; what is not valid stays as it is.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let hex = after.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
+        match hex.filter(|_| *first == b'%').and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! Paths and what they mean.
+
+use super::*;
+
+fn door(method: &str, path: &str, sent: Sent) -> Door {
+    Endpoint::of(&method.parse().unwrap(), path).door(sent)
+}
+
+fn template(path: &str) -> &'static str {
+    Endpoint::of(&Method::GET, path).template()
+}
+
+#[test]
+fn labels_are_bounded() {
+    for (path, label) in [
+        ("/v1/chat/completions", "/v1/chat/completions"),
+        ("/v1/files/file-1", "/v1/files/{id}"),
+        ("/v1/files/file-1/content", "/v1/files/{id}/content"),
+        ("/v1/responses/resp_1/cancel", "/v1/responses/{id}/*"),
+        ("/v1/models/a/b/c", "/v1/models/*"),
+        ("/v1/whatever/comes", "/v1/*"),
+        ("/v1/", "other"),
+        ("/v1", "other"),
+        ("/wp-login.php", "other"),
+        ("/v1/files//x", "other"),
+        ("/v1/../metrics", "other"),
+        ("/v1/files/%2e%2e/x", "other"),
+        ("/v1/files/a%2Fb", "other"),
+        ("/v1/chat/completions/", "other"),
+    ] {
+        assert_eq!(template(path), label, "{path}");
+    }
+}
+
+#[test]
+fn every_request_finds_its_door() {
+    use Sent::*;
+    for (method, path, sent, expected) in [
+        ("POST", "/v1/chat/completions", Measured, Door::Converse),
+        ("POST", "/v1/chat/completions", Nothing, Door::Converse),
+        ("GET", "/v1/chat/completions", Nothing, Door::PassThrough),
+        ("GET", "/v1/embeddings", Nothing, Door::Refuse),
+        ("POST", "/v1/audio/transcriptions", Unmeasured, Door::Converse),
+        ("POST", "/v1/files", Measured, Door::PassThrough),
+        ("POST", "/v1/files", Unmeasured, Door::Converse),
+        ("GET", "/v1/files", Nothing, Door::PassThrough),
+        ("DELETE", "/v1/files/file-1", Nothing, Door::PassThrough),
+        ("POST", "/v1/batches", Measured, Door::Converse),
+        ("POST", "/v1/anything/else", Measured, Door::Converse),
+        ("GET", "/v1/anything/else", Nothing, Door::PassThrough),
+        ("GET", "/v1/models", Nothing, Door::Local(Page::Models)),
+        ("HEAD", "/v1/models/a%2Fb", Nothing, Door::Local(Page::Model("a/b".into()))),
+        ("GET", "/v1/models/org/model:1", Nothing, Door::Local(Page::Model("org/model:1".into()))),
+        ("DELETE", "/v1/models/ft:x", Nothing, Door::PassThrough),
+        ("POST", "/v1/models", Measured, Door::Refuse),
+        ("GET", "/", Nothing, Door::Local(Page::Root)),
+        ("GET", "/health/ready", Nothing, Door::Local(Page::Ready)),
+        ("POST", "/health", Nothing, Door::Refuse),
+        ("GET", "/chat/completions", Nothing, Door::Refuse),
+        ("POST", "/v1/v1/chat/completions", Measured, Door::Refuse),
+    ] {
+        assert_eq!(door(method, path, sent), expected, "{method} {path}");
+    }
+}
+
+#[test]
+fn a_wrong_path_is_told_the_right_one() {
+    for (path, right) in [
+        ("/chat/completions", Some("/v1/chat/completions")),
+        ("/openai/v1/chat/completions", Some("/v1/chat/completions")),
+        ("/openai/deployments/gpt/chat/completions", Some("/v1/chat/completions")),
+        ("/v1/v1/chat/completions", Some("/v1/chat/completions")),
+        ("//v1//embeddings/", Some("/v1/embeddings")),
+        ("/api/files/file-1", Some("/v1/files/file-1")),
+        ("/models", Some("/v1/models")),
+        ("/helth", Some("/health")),
+        ("/wp-login.php", None),
+        ("/", None),
+    ] {
+        assert_eq!(Endpoint::nearest(path).as_deref(), right, "{path}");
+    }
+    assert_eq!(Endpoint::of(&Method::GET, "/v1/embeddings").allow(), Some("POST"));
+    assert_eq!(Endpoint::of(&Method::GET, "/chat/completions").allow(), None);
+}
+
+#[test]
+fn ids_in_paths_are_found() {
+    let ids = |path: &str| {
+        let endpoint = Endpoint::of(&Method::GET, path);
+        endpoint.ids().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(ids("/v1/files/file-1"), ["file-1"]);
+    assert_eq!(ids("/v1/files/file-1/content"), ["file-1"]);
+    assert_eq!(ids("/v1/responses/resp_1/input_items"), ["resp_1", "input_items"]);
+    assert_eq!(ids("/v1/vector_stores/vs_1/files/file-2"), ["vs_1", "files", "file-2"]);
+    assert!(ids("/v1/files").is_empty());
+    assert!(ids("/v1/chat/completions").is_empty());
+}
+
+#[test]
+fn pages_need_no_key_at_the_doorstep_and_the_api_does() {
+    let open = |path: &str| Endpoint::of(&Method::GET, path).is_open();
+    assert!(["/", "/health", "/metrics", "/vhealth"].into_iter().all(open));
+    assert!(!["/v1/models", "/v1/models/x", "/v1/files", "/nowhere"].into_iter().any(open));
+}

@@ -1,0 +1,409 @@
+//! A JSON request, read once: which model, streaming or not, how much it may cost, which stored ids it names.
+//!
+//! One borrowing pass over the bytes, no tree; what will be rewritten is remembered as a span. What could mean one
+//! thing to us and another to an upstream is refused: a routed key that comes twice, in another case (some parsers
+//! fold case, two of them even `ſ` and the Kelvin sign), or spelt with escapes.
+//! Field names: OpenAI API reference (chat completions, completions, embeddings, responses).
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::body::{Body, Edit};
+use super::scan::{utf8_fault, Cursor, Fault, Text, Watch};
+
+/// Deeper bodies are refused.
+pub const MOST_DEPTH: u8 = 64;
+/// Longer model names are refused.
+const MOST_MODEL_CHARS: usize = 256;
+/// More ids than this in one request are not looked at.
+const MOST_IDS: usize = 16;
+/// What a picture or a sound counts for, instead of its base64 text.
+const BINARY_TOKENS: u64 = 1000;
+/// Strings below this size are text, whatever their key.
+const LEAST_BINARY: usize = 1024;
+/// The answer's size where the request sets no limit.
+const DEFAULT_OUTPUT_TOKENS: u64 = 256;
+/// The top-level keys that we act on.
+const ROUTED: [&str; 7] =
+    ["model", "stream", "stream_options", "max_tokens", "max_completion_tokens", "max_output_tokens", "n"];
+
+/// Whether an endpoint can do without a `model`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// It cannot.
+    Required,
+    /// It can: the upstream has a default, or an id says where to go.
+    Optional,
+}
+
+/// A body that the caller must mend: always a 400.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadBody {
+    /// What is wrong, and where.
+    pub message: String,
+    /// The member at fault, if it is one.
+    pub param: Option<&'static str>,
+}
+
+impl BadBody {
+    /// A fault of the whole body.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), param: None }
+    }
+
+    /// A fault of one member.
+    pub fn member(param: &'static str, message: impl Into<String>) -> Self {
+        Self { message: message.into(), param: Some(param) }
+    }
+}
+
+impl From<Fault> for BadBody {
+    fn from(fault: Fault) -> Self {
+        Self::new(format!("The request body is not valid JSON: {fault}."))
+    }
+}
+
+/// What a request says, as far as routing needs to know.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Request {
+    model: Option<(String, Range<usize>)>,
+    stream: bool,
+    stream_end: usize,
+    options: Options,
+    ids: Vec<String>,
+    prompt_tokens: u64,
+    output_tokens: Option<u64>,
+    answers: u64,
+}
+
+/// `stream_options`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Options {
+    #[default]
+    Absent,
+    Null(Range<usize>),
+    /// An object: behind its brace, whether it has members, and `include_usage` with its span.
+    Object {
+        inside: usize,
+        empty: bool,
+        usage: Option<(bool, Range<usize>)>,
+    },
+}
+
+impl Request {
+    /// Reads a whole body. The message of an error says what is wrong and at which byte.
+    pub fn read(body: &[u8], model: Need) -> Result<Self, BadBody> {
+        if body.trim_ascii().is_empty() {
+            return Err(BadBody::new("The request body is empty; a JSON object is expected."));
+        }
+        if let Some(at) = utf8_fault(body) {
+            return Err(BadBody::new(format!("The request body is not valid UTF-8 at byte {at}.")));
+        }
+        let mut reader = Reader {
+            cursor: Cursor::lenient(body, MOST_DEPTH),
+            request: Request { answers: 1, ..Request::default() },
+            seen: [false; ROUTED.len()],
+            notes: Notes::default(),
+            need: model,
+        };
+        reader.object()?;
+        let Reader { mut request, notes, .. } = reader;
+        if request.model.is_none() && model == Need::Required {
+            return Err(BadBody::member("model", "The request body has no 'model'."));
+        }
+        let text = (body.len() - notes.binary_bytes.min(body.len())) as u64;
+        request.prompt_tokens = text / 4 + notes.binaries * BINARY_TOKENS;
+        request.ids = notes.ids;
+        Ok(request)
+    }
+
+    /// The model asked for.
+    pub fn model(&self) -> Option<&str> {
+        self.model.as_ref().map(|(name, _)| name.as_str())
+    }
+
+    /// Whether the answer is to be a stream.
+    pub fn stream(&self) -> bool {
+        self.stream
+    }
+
+    /// Whether the client itself asked for usage in the stream.
+    pub fn asked_usage(&self) -> bool {
+        matches!(self.options, Options::Object { usage: Some((true, _)), .. })
+    }
+
+    /// Ids of stored things that the request refers to: files, batches, responses, conversations.
+    pub fn ids(&self) -> &[String] {
+        &self.ids
+    }
+
+    /// Tokens that the request will probably cost; `generates` is false where no text is made (embeddings,
+    /// moderations). Four bytes to a token, plus the answers up to their allowed length.
+    pub fn estimate(&self, generates: bool) -> u64 {
+        let output = self.output_tokens.unwrap_or(DEFAULT_OUTPUT_TOKENS).saturating_mul(self.answers);
+        self.prompt_tokens.saturating_add(if generates { output } else { 0 })
+    }
+
+    /// The part of `estimate` that is the prompt.
+    pub fn prompt_estimate(&self) -> u64 {
+        self.prompt_tokens
+    }
+
+    /// The body for an upstream: with another model name, and with usage asked for where a stream does not yet.
+    /// `body` must be the bytes that were read.
+    pub fn rewrite(&self, body: &Bytes, model: Option<&str>, include_usage: bool) -> Body {
+        let mut edits = Vec::new();
+        if let (Some(name), Some((_, span))) = (model, &self.model) {
+            let quoted = serde_json::Value::from(name).to_string();
+            edits.push(Edit { at: span.clone(), with: quoted.into() });
+        }
+        if include_usage && self.stream {
+            edits.extend(self.usage_edit());
+        }
+        Body::spliced(body, edits)
+    }
+
+    fn usage_edit(&self) -> Option<Edit> {
+        let (at, with) = match &self.options {
+            Options::Object { usage: Some((true, _)), .. } => return None,
+            Options::Object { usage: Some((false, span)), .. } => (span.clone(), "true"),
+            Options::Object { inside, empty: true, .. } => (*inside..*inside, r#""include_usage":true"#),
+            Options::Object { inside, .. } => (*inside..*inside, r#""include_usage":true,"#),
+            Options::Null(span) => (span.clone(), r#"{"include_usage":true}"#),
+            Options::Absent => {
+                (self.stream_end..self.stream_end, r#","stream_options":{"include_usage":true}"#)
+            }
+        };
+        Some(Edit { at, with: Bytes::from_static(with.as_bytes()) })
+    }
+}
+
+struct Reader<'a> {
+    cursor: Cursor<'a>,
+    request: Request,
+    seen: [bool; ROUTED.len()],
+    notes: Notes,
+    need: Need,
+}
+
+impl Reader<'_> {
+    fn object(&mut self) -> Result<(), BadBody> {
+        if self.cursor.peek() != b'{' {
+            // Broken JSON and valid JSON that is no object are told apart.
+            self.cursor.skip(&Text::NONE, &mut ())?;
+            self.cursor.end()?;
+            return Err(BadBody::new("The request body must be a JSON object."));
+        }
+        let mut more = self.cursor.open_object()?;
+        while more {
+            let key = self.cursor.key()?;
+            match self.routed(&key)? {
+                Some(name) => self.member(name)?,
+                None if key.raw() == b"conversation" => self.conversation()?,
+                None => self.cursor.skip(&key, &mut self.notes)?,
+            }
+            more = self.cursor.more_members()?;
+        }
+        self.cursor.end().map_err(|fault| {
+            BadBody::new(format!("The request body goes on behind its JSON object: {fault}."))
+        })
+    }
+
+    /// Which routed key this is. Anything that some parser could take for one is refused unless it is spelt plainly.
+    fn routed(&mut self, key: &Text) -> Result<Option<&'static str>, BadBody> {
+        let raw = key.raw();
+        let plain = !key.is_escaped() && raw.is_ascii();
+        if plain && !matches!(raw.first(), Some(b'm' | b's' | b'n' | b'M' | b'S' | b'N')) {
+            return Ok(None);
+        }
+        let Some(index) = routed_index(key, plain) else { return Ok(None) };
+        let name = ROUTED[index];
+        if raw != name.as_bytes() {
+            let at = key.span().start;
+            let message = format!("The key at byte {at} must be written exactly '{name}'.");
+            return Err(BadBody::member(name, message));
+        }
+        if std::mem::replace(&mut self.seen[index], true) {
+            let at = key.span().start;
+            return Err(BadBody::member(name, format!("'{name}' appears a second time at byte {at}.")));
+        }
+        Ok(Some(name))
+    }
+
+    fn member(&mut self, name: &'static str) -> Result<(), BadBody> {
+        match name {
+            "model" => self.model(),
+            "stream" => self.stream(),
+            "stream_options" => self.options(),
+            "n" => {
+                self.request.answers = self.cursor.number_or_skip()?.unwrap_or(1).max(1);
+                Ok(())
+            }
+            _ => {
+                let limit = self.cursor.number_or_skip()?;
+                self.request.output_tokens = self.request.output_tokens.max(limit);
+                Ok(())
+            }
+        }
+    }
+
+    fn model(&mut self) -> Result<(), BadBody> {
+        let at = self.cursor.at();
+        let bad = |why: &str| BadBody::member("model", format!("'model' at byte {at} {why}."));
+        let is_null = self.cursor.peek() == b'n';
+        let Some(text) = self.cursor.string_or_skip()? else {
+            let absent = is_null && self.need == Need::Optional;
+            return if absent { Ok(()) } else { Err(bad("must be a string")) };
+        };
+        let name = text.decode().ok_or_else(|| bad("is not valid Unicode"))?;
+        if name.trim().is_empty() {
+            return Err(bad("is empty"));
+        }
+        if name.chars().count() > MOST_MODEL_CHARS {
+            return Err(bad("is longer than 256 characters"));
+        }
+        if name.chars().any(char::is_control) {
+            return Err(bad("has a character that cannot be printed"));
+        }
+        self.request.model = Some((name.into_owned(), text.span()));
+        Ok(())
+    }
+
+    fn stream(&mut self) -> Result<(), BadBody> {
+        let at = self.cursor.at();
+        self.request.stream = match self.cursor.peek() {
+            b't' => true,
+            b'f' | b'n' => false,
+            _ => {
+                self.cursor.skip(&Text::NONE, &mut ())?;
+                return Err(BadBody::member(
+                    "stream",
+                    format!("'stream' at byte {at} must be true or false."),
+                ));
+            }
+        };
+        self.cursor.skip(&Text::NONE, &mut ())?;
+        self.request.stream_end = self.cursor.at();
+        Ok(())
+    }
+
+    fn options(&mut self) -> Result<(), BadBody> {
+        let start = self.cursor.at();
+        match self.cursor.peek() {
+            b'{' => {}
+            b'n' => {
+                self.cursor.skip(&Text::NONE, &mut ())?;
+                self.request.options = Options::Null(start..self.cursor.at());
+                return Ok(());
+            }
+            _ => {
+                self.cursor.skip(&Text::NONE, &mut ())?;
+                let message = format!("'stream_options' at byte {start} must be an object.");
+                return Err(BadBody::member("stream_options", message));
+            }
+        }
+        let mut more = self.cursor.open_object()?;
+        let empty = !more;
+        let mut usage = None;
+        while more {
+            let key = self.cursor.key()?;
+            let (at, value) = (self.cursor.at(), self.cursor.peek());
+            self.cursor.skip(&key, &mut ())?;
+            if key.raw() == b"include_usage" && usage.replace((value == b't', at..self.cursor.at())).is_some()
+            {
+                let message = format!("'include_usage' appears a second time before byte {at}.");
+                return Err(BadBody::member("stream_options", message));
+            }
+            more = self.cursor.more_members()?;
+        }
+        self.request.options = Options::Object { inside: start + 1, empty, usage };
+        Ok(())
+    }
+
+    /// An id, or an object with one.
+    fn conversation(&mut self) -> Result<(), BadBody> {
+        if self.cursor.peek() != b'{' {
+            let id = self.cursor.string_or_skip()?;
+            id.iter().for_each(|id| self.notes.id(id));
+            return Ok(());
+        }
+        let mut more = self.cursor.open_object()?;
+        while more {
+            let key = self.cursor.key()?;
+            if key.raw() == b"id" {
+                let id = self.cursor.string_or_skip()?;
+                id.iter().for_each(|id| self.notes.id(id));
+            } else {
+                self.cursor.skip(&key, &mut self.notes)?;
+            }
+            more = self.cursor.more_members()?;
+        }
+        Ok(())
+    }
+}
+
+/// Which of `ROUTED` some parser might take `key` for.
+fn routed_index(key: &Text, plain: bool) -> Option<usize> {
+    if plain {
+        return ROUTED.iter().position(|name| key.raw().eq_ignore_ascii_case(name.as_bytes()));
+    }
+    let key = key.decode()?;
+    let folded: String = key.chars().map(folded).collect();
+    ROUTED.iter().position(|name| *name == folded)
+}
+
+fn folded(c: char) -> char {
+    match c {
+        'ſ' => 's',
+        '\u{212a}' => 'k',
+        c => c.to_ascii_lowercase(),
+    }
+}
+
+/// What the skipped parts of a body say all the same.
+#[derive(Default)]
+struct Notes {
+    ids: Vec<String>,
+    binaries: u64,
+    binary_bytes: usize,
+}
+
+impl Notes {
+    fn id(&mut self, id: &Text) {
+        if self.ids.len() < MOST_IDS && !id.raw().is_empty() {
+            self.ids.extend(id.decode().map(|id| id.into_owned()));
+        }
+    }
+}
+
+impl<'a> Watch<'a> for Notes {
+    fn text(&mut self, key: &Text<'a>, value: &Text<'a>) {
+        if value.raw().len() >= LEAST_BINARY && is_binary(key.raw(), value.raw()) {
+            self.binaries += 1;
+            self.binary_bytes += value.raw().len();
+        } else if names_id(key.raw()) {
+            self.id(value);
+        }
+    }
+}
+
+fn is_binary(key: &[u8], value: &[u8]) -> bool {
+    value.starts_with(b"data:") || matches!(key, b"data" | b"file_data" | b"b64_json")
+}
+
+fn names_id(key: &[u8]) -> bool {
+    match key.len() {
+        7 => key == b"file_id",
+        8 => matches!(key, b"file_ids" | b"batch_id"),
+        9 => key == b"container",
+        13 => matches!(key, b"input_file_id" | b"training_file"),
+        15 => key == b"validation_file",
+        16 => key == b"vector_store_ids",
+        20 => key == b"previous_response_id",
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

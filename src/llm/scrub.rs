@@ -1,0 +1,183 @@
+//! Takes keys out of what upstreams say when they fail: they like to repeat the key they refuse.
+//!
+//! Every configured secret goes, of any length, also as JSON or a URL would spell it; and so does anything that looks
+//! like somebody's key. Only error texts are scrubbed, never answers. Prefixes: the vendors' key formats.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use memchr::memmem;
+
+use crate::secret::Secret;
+
+const REDACTED: &str = "[redacted]";
+/// Key formats, and the length from which on a word with that beginning is taken for a key.
+const KEYS: [(&str, usize); 14] = [
+    ("sk-", 8),
+    ("sk_", 12),
+    ("pk-", 20),
+    ("AIza", 20),
+    ("AKIA", 16),
+    ("gsk_", 12),
+    ("xai-", 12),
+    ("hf_", 12),
+    ("r8_", 12),
+    ("pplx-", 12),
+    ("nvapi-", 12),
+    ("ghp_", 12),
+    ("ya29.", 12),
+    ("eyJ", 40),
+];
+/// A word behind `Bearer` or `key=` of at least this length, with a digit in it, is a key.
+const LEAST_NAMED: usize = 8;
+
+/// Knows the configured secrets.
+#[derive(Clone, Debug, Default)]
+pub struct Scrubber {
+    /// Every spelling of every secret.
+    spellings: Vec<Secret>,
+}
+
+impl Scrubber {
+    /// A scrubber for these secrets; empty ones are ignored.
+    pub fn new(secrets: Vec<Secret>) -> Self {
+        let mut spellings: Vec<String> = Vec::new();
+        for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+            let text = secret.expose();
+            let json = serde_json::Value::from(text).to_string();
+            spellings.extend([
+                text.to_owned(),
+                json[1..json.len() - 1].to_owned(),
+                json[1..json.len() - 1].replace('/', "\\/"),
+                percent(text),
+                percent(text).to_ascii_lowercase(),
+            ]);
+        }
+        spellings.sort();
+        spellings.dedup();
+        Self { spellings: spellings.into_iter().map(Secret::new).collect() }
+    }
+
+    /// The text without secrets; borrowed where there were none.
+    pub fn scrub<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let mut found: Vec<Range<usize>> = Vec::new();
+        for secret in &self.spellings {
+            let needle = secret.expose();
+            found.extend(memmem::find_iter(text.as_bytes(), needle).map(|at| at..at + needle.len()));
+        }
+        key_like(text, &mut found);
+        if found.is_empty() {
+            return Cow::Borrowed(text);
+        }
+        found.sort_by_key(|range| range.start);
+        Cow::Owned(redacted(text, &found))
+    }
+}
+
+/// `found` is sorted; ranges that touch or overlap become one.
+fn redacted(text: &str, found: &[Range<usize>]) -> String {
+    let mut clean = String::with_capacity(text.len());
+    let mut done = 0;
+    for range in found {
+        if range.start > done || done == 0 {
+            clean.push_str(text.get(done..range.start).unwrap_or_default());
+            clean.push_str(REDACTED);
+        }
+        done = done.max(range.end);
+    }
+    clean.push_str(text.get(done..).unwrap_or_default());
+    clean
+}
+
+fn percent(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
+    text.bytes().map(|b| if plain(b) { (b as char).to_string() } else { format!("%{b:02X}") }).collect()
+}
+
+/// Finds words that look like keys.
+fn key_like(text: &str, found: &mut Vec<Range<usize>>) {
+    let bytes = text.as_bytes();
+    let mut named = false;
+    let mut at = 0;
+    while at < bytes.len() {
+        let length = bytes[at..].iter().take_while(|b| in_word(**b)).count();
+        if length == 0 {
+            named &= matches!(bytes[at], b' ' | b'=' | b':' | b'"' | b'\'');
+            at += 1;
+            continue;
+        }
+        let word = &text[at..at + length];
+        let by_name = named && length >= LEAST_NAMED && word.bytes().any(|b| b.is_ascii_digit());
+        if by_name || looks_like_key(word) {
+            found.push(at..at + length);
+        }
+        named = names_key(word, bytes.get(at + length).copied());
+        at += length;
+    }
+}
+
+fn in_word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'*' | b'~' | b'+')
+}
+
+fn looks_like_key(word: &str) -> bool {
+    KEYS.iter().any(|(prefix, least)| word.len() >= *least && word.starts_with(prefix))
+}
+
+/// Whether the word announces a key: `Bearer x`, `key=x`, `api_key=x`, `access_token=x`.
+fn names_key(word: &str, next: Option<u8>) -> bool {
+    let lower = word.to_ascii_lowercase();
+    lower == "bearer" || next == Some(b'=') && (lower.ends_with("key") || lower.ends_with("token"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scrubber(secrets: &[&str]) -> Scrubber {
+        Scrubber::new(secrets.iter().map(|secret| Secret::new(*secret)).collect())
+    }
+
+    #[test]
+    fn a_configured_secret_goes_whatever_its_length_and_spelling() {
+        let scrubber = scrubber(&["abc", "p/w\"ü+1", ""]);
+        assert_eq!(scrubber.scrub("xabcx"), "x[redacted]x");
+        assert_eq!(scrubber.scrub(r#"{"k":"p/w\"ü+1"}"#), r#"{"k":"[redacted]"}"#);
+        assert_eq!(scrubber.scrub(r#"{"k":"p\/w\"ü+1"}"#), r#"{"k":"[redacted]"}"#);
+        assert_eq!(scrubber.scrub("?k=p%2Fw%22%C3%BC%2B1&"), "?k=[redacted]&");
+        assert_eq!(scrubber.scrub("?k=p%2fw%22%c3%bc%2b1&"), "?k=[redacted]&");
+        assert!(matches!(scrubber.scrub("nothing here"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn overlapping_secrets_leave_nothing() {
+        assert_eq!(scrubber(&["abcd", "cdef"]).scrub("abcdef"), REDACTED);
+        assert_eq!(scrubber(&["aa"]).scrub("aaaaa!"), "[redacted]a!");
+    }
+
+    #[test]
+    fn what_looks_like_a_key_goes_too() {
+        let scrubber = Scrubber::default();
+        let jwt = format!("eyJ{}.{}.x", "a".repeat(30), "b".repeat(30));
+        for key in [
+            "sk-proj-abc123",
+            "sk-ant-api03-xyz",
+            "sk-ab***********wxyz",
+            "AIzaSyA1234567890abcdefgh",
+            "gsk_abcdefgh1234",
+            "xai-abcdefgh1234",
+            "ya29.a0AfH6SMBx",
+            jwt.as_str(),
+        ] {
+            let text = format!("Incorrect API key provided: {key}, see docs");
+            assert_eq!(scrubber.scrub(&text), "Incorrect API key provided: [redacted], see docs");
+        }
+        assert_eq!(scrubber.scrub("Authorization: Bearer abc12345"), "Authorization: Bearer [redacted]");
+        assert_eq!(scrubber.scrub("https://h/v1?key=abcdefg8&x=1"), "https://h/v1?key=[redacted]&x=1");
+        for harmless in
+            ["Bearer authentication is required", "sk-", "a task-force of 12345678", "primary_key=1", "é"]
+        {
+            assert_eq!(scrubber.scrub(harmless), harmless);
+        }
+    }
+}

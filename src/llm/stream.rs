@@ -1,0 +1,363 @@
+//! Watches a stream pass by: forwards its bytes as they came, and knows what they said.
+//!
+//! What goes on is the chunk itself, less what is cut out of it: frames that are not JSON, and what our own
+//! `include_usage` has added (the extra `choices: []` chunk, the `usage` member of all others). An event is parsed
+//! once, where it lies. Facts are kept for the commit (has it said anything?), the settlement (what did it cost?) and
+//! the end (is it whole?): OpenAI's SDKs take a stream that merely ends for a success, so we must know.
+//! Sources: OpenAI (chat, completions, responses) and Anthropic API references; Azure's, Groq's and OpenRouter's
+//! habits as seen in recorded traffic.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::event::{Event, Member};
+use super::sse::{Frame, FrameTooLarge, SseDecoder};
+use super::upstream_error::UpstreamError;
+use super::usage::{Reported, Usage};
+use super::Wire;
+
+const DONE: &[u8] = b"data: [DONE]\n\n";
+const MESSAGE_STOP: &[u8] = b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n";
+
+/// Why a stream cannot go on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StreamFault {
+    /// The upstream says so, in an error event. The event itself is not forwarded.
+    Upstream(UpstreamError),
+    /// An event of more than a mebibyte.
+    TooLarge,
+}
+
+impl From<FrameTooLarge> for StreamFault {
+    fn from(_: FrameTooLarge) -> Self {
+        Self::TooLarge
+    }
+}
+
+/// How a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Whole: it has said that it is done, or everything but that (which is then added).
+    Complete,
+    /// In the middle.
+    Truncated,
+}
+
+/// What happens to a frame.
+enum Fate {
+    Keep,
+    Drop,
+    /// Everything but this part of its bytes.
+    Cut(Range<usize>),
+    /// These bytes instead.
+    Become(Bytes),
+}
+
+/// One stream being watched.
+#[derive(Debug)]
+pub struct StreamWatch {
+    wire: Wire,
+    usage_injected: bool,
+    decoder: SseDecoder,
+    has_output: bool,
+    done: bool,
+    stored: bool,
+    started: u64,
+    finished: u64,
+    frames: usize,
+    dropped: u64,
+    output_bytes: u64,
+    usage: Option<Reported>,
+    id: Option<Box<str>>,
+    model: Option<Box<str>>,
+}
+
+impl StreamWatch {
+    /// A stream of this kind. `usage_injected`: the client did not ask for usage, we did.
+    pub fn new(wire: Wire, usage_injected: bool) -> Self {
+        Self {
+            wire,
+            usage_injected: usage_injected && matches!(wire, Wire::Chat | Wire::Completions),
+            decoder: SseDecoder::default(),
+            has_output: false,
+            done: false,
+            stored: true,
+            started: 0,
+            finished: 0,
+            frames: 0,
+            dropped: 0,
+            output_bytes: 0,
+            usage: None,
+            id: None,
+            model: None,
+        }
+    }
+
+    /// Takes the next bytes of the stream and adds to `out` what the client gets of them. On a fault, what came before
+    /// it in the chunk is in `out`. After the stream has said that it is done, everything is ignored.
+    pub fn push(&mut self, chunk: Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        if matches!(self.wire, Wire::Opaque | Wire::Objects) {
+            self.frames += 1;
+            self.has_output |= !chunk.is_empty();
+            self.output_bytes += chunk.len() as u64;
+            out.push(chunk);
+            return Ok(());
+        }
+        let mut forward = Forward { chunk: chunk.clone(), kept: 0..0, out };
+        self.decoder.push(chunk);
+        while !self.done {
+            let Some(frame) = self.decoder.next_frame()? else { break };
+            let fate = self.frame(&frame)?;
+            forward.frame(frame, fate);
+        }
+        Ok(())
+    }
+
+    /// The upstream has closed the stream. Adds to `out` what is still to be sent: a last frame without its blank line,
+    /// and the closing event where a finished stream lacks it.
+    pub fn finish(&mut self, out: &mut Vec<Bytes>) -> Ending {
+        if let Some(frame) = self.decoder.finish().filter(|_| !self.done) {
+            let begun = frame.raw.clone();
+            match self.frame(&frame) {
+                Ok(Fate::Keep) if frame.data().is_some() => out.extend([begun, Bytes::from_static(b"\n\n")]),
+                Ok(Fate::Become(bytes)) => out.push(bytes),
+                Ok(Fate::Cut(range)) => {
+                    out.extend([
+                        begun.slice(..range.start),
+                        begun.slice(range.end..),
+                        Bytes::from_static(b"\n\n"),
+                    ]);
+                }
+                Ok(Fate::Keep | Fate::Drop) => {}
+                Err(_) => return Ending::Truncated,
+            }
+        }
+        if self.done || matches!(self.wire, Wire::Opaque | Wire::Objects) {
+            return Ending::Complete;
+        }
+        if !self.finished() {
+            return Ending::Truncated;
+        }
+        match self.wire {
+            Wire::Messages => out.push(Bytes::from_static(MESSAGE_STOP)),
+            _ => out.push(Bytes::from_static(DONE)),
+        }
+        self.done = true;
+        Ending::Complete
+    }
+
+    /// Whether there was output (text, reasoning, a tool call, a refusal), or the end.
+    pub fn has_output(&self) -> bool {
+        self.has_output
+    }
+
+    /// Whether the answer itself is whole: every choice that began has a finish reason.
+    pub fn finished(&self) -> bool {
+        self.done || self.started != 0 && self.started == self.finished
+    }
+
+    /// Whether the stream has said that it is over; nothing that follows is forwarded.
+    pub fn done(&self) -> bool {
+        self.done
+    }
+
+    /// The last usage reported.
+    pub fn usage(&self) -> Option<Usage> {
+        self.usage.map(|reported| reported.usage())
+    }
+
+    /// Bytes of output as written, for an estimate where no usage came.
+    pub fn output_bytes(&self) -> u64 {
+        self.output_bytes
+    }
+
+    /// The answer's id, as first seen.
+    pub fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    /// The id, where the upstream keeps the answer under it and a later request may refer to it.
+    pub fn stored_id(&self) -> Option<&str> {
+        self.id().filter(|_| self.wire == Wire::Responses && self.stored)
+    }
+
+    /// The model that answers, as the upstream calls it.
+    pub fn model(&self) -> Option<&str> {
+        self.model.as_deref()
+    }
+
+    /// Frames seen, dropped ones included.
+    pub fn frames(&self) -> usize {
+        self.frames
+    }
+
+    /// Frames that were not JSON and not forwarded.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    fn frame(&mut self, frame: &Frame) -> Result<Fate, StreamFault> {
+        self.frames += 1;
+        let Some(data) = frame.data() else { return Ok(Fate::Keep) };
+        let bytes = data.trim_ascii();
+        if bytes == b"[DONE]" {
+            (self.done, self.has_output) = (true, true);
+            return Ok(Fate::Keep);
+        }
+        let event = Event::read(bytes);
+        if event.as_ref().is_some_and(|event| self.is_failure(event)) || says_error(frame) {
+            return Err(StreamFault::Upstream(UpstreamError::in_stream(bytes)));
+        }
+        let Some(event) = event else {
+            self.dropped += 1;
+            return Ok(Fate::Drop);
+        };
+        self.learn(&event);
+        if !self.usage_injected {
+            return Ok(Fate::Keep);
+        }
+        let Some(usage) = &event.usage else { return Ok(Fate::Keep) };
+        if event.choices.count == Some(0) && usage.value.is_some() {
+            return Ok(Fate::Drop);
+        }
+        Ok(match data {
+            std::borrow::Cow::Borrowed(_) => Fate::Cut(place_in(frame, bytes, usage)),
+            std::borrow::Cow::Owned(_) => Fate::Become(rewritten(bytes, usage)),
+        })
+    }
+
+    fn is_failure(&self, event: &Event) -> bool {
+        event.failed || matches!(event.kind, b"error" | b"response.failed")
+    }
+
+    fn learn(&mut self, event: &Event) {
+        keep_first(&mut self.id, event.id.and_then(|id| id.decode()));
+        keep_first(&mut self.model, event.model.and_then(|model| model.decode()));
+        self.output_bytes += event.output.bytes;
+        match self.wire {
+            Wire::Responses => self.learn_response(event),
+            Wire::Messages => self.learn_message(event),
+            _ => self.learn_chunk(event),
+        }
+    }
+
+    fn learn_chunk(&mut self, event: &Event) {
+        self.started |= event.choices.started;
+        self.finished |= event.choices.finished;
+        self.has_output |= event.output.bytes > 0 || event.choices.finished != 0;
+        if let Some(reported) = event.usage.as_ref().and_then(|usage| usage.value) {
+            self.usage = Some(reported);
+        }
+    }
+
+    fn learn_response(&mut self, event: &Event) {
+        self.stored &= event.stored;
+        self.usage = event.nested_usage.or(self.usage);
+        let step = event.kind.rsplit(|&b| b == b'.').next().unwrap_or_default();
+        let top_level = event.kind.iter().filter(|&&b| b == b'.').count() == 1;
+        self.done |= top_level && matches!(step, b"completed" | b"incomplete" | b"cancelled");
+        // What only announces something is no output; a delta is, if there is anything in it.
+        let announces = matches!(step, b"created" | b"queued" | b"in_progress" | b"added" | b"");
+        let empty = step == b"delta" && event.output.bytes == 0;
+        let known = event.kind.starts_with(b"response.");
+        self.has_output |= known && !announces && !empty;
+    }
+
+    fn learn_message(&mut self, event: &Event) {
+        let newer = event.nested_usage.or(event.usage.as_ref().and_then(|usage| usage.value));
+        if let Some(newer) = newer {
+            self.usage = Some(self.usage.unwrap_or_default().overlaid(newer));
+        }
+        match event.kind {
+            b"message_start" => self.started |= 1,
+            // The only text in its delta is the stop reason.
+            b"message_delta" if event.output.bytes > 0 => (self.finished, self.has_output) = (1, true),
+            b"message_stop" => (self.done, self.has_output) = (true, true),
+            _ => self.has_output |= event.output.bytes > 0,
+        }
+    }
+}
+
+/// Whether the frame is called an error, whatever its data is.
+fn says_error(frame: &Frame) -> bool {
+    frame.event().is_some_and(|event| event == b"error")
+}
+
+fn keep_first(place: &mut Option<Box<str>>, seen: Option<std::borrow::Cow<str>>) {
+    if let (None, Some(text)) = (&place, seen.filter(|text| !text.is_empty())) {
+        *place = Some(text.into());
+    }
+}
+
+/// Where the usage member stands in the frame's bytes. `data` is a part of them.
+fn place_in(frame: &Frame, data: &[u8], usage: &Member) -> Range<usize> {
+    let start = data.as_ptr() as usize - frame.raw.as_ptr() as usize;
+    start + usage.cut.start..start + usage.cut.end
+}
+
+/// A frame of several data lines, written anew without the usage member.
+fn rewritten(data: &[u8], usage: &Member) -> Bytes {
+    let mut frame = b"data: ".to_vec();
+    let kept = [&data[..usage.cut.start], &data[usage.cut.end..]].concat();
+    frame.extend(kept.iter().map(|&b| if b == b'\n' { b' ' } else { b }));
+    frame.extend_from_slice(b"\n\n");
+    frame.into()
+}
+
+/// Collects what goes on: neighbouring frames of a chunk as one slice of it.
+struct Forward<'a> {
+    chunk: Bytes,
+    kept: Range<usize>,
+    out: &'a mut Vec<Bytes>,
+}
+
+impl Forward<'_> {
+    fn frame(&mut self, frame: Frame, fate: Fate) {
+        match (frame.at, fate) {
+            (Some(at), Fate::Keep) => self.keep(at..at + frame.raw.len()),
+            (Some(at), Fate::Cut(cut)) => {
+                self.keep(at..at + cut.start);
+                self.keep(at + cut.end..at + frame.raw.len());
+            }
+            (None, Fate::Keep) => self.add(frame.raw),
+            (None, Fate::Cut(cut)) => {
+                self.add(frame.raw.slice(..cut.start));
+                self.add(frame.raw.slice(cut.end..));
+            }
+            (_, Fate::Become(bytes)) => self.add(bytes),
+            (_, Fate::Drop) => {}
+        }
+    }
+
+    fn keep(&mut self, part: Range<usize>) {
+        if part.start == self.kept.end && !self.kept.is_empty() {
+            self.kept.end = part.end;
+            return;
+        }
+        self.flush();
+        self.kept = part;
+    }
+
+    fn add(&mut self, bytes: Bytes) {
+        self.flush();
+        self.out.push(bytes);
+    }
+
+    fn flush(&mut self) {
+        let kept = std::mem::replace(&mut self.kept, 0..0);
+        if !kept.is_empty() {
+            self.out.push(self.chunk.slice(kept));
+        }
+    }
+}
+
+/// Also on a fault, so that what came before it is not lost.
+impl Drop for Forward<'_> {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+#[cfg(test)]
+mod tests;

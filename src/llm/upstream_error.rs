@@ -1,0 +1,286 @@
+//! What an upstream says when it fails, in any of the shapes that are about.
+//!
+//! OpenAI's object, Google's array around one, a bare string, OpenRouter's numeric code with metadata, Azure's inner
+//! error, Anthropic's, FastAPI's `detail`, HTML, plain text, nothing at all. From each a plain message and what is
+//! needed to judge it are taken; the original bytes stay with the caller of `parse`, who may return them as they came.
+//! This is the failure path, so it may build a tree. Sources: vendors' references; seen in recorded traffic.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+/// Longer messages are cut.
+const MOST_MESSAGE: usize = 512;
+/// A quota that comes back with the next day is as good as exhausted.
+const PER_DAY: &str = "PerDay";
+
+/// An upstream's error, understood.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UpstreamError {
+    /// The HTTP status; of an error inside a stream or a 200, the one it stands for. 0: none (a transport failure).
+    pub status: u16,
+    /// At most 512 characters on one line; not yet scrubbed.
+    pub message: String,
+    /// `type`, or Google's `status`.
+    pub kind: Option<Box<str>>,
+    /// The member of the request that is at fault.
+    pub param: Option<Box<str>>,
+    /// `code`, a number as its digits.
+    pub code: Option<Box<str>>,
+    /// A second, finer code: Azure's `innererror.code`, Google's `reason`, Anthropic's `details.error_code`.
+    pub inner: Option<Box<str>>,
+    /// How long to wait, where the body says so (Google's `retryDelay`).
+    pub retry_delay: Option<Duration>,
+    /// The body is `{"error":{"message":…}}` with a text or null as its code, which clients understand as it is.
+    pub raw_is_openai: bool,
+}
+
+impl UpstreamError {
+    /// Reads an error answer. `body` may be cut short; it is looked at up to 64 KiB.
+    pub fn parse(status: u16, content_type: &str, body: &[u8]) -> Self {
+        let body = &body[..body.len().min(64 * 1024)];
+        let mut error = match serde_json::from_slice::<Value>(body) {
+            Ok(value) => Self::from_json(&value),
+            Err(_) => Self { message: plain(content_type, body), ..Self::default() },
+        };
+        error.status = status;
+        if error.message.is_empty() {
+            error.message = format!("The upstream answered with status {status} and said nothing more.");
+        }
+        error.message = one_line(&error.message);
+        error
+    }
+
+    /// Reads the data of an error event, or an error object inside a 200.
+    pub fn in_stream(data: &[u8]) -> Self {
+        let mut error = Self::parse(0, "application/json", data);
+        error.status = error.implied_status();
+        if error.message.starts_with("The upstream answered with status 0") {
+            error.message = "The upstream reported an error and said nothing more.".to_owned();
+        }
+        error
+    }
+
+    /// A failure below HTTP, in our own words.
+    pub fn transport(message: &str) -> Self {
+        Self { message: message.to_owned(), ..Self::default() }
+    }
+
+    /// The request offends a content policy.
+    pub fn content_policy(&self) -> bool {
+        self.has_code(&[
+            "content_filter",
+            "content_policy_violation",
+            "ResponsibleAIPolicyViolation",
+            "moderation_blocked",
+            "image_content_policy_violation",
+            "input_moderation",
+        ]) || self.inner.as_deref() == Some("moderation")
+    }
+
+    /// The prompt is too long for the model.
+    pub fn context_length(&self) -> bool {
+        self.has_code(&["context_length_exceeded"])
+            || matches!(self.status, 400 | 413 | 422)
+                && self.says(&[
+                    "maximum context length",
+                    "exceeds the maximum number of tokens",
+                    "prompt is too long",
+                    "exceeds the context window",
+                    "exceeds context length",
+                    "exceed context limit",
+                    "current length is",
+                ])
+    }
+
+    /// The account has nothing left; waiting a little does not help.
+    pub fn quota_exhausted(&self) -> bool {
+        self.status == 402
+            || self.has_code(&[
+                "insufficient_quota",
+                "billing_hard_limit_reached",
+                "billing_error",
+                "ramp_limit",
+            ])
+            || self.inner.as_deref().is_some_and(|inner| inner.contains(PER_DAY))
+            || self.inner.as_deref().is_some_and(|inner| inner.ends_with("spend_limit_reached"))
+            || self.says(&["exceeded your current quota", "credit balance is too low", "spend limit"])
+    }
+
+    /// The upstream does not know the model, or the key may not use it.
+    pub fn model_not_found(&self) -> bool {
+        self.has_code(&["model_not_found", "DeploymentNotFound", "model_not_exist"])
+            || self.status == 404 && self.message.to_ascii_lowercase().contains("model")
+    }
+
+    /// The key is refused, whatever the status.
+    pub fn key_invalid(&self) -> bool {
+        self.has_code(&["invalid_api_key", "API_KEY_INVALID", "authentication_error", "account_deactivated"])
+    }
+
+    fn has_code(&self, codes: &[&str]) -> bool {
+        let own = [&self.code, &self.inner, &self.kind];
+        own.into_iter().flatten().any(|own| codes.contains(&&**own))
+    }
+
+    fn says(&self, phrases: &[&str]) -> bool {
+        let message = self.message.to_ascii_lowercase();
+        phrases.iter().any(|phrase| message.contains(phrase))
+    }
+
+    /// The status that an error without one stands for.
+    fn implied_status(&self) -> u16 {
+        if let Some(status) = self.code.as_deref().and_then(|code| code.parse().ok()) {
+            if (400..600).contains(&status) {
+                return status;
+            }
+        }
+        let word = |word: &str| -> Option<u16> {
+            Some(match word {
+                "invalid_api_key" | "authentication_error" | "UNAUTHENTICATED" => 401,
+                "billing_error" => 402,
+                "permission_error" | "permission_denied" | "PERMISSION_DENIED" => 403,
+                "not_found_error" | "model_not_found" | "NOT_FOUND" => 404,
+                "request_too_large" => 413,
+                "rate_limit_exceeded"
+                | "rate_limit_error"
+                | "insufficient_quota"
+                | "RESOURCE_EXHAUSTED"
+                | "requests"
+                | "tokens"
+                | "too_many_requests" => 429,
+                "overloaded_error" | "overloaded" => 529,
+                "UNAVAILABLE" | "service_unavailable" => 503,
+                "timeout_error" | "DEADLINE_EXCEEDED" => 504,
+                "server_error" | "api_error" | "internal_error" | "INTERNAL" => 500,
+                "context_length_exceeded"
+                | "content_filter"
+                | "invalid_prompt"
+                | "invalid_request_error"
+                | "INVALID_ARGUMENT" => 400,
+                _ => return None,
+            })
+        };
+        let own = [&self.code, &self.kind].into_iter().flatten();
+        own.filter_map(|own| word(own)).next().unwrap_or(500)
+    }
+
+    fn from_json(value: &Value) -> Self {
+        match value {
+            Value::Array(items) => items.first().map(Self::from_json).unwrap_or_default(),
+            Value::String(text) => Self { message: text.clone(), ..Self::default() },
+            Value::Object(object) => Self::from_object(object),
+            _ => Self::default(),
+        }
+    }
+
+    fn from_object(object: &Map<String, Value>) -> Self {
+        if let Some(Value::Object(response)) = object.get("response") {
+            return Self::from_object(response);
+        }
+        let in_choice = || object.get("choices")?.get(0)?.get("error");
+        match object.get("error").filter(|error| !error.is_null()).or_else(in_choice) {
+            Some(Value::Object(error)) => {
+                Self { raw_is_openai: is_openai(object, error), ..Self::from_members(error) }
+            }
+            Some(Value::String(text)) => {
+                let said = Self::from_members(object);
+                let message = if said.message.is_empty() { text.clone() } else { said.message.clone() };
+                Self { message, ..said }
+            }
+            _ => Self::from_members(object),
+        }
+    }
+
+    fn from_members(error: &Map<String, Value>) -> Self {
+        let details = error.get("details");
+        let metadata = error.get("metadata");
+        let said = ["message", "detail", "msg", "error_description"].iter().find_map(|key| error.get(*key));
+        let raw = metadata.and_then(|m| m.get("raw")).and_then(text);
+        let message = said.and_then(text).unwrap_or_default();
+        Self {
+            message: match raw.filter(|raw| !raw.is_empty() && *raw != message) {
+                Some(raw) if message == "Provider returned error" => format!("{message}: {raw}"),
+                _ => message,
+            },
+            kind: ["type", "status"]
+                .iter()
+                .find_map(|key| error.get(*key).and_then(Value::as_str))
+                .map(Box::from),
+            param: error.get("param").and_then(Value::as_str).map(Box::from),
+            code: error.get("code").and_then(text).map(Box::from),
+            inner: inner_code(error, details, metadata),
+            retry_delay: details.and_then(retry_delay),
+            ..Self::default()
+        }
+    }
+}
+
+/// OpenAI's shape: a member `error` with a message, whose code and type are a text or null.
+fn is_openai(object: &Map<String, Value>, error: &Map<String, Value>) -> bool {
+    let textual = |key: &str| error.get(key).is_none_or(|value| value.is_string() || value.is_null());
+    // A type beside the error is Anthropic's shape.
+    !object.contains_key("type")
+        && error.get("message").is_some_and(Value::is_string)
+        && textual("code")
+        && textual("type")
+}
+
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Null => None,
+        other => Some(other.to_string()),
+    }
+}
+
+fn inner_code(
+    error: &Map<String, Value>,
+    details: Option<&Value>,
+    metadata: Option<&Value>,
+) -> Option<Box<str>> {
+    let azure = error.get("innererror").and_then(|inner| inner.get("code"));
+    let anthropic = details.and_then(|details| details.get("error_code"));
+    let of_details = |key: &str| {
+        let items = details.and_then(Value::as_array)?;
+        items.iter().find_map(|item| item.get(key).or_else(|| item.get("violations")?.get(0)?.get(key)))
+    };
+    let google = of_details("quotaId").or_else(|| of_details("reason"));
+    if metadata.is_some_and(|metadata| metadata.get("flagged_input").is_some()) {
+        return Some("moderation".into());
+    }
+    azure.or(anthropic).or(google)?.as_str().map(Box::from)
+}
+
+/// Google's `{"@type":"…RetryInfo","retryDelay":"34.4s"}`.
+fn retry_delay(details: &Value) -> Option<Duration> {
+    let delay = details.as_array()?.iter().find_map(|item| item.get("retryDelay")?.as_str())?;
+    let seconds: f64 = delay.strip_suffix('s')?.parse().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// Words of a body that is not JSON: HTML without its tags, or the text.
+fn plain(content_type: &str, body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    let html = content_type.contains("html") || text.trim_start().starts_with('<');
+    if !html {
+        return text.trim().to_owned();
+    }
+    let lower = text.to_ascii_lowercase();
+    let title = lower.find("<title>").zip(lower.find("</title>")).and_then(|(a, b)| text.get(a + 7..b));
+    match title.map(str::trim).filter(|title| !title.is_empty()) {
+        Some(title) => format!("The upstream answered with a web page: {title}"),
+        None => "The upstream answered with a web page.".to_owned(),
+    }
+}
+
+fn one_line(text: &str) -> String {
+    let words = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let mut line: String = words.take(MOST_MESSAGE).collect();
+    line.truncate(line.trim_end().len());
+    line
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,172 @@
+//! What an answer cost, as the upstream counted it.
+//!
+//! OpenAI's prompt tokens include the cached ones and its completion tokens the reasoning; Anthropic's input tokens do
+//! not include what was written to and read from its cache, so there the three are added. Counts replace each other in
+//! a stream and are never summed, because upstreams report running totals. Sources: OpenAI and Anthropic API
+//! references, DeepSeek's and Moonshot's names for cached tokens; seen in recorded traffic.
+
+use super::scan::{Cursor, Fault, Text};
+
+/// Tokens of one answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Of the prompt, cached ones included.
+    pub prompt: u64,
+    /// Of the answer, reasoning included.
+    pub completion: u64,
+    /// Both, or what the upstream says it is.
+    pub total: u64,
+    /// Of the prompt, read from a cache.
+    pub cached: u64,
+    /// Of the answer, not shown.
+    pub reasoning: u64,
+}
+
+impl Usage {
+    /// An estimate for an answer without usage: `output_bytes` seen, four to a token.
+    pub fn seen(prompt: u64, output_bytes: u64) -> Self {
+        let completion = output_bytes.div_ceil(4);
+        Self { prompt, completion, total: prompt.saturating_add(completion), ..Self::default() }
+    }
+
+    /// The tokens to settle.
+    pub fn charge(&self) -> u64 {
+        self.total
+    }
+}
+
+/// A usage object as it was written: what is absent is not zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reported {
+    prompt: Option<u64>,
+    completion: Option<u64>,
+    total: Option<u64>,
+    cached: Option<u64>,
+    reasoning: Option<u64>,
+    cache_read: Option<u64>,
+    cache_written: Option<u64>,
+}
+
+impl Reported {
+    /// Reads the value at the cursor; `None` where it is no object.
+    pub fn read(cursor: &mut Cursor) -> Result<Option<Self>, Fault> {
+        if cursor.peek() != b'{' {
+            cursor.skip(&Text::NONE, &mut ())?;
+            return Ok(None);
+        }
+        let mut reported = Self::default();
+        let mut more = cursor.open_object()?;
+        while more {
+            let key = cursor.key()?;
+            reported.member(key.raw(), cursor)?;
+            more = cursor.more_members()?;
+        }
+        Ok(Some(reported))
+    }
+
+    fn member(&mut self, key: &[u8], cursor: &mut Cursor) -> Result<(), Fault> {
+        let place = match key {
+            b"prompt_tokens" | b"input_tokens" => &mut self.prompt,
+            b"completion_tokens" | b"output_tokens" => &mut self.completion,
+            b"total_tokens" => &mut self.total,
+            b"cached_tokens" | b"prompt_cache_hit_tokens" => &mut self.cached,
+            b"reasoning_tokens" | b"thinking_tokens" => &mut self.reasoning,
+            b"cache_read_input_tokens" => &mut self.cache_read,
+            b"cache_creation_input_tokens" => &mut self.cache_written,
+            _ if key.ends_with(b"_details") && cursor.peek() == b'{' => return self.details(cursor),
+            _ => return cursor.skip(&Text::NONE, &mut ()),
+        };
+        *place = cursor.number_or_skip()?.or(*place);
+        Ok(())
+    }
+
+    fn details(&mut self, cursor: &mut Cursor) -> Result<(), Fault> {
+        let mut more = cursor.open_object()?;
+        while more {
+            let key = cursor.key()?;
+            match key.raw() {
+                b"cached_tokens" | b"reasoning_tokens" | b"thinking_tokens" => {
+                    self.member(key.raw(), cursor)?
+                }
+                _ => cursor.skip(&key, &mut ())?,
+            }
+            more = cursor.more_members()?;
+        }
+        Ok(())
+    }
+
+    /// A later report of the same answer that may leave out what has not changed (Anthropic's message_delta).
+    pub fn overlaid(self, newer: Self) -> Self {
+        Self {
+            prompt: newer.prompt.or(self.prompt),
+            completion: newer.completion.or(self.completion),
+            total: newer.total.or(self.total),
+            cached: newer.cached.or(self.cached),
+            reasoning: newer.reasoning.or(self.reasoning),
+            cache_read: newer.cache_read.or(self.cache_read),
+            cache_written: newer.cache_written.or(self.cache_written),
+        }
+    }
+
+    /// The counts in our terms.
+    pub fn usage(&self) -> Usage {
+        let of = |count: Option<u64>| count.unwrap_or(0);
+        let prompt =
+            of(self.prompt).saturating_add(of(self.cache_read)).saturating_add(of(self.cache_written));
+        let completion = of(self.completion);
+        Usage {
+            prompt,
+            completion,
+            total: self.total.unwrap_or(0).max(prompt.saturating_add(completion)),
+            cached: self.cached.or(self.cache_read).unwrap_or(0),
+            reasoning: of(self.reasoning),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn usage(json: &str) -> Usage {
+        Reported::read(&mut Cursor::new(json.as_bytes(), 8)).unwrap().unwrap().usage()
+    }
+
+    #[test]
+    fn the_usage_of_every_dialect_is_understood() {
+        let chat = r#"{"prompt_tokens":9,"completion_tokens":12,"total_tokens":21,
+            "prompt_tokens_details":{"cached_tokens":3,"audio_tokens":7},
+            "completion_tokens_details":{"reasoning_tokens":5,"accepted_prediction_tokens":1}}"#;
+        let expected = Usage { prompt: 9, completion: 12, total: 21, cached: 3, reasoning: 5 };
+        assert_eq!(usage(chat), expected);
+        let responses = r#"{"input_tokens":9,"input_tokens_details":{"cached_tokens":3},"output_tokens":12,
+            "output_tokens_details":{"reasoning_tokens":5},"total_tokens":21}"#;
+        assert_eq!(usage(responses), expected);
+        let embeddings = r#"{"prompt_tokens":8,"total_tokens":8}"#;
+        assert_eq!(usage(embeddings), Usage { prompt: 8, total: 8, ..Usage::default() });
+        let messages = r#"{"input_tokens":2,"cache_creation_input_tokens":100,"cache_read_input_tokens":1000,
+            "cache_creation":{"ephemeral_5m_input_tokens":100},"output_tokens":30,"service_tier":"standard"}"#;
+        assert_eq!(
+            usage(messages),
+            Usage { prompt: 1102, completion: 30, total: 1132, cached: 1000, reasoning: 0 }
+        );
+        let deepseek =
+            r#"{"prompt_tokens":10,"completion_tokens":1,"total_tokens":11,"prompt_cache_hit_tokens":4}"#;
+        assert_eq!(usage(deepseek).cached, 4);
+    }
+
+    #[test]
+    fn odd_counts_do_no_harm() {
+        assert_eq!(
+            usage(r#"{"prompt_tokens":null,"completion_tokens":-1,"total_tokens":"x"}"#),
+            Usage::default()
+        );
+        assert_eq!(usage(r#"{"prompt_tokens":5,"completion_tokens":6,"total_tokens":0}"#).charge(), 11);
+        assert_eq!(Reported::read(&mut Cursor::new(b"null", 8)), Ok(None));
+    }
+
+    #[test]
+    fn what_was_seen_is_estimated() {
+        assert_eq!(Usage::seen(10, 9).charge(), 13);
+    }
+}

@@ -1,0 +1,183 @@
+//! The gauges that describe the pool, computed at the moment of a scrape.
+//!
+//! A collector asks for one view of the router and turns it into samples, so that a scrape is never older than
+//! itself and nothing has to keep gauges up to date between scrapes. The samples are put together here and not by the
+//! library's vectors, which confuse two series whose label values join to the same text; model names are free text.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use once_cell::sync::Lazy;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+
+use super::metrics::PREFIX;
+use super::sink;
+use super::view::{CredentialView, ModelView, View};
+
+type Source = Arc<dyn Fn() -> View + Send + Sync>;
+
+static SOURCE: RwLock<Option<Source>> = RwLock::new(None);
+
+static REGISTERED: Lazy<()> = Lazy::new(|| {
+    // Refused only where a collector of that name exists already, and this runs once.
+    let _ = prometheus::register(Box::new(AtScrape { first: first_desc() }));
+});
+
+/// Says where the view comes from; a later call replaces the source.
+pub fn watch(source: impl Fn() -> View + Send + Sync + 'static) {
+    *SOURCE.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(source));
+    Lazy::force(&REGISTERED);
+}
+
+struct AtScrape {
+    /// The registry wants one description to know a collector by.
+    first: Desc,
+}
+
+fn first_desc() -> Desc {
+    let labels = vec!["version".to_owned()];
+    Desc::new(format!("{PREFIX}build_info"), "The running version".into(), labels, Default::default())
+        .expect("a constant name with a constant label")
+}
+
+impl Collector for AtScrape {
+    fn desc(&self) -> Vec<&Desc> {
+        vec![&self.first]
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let source = SOURCE.read().unwrap_or_else(PoisonError::into_inner).clone();
+        source.map(|source| families(&source())).unwrap_or_default()
+    }
+}
+
+fn families(view: &View) -> Vec<MetricFamily> {
+    let mut families = vec![
+        family("build_info", "The running version", vec![sample(&[("version", view.version)], 1.0)]),
+        log_dropped(),
+    ];
+    let own = || view.credentials.iter().filter(|credential| credential.kind != "proxy");
+    let mut of_credentials = |name, help, value: fn(&CredentialView) -> Option<f64>| {
+        let samples = own().filter_map(|c| Some(sample(&[("credential", &c.name)], value(c)?)));
+        families.push(family(name, help, samples.collect()));
+    };
+    of_credentials("credential_rpm_current", "Requests in the last minute", |c| {
+        Some(as_sample(c.rpm.current))
+    });
+    of_credentials("credential_tpm_current", "Tokens in the last minute", |c| Some(as_sample(c.tpm.current)));
+    of_credentials("credential_rpm_limit", "Requests allowed a minute", |c| c.rpm.limit.map(as_sample));
+    of_credentials("credential_tpm_limit", "Tokens allowed a minute", |c| c.tpm.limit.map(as_sample));
+    of_credentials("credential_banned", "1 while banned", |c| Some(as_sample(c.banned.into())));
+    let pairs = || {
+        own().flat_map(|c| c.models.iter().filter(|m| m.listed).map(move |model| (c.name.as_str(), model)))
+    };
+    let mut of_models = |name, help, value: fn(&ModelView) -> u64| {
+        let samples = pairs().map(|(credential, model)| {
+            sample(&[("credential", credential), ("model", &model.model)], as_sample(value(model)))
+        });
+        families.push(family(name, help, samples.collect()));
+    };
+    of_models("model_rpm_current", "Requests in the last minute", |model| model.rpm.current);
+    of_models("model_tpm_current", "Tokens in the last minute", |model| model.tpm.current);
+    families
+}
+
+/// Samples are floating point numbers; above 2^53 the last digits go.
+fn as_sample(value: u64) -> f64 {
+    value as f64
+}
+
+fn log_dropped() -> MetricFamily {
+    let mut counter = Counter::default();
+    counter.set_value(as_sample(sink::dropped()));
+    let mut metric = Metric::default();
+    metric.set_counter(counter);
+    let mut family =
+        family("log_dropped_total", "Log lines lost, since nobody read them in time", vec![metric]);
+    family.set_field_type(MetricType::COUNTER);
+    family
+}
+
+fn family(name: &str, help: &str, samples: Vec<Metric>) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(format!("{PREFIX}{name}"));
+    family.set_help(help.to_owned());
+    family.set_field_type(MetricType::GAUGE);
+    family.set_metric(samples);
+    family
+}
+
+fn sample(labels: &[(&str, &str)], value: f64) -> Metric {
+    let pairs = labels.iter().map(|(name, value)| {
+        let mut pair = LabelPair::default();
+        pair.set_name((*name).to_owned());
+        pair.set_value((*value).to_owned());
+        pair
+    });
+    let mut gauge = Gauge::default();
+    gauge.set_value(value);
+    let mut metric = Metric::from_label(pairs.collect());
+    metric.set_gauge(gauge);
+    metric
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::view::samples::{credential, view};
+    use super::*;
+    use prometheus::{Encoder, TextEncoder};
+
+    fn text(view: &View) -> String {
+        let mut families = families(view);
+        families.retain(|family| !family.get_metric().is_empty());
+        let mut out = Vec::new();
+        TextEncoder::new().encode(&families, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn the_gauges_have_the_first_generation_names_and_labels() {
+        let text = text(&view());
+        for line in [
+            "# TYPE auto_ai_router_credential_rpm_current gauge",
+            "auto_ai_router_credential_rpm_current{credential=\"main\"} 7",
+            "auto_ai_router_credential_tpm_current{credential=\"main\"} 900",
+            "auto_ai_router_credential_banned{credential=\"main\"} 0",
+            "auto_ai_router_credential_banned{credential=\"spare\"} 1",
+            "auto_ai_router_model_rpm_current{credential=\"main\",model=\"gpt-5\"} 7",
+            "auto_ai_router_model_tpm_current{credential=\"main\",model=\"gpt-5\"} 900",
+            "auto_ai_router_credential_rpm_limit{credential=\"main\"} 10",
+            "auto_ai_router_build_info{version=\"1.2.3\"} 1",
+            "# TYPE auto_ai_router_log_dropped_total counter",
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+    }
+
+    #[test]
+    fn an_unlimited_credential_has_no_limit_series_and_a_peer_has_none_at_all() {
+        let text = text(&view());
+        assert!(!text.contains("credential_tpm_limit{"));
+        assert!(!text.contains("peer"));
+    }
+
+    #[test]
+    fn names_that_join_to_the_same_text_stay_apart() {
+        let mut view = view();
+        view.credentials = vec![credential("ab"), credential("a")];
+        view.credentials[0].models[0].model = "c".into();
+        view.credentials[1].models[0].model = "bc".into();
+        let text = text(&view);
+        assert!(
+            text.contains("{credential=\"ab\",model=\"c\"}")
+                && text.contains("{credential=\"a\",model=\"bc\"}")
+        );
+    }
+
+    #[test]
+    fn names_are_escaped() {
+        let mut view = view();
+        view.credentials[0].name = "a\"b\\c\nd".into();
+        assert!(text(&view).contains(r#"{credential="a\"b\\c\nd"}"#));
+    }
+}

@@ -1,0 +1,229 @@
+//! The text of `/health`: the bare status for everyone, the details for those who may see names.
+//!
+//! The details are what chained routers read of each other, so the fields of the first generation keep their names,
+//! types and meaning (-1 = no limit): `status`, `credentials_available`, `credentials_banned`, `total_credentials`,
+//! `credentials`, `models`. All others are additions.
+
+use serde::ser::{SerializeMap, Serializer};
+use serde::Serialize;
+
+use super::view::{CredentialView, ModelView, Standing, Used, View};
+
+/// HTTP status of `/health`: 200 while anything can be served, else 503.
+pub fn status(view: &View) -> u16 {
+    if view.healthy() {
+        200
+    } else {
+        503
+    }
+}
+
+/// `{"status":"healthy"}`, for callers without a key.
+pub fn bare(view: &View) -> String {
+    format!(r#"{{"status":"{}"}}"#, word(view))
+}
+
+/// Everything, as one JSON object.
+pub fn details(view: &View) -> String {
+    let document = Document {
+        status: word(view),
+        credentials_available: view.available(),
+        credentials_banned: view.banned(),
+        total_credentials: view.credentials.len(),
+        credentials: Credentials(view),
+        models: Models(view),
+        version: view.version,
+        uptime_seconds: view.uptime.as_secs(),
+        draining: view.draining,
+    };
+    serde_json::to_string(&document).unwrap_or_else(|_| bare(view))
+}
+
+fn word(view: &View) -> &'static str {
+    if view.healthy() {
+        "healthy"
+    } else {
+        "unhealthy"
+    }
+}
+
+#[derive(Serialize)]
+struct Document<'v> {
+    status: &'static str,
+    credentials_available: usize,
+    credentials_banned: usize,
+    total_credentials: usize,
+    credentials: Credentials<'v>,
+    models: Models<'v>,
+    version: &'static str,
+    uptime_seconds: u64,
+    draining: bool,
+}
+
+/// By name.
+struct Credentials<'v>(&'v View);
+
+impl Serialize for Credentials<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let entries = &self.0.credentials;
+        serializer.collect_map(
+            entries.iter().map(|credential| (&credential.name, CredentialEntry::new(credential))),
+        )
+    }
+}
+
+/// By `credential:model`.
+struct Models<'v>(&'v View);
+
+impl Serialize for Models<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for credential in &self.0.credentials {
+            for model in &credential.models {
+                let key = format!("{}:{}", credential.name, model.model);
+                map.serialize_entry(&key, &ModelEntry::new(&credential.name, model))?;
+            }
+        }
+        map.end()
+    }
+}
+
+#[derive(Serialize)]
+struct CredentialEntry<'v> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    is_fallback: bool,
+    #[serde(flatten)]
+    use_of_limits: UseOfLimits,
+    weight: u32,
+    tier: u16,
+    in_flight: u32,
+    #[serde(flatten)]
+    standing: StandingEntry<'v>,
+}
+
+impl<'v> CredentialEntry<'v> {
+    fn new(credential: &'v CredentialView) -> Self {
+        Self {
+            kind: credential.kind,
+            is_fallback: credential.is_fallback,
+            use_of_limits: UseOfLimits::new(credential.rpm, credential.tpm),
+            weight: credential.weight,
+            tier: credential.tier,
+            in_flight: credential.in_flight,
+            standing: StandingEntry::new(credential.banned, &credential.standing),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ModelEntry<'v> {
+    credential: &'v str,
+    model: &'v str,
+    #[serde(flatten)]
+    use_of_limits: UseOfLimits,
+    #[serde(flatten)]
+    standing: StandingEntry<'v>,
+}
+
+impl<'v> ModelEntry<'v> {
+    fn new(credential: &'v str, model: &'v ModelView) -> Self {
+        Self {
+            credential,
+            model: &model.model,
+            use_of_limits: UseOfLimits::new(model.rpm, model.tpm),
+            standing: StandingEntry::new(model.banned, &model.standing),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct UseOfLimits {
+    current_rpm: u64,
+    current_tpm: u64,
+    limit_rpm: i64,
+    limit_tpm: i64,
+}
+
+impl UseOfLimits {
+    fn new(rpm: Used, tpm: Used) -> Self {
+        let limit = |used: Used| used.limit.map_or(-1, |limit| i64::try_from(limit).unwrap_or(i64::MAX));
+        Self {
+            current_rpm: rpm.current,
+            current_tpm: tpm.current,
+            limit_rpm: limit(rpm),
+            limit_tpm: limit(tpm),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct StandingEntry<'v> {
+    is_banned: bool,
+    state: &'static str,
+    reason: Option<&'v str>,
+    strikes: u32,
+    /// Seconds, rounded up, so that 0 never stands for a time to come.
+    next_recovery: Option<u64>,
+}
+
+impl<'v> StandingEntry<'v> {
+    fn new(is_banned: bool, standing: &'v Standing) -> Self {
+        Self {
+            is_banned,
+            state: standing.state.as_str(),
+            reason: standing.reason.as_deref(),
+            strikes: standing.strikes,
+            next_recovery: standing.next_recovery.map(|left| left.as_millis().div_ceil(1000) as u64),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::view::samples::{banned, view};
+    use super::*;
+    use serde_json::{json, Value};
+
+    #[test]
+    fn details_have_the_first_generation_fields_and_ours() {
+        let read: Value = serde_json::from_str(&details(&view())).unwrap();
+        assert_eq!(read["status"], "healthy");
+        assert_eq!(read["credentials_available"], 2);
+        assert_eq!(read["credentials_banned"], 1);
+        assert_eq!(read["total_credentials"], 3);
+        assert_eq!(
+            read["credentials"]["spare"],
+            json!({"type": "openai", "is_fallback": false, "current_rpm": 7, "current_tpm": 900, "limit_rpm": 10,
+                   "limit_tpm": -1, "weight": 1, "tier": 0, "in_flight": 2, "is_banned": true, "state": "banned",
+                   "reason": "3 x 500", "strikes": 3, "next_recovery": 12})
+        );
+        assert_eq!(
+            read["models"]["main:gpt-5"],
+            json!({"credential": "main", "model": "gpt-5", "current_rpm": 7, "current_tpm": 900, "limit_rpm": -1,
+                   "limit_tpm": 1000, "is_banned": false, "state": "available", "reason": null, "strikes": 0,
+                   "next_recovery": null})
+        );
+        assert_eq!(read["credentials"]["peer"]["type"], "proxy");
+    }
+
+    #[test]
+    fn the_bare_status_names_nobody() {
+        assert_eq!(bare(&view()), r#"{"status":"healthy"}"#);
+    }
+
+    #[test]
+    fn a_router_with_nothing_but_bans_is_unhealthy() {
+        let down = View { credentials: vec![banned("a"), banned("b")], ..view() };
+        assert_eq!((status(&down), bare(&down)), (503, r#"{"status":"unhealthy"}"#.to_owned()));
+        assert_eq!(status(&view()), 200);
+    }
+
+    #[test]
+    fn names_of_any_kind_stay_valid_json() {
+        let mut odd = view();
+        odd.credentials[0].name = "a\"b:\\\u{7f}é".into();
+        assert!(serde_json::from_str::<Value>(&details(&odd)).unwrap()["credentials"]["a\"b:\\\u{7f}é"]
+            .is_object());
+    }
+}

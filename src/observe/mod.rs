@@ -1,0 +1,37 @@
+//! What the router says about itself: its log, the access log, metrics, `/health` and `/vhealth`.
+//!
+//! Part of the shell: this room may log, count and read the clock. It knows nothing of Pingora, routing or
+//! configuration: it is handed plain values (`Outcome`, `View`) and turns them into text. Nothing here ever makes a
+//! request wait for I/O.
+
+pub mod access_log;
+pub mod gauges;
+pub mod health;
+mod json;
+pub mod logging;
+pub mod metrics;
+pub mod outcome;
+pub mod page;
+pub mod sink;
+pub mod view;
+
+use access_log::AccessLog;
+use metrics::Meters;
+use outcome::Outcome;
+
+/// Where outcomes go: called exactly once for every request.
+#[derive(Clone)]
+pub struct Recorder {
+    /// Counts.
+    pub meters: Meters,
+    /// Writes.
+    pub access: AccessLog,
+}
+
+impl Recorder {
+    /// Counts the request and writes its line.
+    pub fn tell(&self, outcome: &Outcome) {
+        self.meters.record(outcome);
+        self.access.write(outcome);
+    }
+}

@@ -1,0 +1,206 @@
+//! What the router looks like at one moment: the one input of `/health`, of `/vhealth` and of the gauges.
+//!
+//! Plain values that the shell fills from the pool's snapshot, so that the three can never disagree, and so that each
+//! of them can be tested without a pool.
+
+use std::time::Duration;
+
+/// The whole router.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// Version of the program.
+    pub version: &'static str,
+    /// Time since the start.
+    pub uptime: Duration,
+    /// Told to stop: no new traffic, please.
+    pub draining: bool,
+    /// How many models `/v1/models` lists.
+    pub active_models: usize,
+    /// In the order of the file.
+    pub credentials: Vec<CredentialView>,
+}
+
+/// One credential.
+#[derive(Clone, Debug)]
+pub struct CredentialView {
+    /// Its name in the file.
+    pub name: String,
+    /// Its type as written in the file: `openai`, `proxy`, `anthropic`, `vertex-ai`.
+    pub kind: &'static str,
+    /// Requests are routed to it at all (not to types that this version does not speak).
+    pub routable: bool,
+    /// Serves in the last tier.
+    pub is_fallback: bool,
+    /// Tier, 0 first.
+    pub tier: u16,
+    /// Share within its tier.
+    pub weight: u32,
+    /// Requests in the last minute.
+    pub rpm: Used,
+    /// Tokens in the last minute.
+    pub tpm: Used,
+    /// Requests under way.
+    pub in_flight: u32,
+    /// Counts as banned: itself, or all of its models.
+    pub banned: bool,
+    /// Why it is, or is not, tried.
+    pub standing: Standing,
+    /// Its models, configured or seen.
+    pub models: Vec<ModelView>,
+}
+
+/// One model on one credential.
+#[derive(Clone, Debug)]
+pub struct ModelView {
+    /// Name here.
+    pub model: String,
+    /// `/v1/models` lists it; others are names that clients came up with, and no labels.
+    pub listed: bool,
+    /// Requests in the last minute.
+    pub rpm: Used,
+    /// Tokens in the last minute.
+    pub tpm: Used,
+    /// Counts as banned.
+    pub banned: bool,
+    /// Why it is, or is not, tried.
+    pub standing: Standing,
+}
+
+/// Use of a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Used {
+    /// In the last sixty seconds.
+    pub current: u64,
+    /// The limit; none = unlimited.
+    pub limit: Option<u64>,
+}
+
+/// Where a credential or a model on it stands.
+#[derive(Clone, Debug, Default)]
+pub struct Standing {
+    /// The state.
+    pub state: State,
+    /// What led to it, in words for the operator, without secrets.
+    pub reason: Option<String>,
+    /// How long it has been so.
+    pub since: Option<Duration>,
+    /// Until it is tried again; none where it is available, or never by itself.
+    pub next_recovery: Option<Duration>,
+    /// Failures in a row that count toward a ban.
+    pub strikes: u32,
+}
+
+/// The states, worst last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// Takes requests.
+    #[default]
+    Available,
+    /// Left alone because it asked for that.
+    CoolDown,
+    /// One request after a ban decides.
+    Probation,
+    /// Until a time.
+    Banned,
+    /// Until an operator lifts it.
+    BannedForGood,
+    /// Never: this version does not route to its type.
+    Unroutable,
+}
+
+impl State {
+    /// The word in `/health`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Available => "available",
+            Self::CoolDown => "cool_down",
+            Self::Probation => "probation",
+            Self::Banned => "banned",
+            Self::BannedForGood => "banned_permanently",
+            Self::Unroutable => "unroutable",
+        }
+    }
+}
+
+impl View {
+    /// Credentials that may be asked: routable and not banned.
+    pub fn available(&self) -> usize {
+        self.credentials.iter().filter(|credential| credential.routable && !credential.banned).count()
+    }
+
+    /// Credentials that are banned.
+    pub fn banned(&self) -> usize {
+        self.credentials.iter().filter(|credential| credential.banned).count()
+    }
+
+    /// Whether anything can be served: at least one credential may be asked.
+    pub fn healthy(&self) -> bool {
+        self.available() > 0
+    }
+}
+
+impl Used {
+    /// Share of the limit in use, 0 to 1; 0 where there is no limit.
+    pub fn share(self) -> f64 {
+        match self.limit {
+            Some(limit) => (self.current as f64 / limit.max(1) as f64).min(1.0),
+            None => 0.0,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod samples {
+    //! A small router for the tests of this room.
+
+    use super::*;
+
+    /// A credential that is well, with one limited model.
+    pub(crate) fn credential(name: &str) -> CredentialView {
+        CredentialView {
+            name: name.into(),
+            kind: "openai",
+            routable: true,
+            is_fallback: false,
+            tier: 0,
+            weight: 1,
+            rpm: Used { current: 7, limit: Some(10) },
+            tpm: Used { current: 900, limit: None },
+            in_flight: 2,
+            banned: false,
+            standing: Standing::default(),
+            models: vec![ModelView {
+                model: "gpt-5".into(),
+                listed: true,
+                rpm: Used { current: 7, limit: None },
+                tpm: Used { current: 900, limit: Some(1000) },
+                banned: false,
+                standing: Standing::default(),
+            }],
+        }
+    }
+
+    /// One banned for twelve seconds more.
+    pub(crate) fn banned(name: &str) -> CredentialView {
+        let standing = Standing {
+            state: State::Banned,
+            reason: Some("3 x 500".into()),
+            since: Some(Duration::from_secs(8)),
+            next_recovery: Some(Duration::from_millis(11_200)),
+            strikes: 3,
+        };
+        CredentialView { banned: true, standing, ..credential(name) }
+    }
+
+    /// A router of one well, one banned and one peer.
+    pub(crate) fn view() -> View {
+        let peer = CredentialView { kind: "proxy", is_fallback: true, tier: u16::MAX, ..credential("peer") };
+        View {
+            version: "1.2.3",
+            uptime: Duration::from_secs(93_784),
+            draining: false,
+            active_models: 4,
+            credentials: vec![credential("main"), banned("spare"), peer],
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What an upstream's answer means: whose fault it was, and where the request may go next.
+//!
+//! Providers speak only through this type, so that routing never reads a status code and a new dialect never
+//! touches routing. `None` of the classes stands for a success: a success is `Lease::succeeded`.
+
+use std::time::Duration;
+
+/// Whose fault a failed attempt was. Decides what a strike hits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// The request itself: nobody else would answer it differently, and nobody is struck for it.
+    Caller,
+    /// The key or its account (401, 402, 403, exhausted quota): the whole credential is struck.
+    Key,
+    /// This model on this credential (429, a broken answer, a stream that stalls): the pair is struck.
+    Pair,
+    /// The model is unknown to this credential (an upstream 404): others may have it, and nobody is struck.
+    Absent,
+    /// The host or the way to it (5xx, refused, reset, name, TLS, timeout): the pair is struck, unless every
+    /// credential at the host fails, which says that it is the host and not the keys.
+    Host,
+    /// A fault of this machine (no ports, no descriptors): nobody is struck.
+    Local,
+}
+
+/// Where the request may go after a failed attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nowhere: the answer goes to the caller as it came.
+    Stop,
+    /// To another candidate for the same model, then to its fallback models.
+    Other,
+    /// Past the other candidates, to the fallback models only (the context is too long for this model).
+    FallbackModel,
+}
+
+/// The meaning of one failed attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whose fault.
+    pub blame: Blame,
+    /// Where to.
+    pub next: Next,
+    /// The status that `fail2ban.error_codes` is asked about: the upstream's own, 502 for connect failures and
+    /// resets, 504 for timeouts.
+    pub code: u16,
+    /// How long the upstream asked to be left alone (Retry-After). A cool-down, besides any strike.
+    pub cool_down: Option<Duration>,
+    /// The attempt ran into a timeout: this candidate is not tried again within the request.
+    pub timed_out: bool,
+}
+
+impl Verdict {
+    /// A verdict with nothing beyond blame, direction and code.
+    pub const fn new(blame: Blame, next: Next, code: u16) -> Self {
+        Self { blame, next, code, cool_down: None, timed_out: false }
+    }
+}

@@ -1,0 +1,201 @@
+//! What stands in a candidate's way, and what is said when nobody is left: the words of a refusal.
+//!
+//! `Member::block` is the cheap question that each step asks of each candidate; the exact waits are worked out here,
+//! only for those who are told about them.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::clock::Tick;
+use super::plan::{Plan, Stopped, Which};
+use super::rotation::Account;
+use super::standing::Gate;
+use super::state::{Member, State};
+
+/// How soon to come back while a probe or a crowd is in the way: nobody knows how long these take.
+pub(super) const PROBE: Duration = Duration::from_secs(1);
+/// The code with which an upstream tells of a limit of its own.
+const TOO_MANY_REQUESTS: u16 = 429;
+
+/// Whether a credential could serve, and if not, why. `Display` says it after the credential's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Availability {
+    /// At once.
+    Ready,
+    /// It is at a limit of ours, or cools down after a 429.
+    Limited {
+        /// Which.
+        which: Which,
+        /// The limit; none if it is the upstream's own.
+        limit: Option<u64>,
+        /// When it can, if nothing else happens.
+        retry_after: Duration,
+    },
+    /// It has asked to be left alone.
+    CoolingDown {
+        /// When it can.
+        retry_after: Duration,
+    },
+    /// Failures have banned it.
+    Banned {
+        /// When it is tried again; none = when an operator says so.
+        retry_after: Option<Duration>,
+    },
+    /// The request that decides on its ban is under way.
+    Probing,
+    /// Never.
+    Unroutable(&'static str),
+}
+
+/// What stands in a candidate's way, cheap to find out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Block {
+    Gate(Gate),
+    Limit(Which, u64),
+}
+
+impl Member {
+    /// What stands in the way of a request with `tokens` for it, or for a model on it.
+    pub(super) fn block(&self, pair: Option<&Account>, tokens: u64, tick: Tick) -> Option<Block> {
+        let accounts = || std::iter::once(&self.account).chain(pair);
+        let shut = |gate: &Gate| !matches!(gate, Gate::Open | Gate::Probe);
+        if let Some(gate) = accounts().map(|account| account.standing.gate(tick.now)).find(shut) {
+            return Some(Block::Gate(gate));
+        }
+        if let Some(most) = self.max_concurrent.filter(|most| self.account.in_flight >= *most) {
+            return Some(Block::Limit(Which::Concurrency, u64::from(most)));
+        }
+        let full = accounts().find_map(|account| account.meter.full(tokens, tick.second()));
+        full.map(|(which, limit)| Block::Limit(which, limit))
+    }
+
+    /// The same with the wait: until nothing at all stands in the way any more.
+    pub(super) fn availability(&self, pair: Option<&Account>, tokens: u64, tick: Tick) -> Availability {
+        if let Err(why) = self.routable {
+            return Availability::Unroutable(why);
+        }
+        let Some(block) = self.block(pair, tokens, tick) else { return Availability::Ready };
+        let Some(retry_after) = self.recovery(pair, tokens, tick) else {
+            return Availability::Banned { retry_after: None };
+        };
+        match block {
+            Block::Limit(which, limit) => Availability::Limited { which, limit: Some(limit), retry_after },
+            Block::Gate(Gate::Cooling(cool_down)) if cool_down.code == TOO_MANY_REQUESTS => {
+                Availability::Limited { which: Which::Upstream, limit: None, retry_after }
+            }
+            Block::Gate(Gate::Cooling(_)) => Availability::CoolingDown { retry_after },
+            Block::Gate(Gate::Probing) => Availability::Probing,
+            Block::Gate(_) => Availability::Banned { retry_after: Some(retry_after) },
+        }
+    }
+
+    /// How long until nothing stands in the way, if nothing else happens; none = not by itself.
+    fn recovery(&self, pair: Option<&Account>, tokens: u64, tick: Tick) -> Option<Duration> {
+        let crowded = self.max_concurrent.is_some_and(|most| self.account.in_flight >= most);
+        let mut longest = if crowded { PROBE } else { Duration::ZERO };
+        for account in std::iter::once(&self.account).chain(pair) {
+            let shut = match account.standing.gate(tick.now) {
+                Gate::Open | Gate::Probe => Duration::ZERO,
+                Gate::Probing => PROBE,
+                Gate::Banned(until) => until.left(tick.now)?,
+                Gate::Cooling(cool_down) => cool_down.until.saturating_duration_since(tick.now),
+            };
+            longest = longest.max(shut).max(account.meter.wait(tokens, tick));
+        }
+        Some(longest)
+    }
+}
+
+impl State {
+    /// Whether `credential` could serve `model` now.
+    pub(super) fn availability(&self, credential: usize, model: Option<&str>, tick: Tick) -> Availability {
+        let Some(member) = self.members.get(credential) else {
+            return Availability::Unroutable("there is no such credential");
+        };
+        let objection = model.and_then(|name| self.catalog.objection(credential, &Arc::from(name)));
+        if let Some(why) = objection {
+            return Availability::Unroutable(why);
+        }
+        let pair = model.and_then(|name| self.rows.find(Some(name))?.pair(credential));
+        member.availability(pair, 0, tick)
+    }
+
+    /// Whether `plan` could go on with another candidate now.
+    pub(super) fn has_alternative(&self, plan: &Plan, tick: Tick) -> bool {
+        let free = |model: Option<&Arc<str>>, fresh: bool| match self.rows.find(model.map(|name| &**name)) {
+            Some(row) => row.seats.iter().any(|seat| {
+                let credential = seat.candidate.credential;
+                let member = self.members.get(credential);
+                let open = |member: &Member| member.block(seat.pair.as_deref(), plan.tokens, tick).is_none();
+                let allowed = if fresh { !plan.is_bad(credential) } else { plan.allows(credential) };
+                allowed && plan.owns(credential) && member.is_some_and(open)
+            }),
+            None => model.is_some_and(|name| self.catalog.is_served(name, true)),
+        };
+        plan.target().is_some_and(|model| free(model, false))
+            || plan.later_models().any(|name| free(Some(name), true))
+    }
+
+    /// Why no attempt could be made for `plan`.
+    pub(super) fn refusal(&mut self, plan: &Plan, tick: Tick) -> Stopped {
+        let Self { rows, catalog, members, .. } = self;
+        let mut limited: Option<(Duration, Stopped)> = None;
+        let mut soonest: Option<Duration> = None;
+        for model in plan.models() {
+            let row = rows.row(catalog, model.map(|name| &**name), Some(tick));
+            for seat in
+                row.into_iter().flat_map(|row| &row.seats).filter(|seat| plan.owns(seat.candidate.credential))
+            {
+                let Some(member) = members.get(seat.candidate.credential) else { continue };
+                match member.availability(seat.pair.as_deref(), plan.tokens, tick) {
+                    Availability::Limited { which, limit, retry_after } => {
+                        if limited.is_none_or(|(first, ..)| retry_after < first) {
+                            limited = Some((retry_after, Stopped::Limited { retry_after, which, limit }));
+                        }
+                    }
+                    other => soonest = soonest.into_iter().chain(other.retry_after()).min(),
+                }
+            }
+        }
+        limited.map_or(Stopped::Unavailable { retry_after: soonest }, |(_, stopped)| stopped)
+    }
+}
+
+impl Availability {
+    /// When it can serve; none if not by itself.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Ready => Some(Duration::ZERO),
+            Self::Limited { retry_after, .. } | Self::CoolingDown { retry_after } => Some(*retry_after),
+            Self::Banned { retry_after } => *retry_after,
+            Self::Probing => Some(PROBE),
+            Self::Unroutable(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Availability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds =
+            |wait: &Duration| Duration::from_secs(wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
+        let text = |wait: &Duration| humantime::format_duration(seconds(wait)).to_string();
+        match self {
+            Self::Ready => f.write_str("is available"),
+            Self::Limited { which: Which::Upstream, retry_after, .. } => {
+                write!(f, "is at its upstream's limit for {}", text(retry_after))
+            }
+            Self::Limited { which: Which::Concurrency, limit, .. } => {
+                write!(f, "serves {} requests already", limit.unwrap_or_default())
+            }
+            Self::Limited { which, retry_after, .. } => {
+                write!(f, "is at its limit of {} per minute for {}", which.as_str(), text(retry_after))
+            }
+            Self::CoolingDown { retry_after } => write!(f, "cools down for {}", text(retry_after)),
+            Self::Banned { retry_after: Some(left) } => write!(f, "is banned for {}", text(left)),
+            Self::Banned { retry_after: None } => f.write_str("is banned for good"),
+            Self::Probing => f.write_str("is on probation, with its probe under way"),
+            Self::Unroutable(why) => write!(f, "cannot serve: {why}"),
+        }
+    }
+}

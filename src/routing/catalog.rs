@@ -1,0 +1,302 @@
+//! Who serves which model, under which name: configured entries, lists on credentials, and lists learned from
+//! upstreams.
+//!
+//! Nothing is precomputed for all credentials times all models: a question is answered from a few small maps when a
+//! model is first asked for, and the answer kept by `rotation`.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use super::limits::Limits;
+use super::{Binding, Blueprint};
+
+/// Longer lists are cut: they come from outside.
+const MOST_LEARNED: usize = 10_000;
+/// At most so many names are compared when one is unknown.
+const MOST_COMPARED: usize = 2_000;
+const NEAREST: usize = 3;
+const NEAR: f64 = 0.6;
+
+/// A model that `/v1/models` lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Name here.
+    pub name: String,
+    /// Stands in the configuration; else learned from an upstream.
+    pub configured: bool,
+}
+
+/// A model that nobody serves.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("nobody serves the model {model:?}{}", suggestion(.nearest))]
+pub struct UnknownModel {
+    /// As asked for.
+    pub model: String,
+    /// At most three names that are served and look like it, the most alike first.
+    pub nearest: Vec<String>,
+}
+
+/// The maps.
+#[derive(Clone)]
+pub(super) struct Catalog {
+    binding: Binding,
+    credentials: Vec<Listing>,
+    /// The `models` section and `models.yaml`, by name.
+    entries: HashMap<Arc<str>, Entry>,
+    /// Configured names that somebody may serve, in the order of the file.
+    order: Vec<Arc<str>>,
+    has_section: bool,
+    version: u64,
+}
+
+/// What one credential lists.
+#[derive(Clone)]
+struct Listing {
+    tier: u16,
+    weight: i64,
+    routable: Result<(), &'static str>,
+    /// It has a list of its own,
+    has_list: bool,
+    /// and this is it: name here -> name there.
+    list: HashMap<Arc<str>, Arc<str>>,
+    /// Sorted.
+    learned: Option<Vec<Arc<str>>>,
+}
+
+#[derive(Clone, Default)]
+struct Entry {
+    everybody: bool,
+    credentials: Vec<usize>,
+    /// For one credential, or for those that have none of their own.
+    limits: Vec<(Option<usize>, Limits)>,
+    fallbacks: Arc<[Arc<str>]>,
+}
+
+/// A credential that serves a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Candidate {
+    pub(super) credential: usize,
+    pub(super) tier: u16,
+    pub(super) weight: i64,
+    /// The name there.
+    pub(super) upstream: Arc<str>,
+}
+
+impl Catalog {
+    /// What the configuration says; nothing is learned yet.
+    pub(super) fn new(blueprint: &Blueprint) -> Self {
+        let credentials = blueprint.credentials.iter().map(|spec| Listing {
+            tier: spec.tier,
+            weight: i64::from(spec.weight.max(1)),
+            routable: spec.routable,
+            has_list: spec.models.is_some(),
+            list: spec
+                .models
+                .iter()
+                .flatten()
+                .map(|(here, there)| (Arc::from(&**here), Arc::from(&**there)))
+                .collect(),
+            learned: None,
+        });
+        let mut catalog = Self {
+            binding: blueprint.binding,
+            credentials: credentials.collect(),
+            entries: HashMap::new(),
+            order: Vec::new(),
+            has_section: false,
+            version: 0,
+        };
+        catalog.enter(blueprint);
+        catalog
+    }
+
+    /// Counts the changes of lists.
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Who serves `name`: tier by tier, in each those first whose learned list has it, then as in the file. No name =
+    /// everybody.
+    pub(super) fn candidates(&self, name: Option<&Arc<str>>) -> Vec<Candidate> {
+        let serving = self.credentials.iter().enumerate().filter(|(_, listing)| listing.routable.is_ok());
+        let mut found: Vec<(bool, Candidate)> = serving
+            .filter_map(|(credential, listing)| {
+                let upstream = match name {
+                    Some(name) => self.upstream_name(credential, name)?,
+                    None => Arc::default(),
+                };
+                let unsure =
+                    name.is_some_and(|name| !listing.has_learned(&upstream) && !listing.has_learned(name));
+                Some((unsure, Candidate { credential, tier: listing.tier, weight: listing.weight, upstream }))
+            })
+            .collect();
+        found.sort_by_key(|(unsure, candidate)| (candidate.tier, *unsure));
+        found.into_iter().map(|(_, candidate)| candidate).collect()
+    }
+
+    /// Why `credential` is no candidate for `name`; none if it is one.
+    pub(super) fn objection(&self, credential: usize, name: &Arc<str>) -> Option<&'static str> {
+        let listing = self.credentials.get(credential)?;
+        match listing.routable {
+            Err(why) => Some(why),
+            Ok(()) if self.upstream_name(credential, name).is_some() => None,
+            Ok(()) if listing.has_list => Some("its own list does not have this model"),
+            Ok(()) => Some("no entry gives it this model"),
+        }
+    }
+
+    /// Whether any credential, routable or not, serves `name`.
+    pub(super) fn is_served(&self, name: &Arc<str>, routable_only: bool) -> bool {
+        let eligible = |listing: &Listing| !routable_only || listing.routable.is_ok();
+        let mut serving = self.credentials.iter().enumerate().filter(|(_, listing)| eligible(listing));
+        serving.any(|(credential, _)| self.upstream_name(credential, name).is_some())
+    }
+
+    /// Requests and tokens per minute of `name` on `credential`: an entry for both, else one for the name.
+    pub(super) fn limits(&self, credential: usize, name: &str) -> Limits {
+        let Some(entry) = self.entries.get(name) else { return Limits::default() };
+        let exact = entry.limits.iter().find(|(whose, _)| *whose == Some(credential));
+        let general = || entry.limits.iter().find(|(whose, _)| whose.is_none());
+        exact.or_else(general).map(|(_, limits)| *limits).unwrap_or_default()
+    }
+
+    /// The models to try after `name`.
+    pub(super) fn fallbacks(&self, name: &str) -> Arc<[Arc<str>]> {
+        self.entries.get(name).map(|entry| entry.fallbacks.clone()).unwrap_or_default()
+    }
+
+    /// Whether the configuration says anything about `name`.
+    pub(super) fn is_configured(&self, name: &str) -> bool {
+        self.entries.contains_key(name)
+    }
+
+    /// Names that the configuration says anything about, in its order.
+    pub(super) fn configured(&self) -> &[Arc<str>] {
+        &self.order
+    }
+
+    /// Replaces what was learned about `credential`. An empty list means that nothing is known.
+    pub(super) fn learn(catalog: &mut Arc<Self>, credential: usize, models: Vec<String>) {
+        let names: BTreeSet<String> = models.into_iter().take(MOST_LEARNED).collect();
+        let learned: Vec<Arc<str>> = names.into_iter().map(Arc::from).collect();
+        let learned = (!learned.is_empty()).then_some(learned);
+        if catalog.credentials.get(credential).is_some_and(|listing| listing.learned != learned) {
+            let catalog = Arc::make_mut(catalog);
+            catalog.version += 1;
+            catalog.credentials[credential].learned = learned;
+        }
+    }
+
+    /// All models that somebody serves: configured ones in the order of the file, then learned ones by name.
+    pub(super) fn listed(&self) -> Vec<Listed> {
+        let configured = self.order.iter().filter(|name| self.is_served(name, true));
+        let mut seen: HashSet<&str> = HashSet::new();
+        let mut listed = Vec::new();
+        for name in configured {
+            seen.insert(name);
+            listed.push(Listed { name: name.to_string(), configured: true });
+        }
+        let unlisted = self.credentials.iter().filter(|listing| !listing.has_list);
+        let learned: BTreeSet<&Arc<str>> =
+            unlisted.flat_map(|listing| listing.learned.iter().flatten()).collect();
+        let more = learned.into_iter().filter(|name| !seen.contains(&***name) && self.shows(name));
+        listed.extend(more.map(|name| Listed { name: name.to_string(), configured: false }));
+        listed
+    }
+
+    /// A learned name is listed only where asking for it would not be refused.
+    fn shows(&self, name: &Arc<str>) -> bool {
+        self.binding != Binding::Models && self.is_served(name, true)
+    }
+
+    fn upstream_name(&self, credential: usize, name: &Arc<str>) -> Option<Arc<str>> {
+        let listing = self.credentials.get(credential)?;
+        if let Some(there) = listing.list.get(name) {
+            return Some(there.clone());
+        }
+        let entry = self.entries.get(name);
+        let named = entry.is_some_and(|entry| entry.credentials.contains(&credential));
+        let serves = match (self.binding, listing.has_list) {
+            (_, true) => named,
+            (Binding::Open, _) => true,
+            (Binding::Models, _) => named || entry.is_some_and(|entry| entry.everybody),
+            (Binding::Learned, _) => {
+                let entered = named || entry.is_some_and(|entry| entry.everybody);
+                entered || listing.learned.as_ref().map_or(!self.has_section, |_| listing.has_learned(name))
+            }
+        };
+        serves.then(|| name.clone())
+    }
+
+    fn enter(&mut self, blueprint: &Blueprint) {
+        for spec in &blueprint.models {
+            let name: Arc<str> = spec.name.as_str().into();
+            let entry = self.entries.entry(name.clone()).or_insert_with(|| {
+                self.order.push(name);
+                Entry::default()
+            });
+            entry.limits.push((spec.credential, Limits { rpm: spec.rpm, tpm: spec.tpm }));
+            if entry.fallbacks.is_empty() {
+                entry.fallbacks = chain(&spec.name, &spec.fallbacks);
+            }
+            if !spec.limits_only {
+                self.has_section = true;
+                match spec.credential {
+                    Some(credential) => entry.credentials.push(credential),
+                    None => entry.everybody = true,
+                }
+            }
+        }
+        let lists = blueprint.credentials.iter().filter_map(|spec| spec.models.as_ref()).flatten();
+        for (here, _) in lists {
+            if !self.entries.contains_key(here.as_str()) {
+                let name: Arc<str> = here.as_str().into();
+                self.order.push(name.clone());
+                self.entries.insert(name, Entry::default());
+            }
+        }
+    }
+}
+
+impl Listing {
+    fn has_learned(&self, name: &Arc<str>) -> bool {
+        self.learned.as_ref().is_some_and(|learned| learned.binary_search(name).is_ok())
+    }
+}
+
+/// The names among `known` that look like `model`. `known` is what is listed.
+pub(super) fn unknown(model: &str, known: &[Listed]) -> UnknownModel {
+    let asked = model.to_lowercase();
+    let short: String = asked.chars().take(128).collect();
+    let compared = known.iter().take(MOST_COMPARED);
+    let mut near: Vec<(f64, &str)> = compared
+        .map(|listed| (likeness(&short, &listed.name.to_lowercase()), listed.name.as_str()))
+        .filter(|(likeness, _)| *likeness >= NEAR)
+        .collect();
+    near.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let nearest = near.into_iter().take(NEAREST).map(|(_, name)| name.to_owned()).collect();
+    UnknownModel { model: model.to_owned(), nearest }
+}
+
+/// 0 to 1. The part behind the last slash counts as well as the whole, so that a vendor's prefix hides nothing.
+fn likeness(asked: &str, known: &str) -> f64 {
+    let tail = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
+    let whole = strsim::normalized_damerau_levenshtein(asked, known);
+    whole.max(strsim::normalized_damerau_levenshtein(&tail(asked), &tail(known)))
+}
+
+fn suggestion(nearest: &[String]) -> String {
+    match nearest {
+        [] => String::new(),
+        names => format!("; the nearest are {}", names.join(", ")),
+    }
+}
+
+/// Each fallback once, and never the model itself.
+fn chain(model: &str, fallbacks: &[String]) -> Arc<[Arc<str>]> {
+    let mut seen = HashSet::from([model]);
+    fallbacks.iter().filter(|name| seen.insert(name)).map(|name| Arc::from(name.as_str())).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+//! Who serves what under each binding.
+
+use super::super::bans::{BanPolicy, Term};
+use super::super::{CredentialSpec, ModelSpec};
+use super::*;
+
+fn credential(name: &str) -> CredentialSpec {
+    CredentialSpec {
+        name: name.into(),
+        host: "h:443".into(),
+        weight: 1,
+        tier: 0,
+        rpm: None,
+        tpm: None,
+        max_concurrent: None,
+        models: None,
+        routable: Ok(()),
+    }
+}
+
+fn entry(name: &str, credential: Option<usize>) -> ModelSpec {
+    ModelSpec {
+        name: name.into(),
+        credential,
+        rpm: None,
+        tpm: None,
+        fallbacks: Vec::new(),
+        limits_only: false,
+    }
+}
+
+fn catalog(binding: Binding, credentials: Vec<CredentialSpec>, models: Vec<ModelSpec>) -> Arc<Catalog> {
+    let bans =
+        BanPolicy { max_attempts: 3, ban: Term::Permanent, error_codes: Vec::new(), rules: Vec::new() };
+    Arc::new(Catalog::new(&Blueprint { credentials, models, binding, bans, max_attempts: 5 }))
+}
+
+fn serving(catalog: &Catalog, name: &str) -> Vec<usize> {
+    catalog.candidates(Some(&name.into())).iter().map(|candidate| candidate.credential).collect()
+}
+
+fn learn(catalog: &mut Arc<Catalog>, credential: usize, names: &[&str]) {
+    Catalog::learn(catalog, credential, names.iter().map(ToString::to_string).collect());
+}
+
+fn names(catalog: &Catalog) -> Vec<String> {
+    catalog.listed().into_iter().map(|listed| listed.name).collect()
+}
+
+#[test]
+fn without_entries_everybody_serves_everything_and_learned_lists_break_ties() {
+    let mut catalog = catalog(Binding::Open, vec![credential("a"), credential("b")], Vec::new());
+    assert_eq!(serving(&catalog, "anything"), [0, 1]);
+    learn(&mut catalog, 1, &["z", "m"]);
+    assert_eq!(serving(&catalog, "m"), [1, 0]);
+    assert_eq!(names(&catalog), ["m", "z"]);
+}
+
+#[test]
+fn entries_bind() {
+    let models = vec![entry("both", None), entry("first", Some(0))];
+    let mut catalog = catalog(Binding::Models, vec![credential("a"), credential("b")], models);
+    assert_eq!(serving(&catalog, "both"), [0, 1]);
+    assert_eq!(serving(&catalog, "first"), [0]);
+    assert!(serving(&catalog, "other").is_empty());
+    learn(&mut catalog, 1, &["other"]);
+    assert!(serving(&catalog, "other").is_empty());
+    assert_eq!(names(&catalog), ["both", "first"], "what is listed is served");
+}
+
+#[test]
+fn learned_lists_bind_when_told_to() {
+    let mut catalog = catalog(Binding::Learned, vec![credential("a"), credential("b")], Vec::new());
+    assert_eq!(serving(&catalog, "m"), [0, 1], "a list that is not known yet does not bind");
+    learn(&mut catalog, 0, &["m"]);
+    learn(&mut catalog, 1, &["n"]);
+    assert_eq!(serving(&catalog, "m"), [0]);
+    assert_eq!(serving(&catalog, "n"), [1]);
+    assert!(serving(&catalog, "other").is_empty());
+}
+
+#[test]
+fn entries_and_learned_lists_bind_together() {
+    let mut catalog =
+        catalog(Binding::Learned, vec![credential("a"), credential("b")], vec![entry("m", Some(0))]);
+    assert!(serving(&catalog, "n").is_empty());
+    learn(&mut catalog, 1, &["n"]);
+    assert_eq!(serving(&catalog, "n"), [1]);
+    assert_eq!(serving(&catalog, "m"), [0]);
+}
+
+#[test]
+fn a_credential_with_a_list_serves_that_list_under_its_names_there() {
+    let list = vec![("fast".to_owned(), "vendor/fast-1".to_owned())];
+    let own = CredentialSpec { models: Some(list), ..credential("a") };
+    let catalog = catalog(Binding::Open, vec![own, credential("b")], Vec::new());
+    let candidates = catalog.candidates(Some(&"fast".into()));
+    let there: Vec<_> = candidates.iter().map(|candidate| &*candidate.upstream).collect();
+    assert_eq!(there, ["vendor/fast-1", "fast"]);
+    assert_eq!(serving(&catalog, "slow"), [1]);
+    assert_eq!(names(&catalog), ["fast"]);
+}
+
+#[test]
+fn limits_of_a_pair_come_from_the_entry_for_both_before_that_for_the_name() {
+    let general = ModelSpec { rpm: Some(10), limits_only: true, ..entry("m", None) };
+    let exact = ModelSpec { rpm: Some(5), limits_only: true, ..entry("m", Some(1)) };
+    let catalog = catalog(Binding::Open, vec![credential("a"), credential("b")], vec![general, exact]);
+    assert_eq!(catalog.limits(0, "m"), Limits { rpm: Some(10), tpm: None });
+    assert_eq!(catalog.limits(1, "m"), Limits { rpm: Some(5), tpm: None });
+    assert_eq!(catalog.limits(1, "n"), Limits::default());
+    assert_eq!(serving(&catalog, "n"), [0, 1], "limits alone bind nothing");
+}
+
+#[test]
+fn who_cannot_be_routed_to_is_no_candidate_and_says_why() {
+    let barred = CredentialSpec { routable: Err("speaks another dialect"), ..credential("a") };
+    let catalog =
+        catalog(Binding::Models, vec![barred, credential("b")], vec![entry("m", None), entry("n", Some(0))]);
+    assert_eq!(serving(&catalog, "m"), [1]);
+    assert!(serving(&catalog, "n").is_empty());
+    assert_eq!(catalog.objection(0, &"m".into()), Some("speaks another dialect"));
+    assert_eq!(names(&catalog), ["m"]);
+}
+
+#[test]
+fn tiers_come_in_order_and_each_fallback_once() {
+    let late = CredentialSpec { tier: 9, ..credential("a") };
+    let fallbacks = ["n", "m", "n", "o"].map(str::to_owned).to_vec();
+    let models = vec![ModelSpec { fallbacks, ..entry("m", None) }];
+    let catalog = catalog(Binding::Models, vec![late, credential("b")], models);
+    assert_eq!(serving(&catalog, "m"), [1, 0]);
+    let fallbacks: Vec<String> = catalog.fallbacks("m").iter().map(ToString::to_string).collect();
+    assert_eq!(fallbacks, ["n", "o"]);
+}
+
+#[test]
+fn an_unknown_model_names_the_nearest() {
+    let models = ["gpt-4o", "gpt-4o-mini", "claude-sonnet"].map(|name| entry(name, None)).to_vec();
+    let catalog = catalog(Binding::Models, vec![credential("a")], models);
+    let near = |model: &str| unknown(model, &catalog.listed()).nearest;
+    assert_eq!(near("gpt-4"), ["gpt-4o"]);
+    assert_eq!(near("openai/GPT-4o"), ["gpt-4o"]);
+    assert_eq!(near("zzz"), Vec::<String>::new());
+    let text = unknown("gpt-4", &catalog.listed()).to_string();
+    assert_eq!(text, "nobody serves the model \"gpt-4\"; the nearest are gpt-4o");
+}

@@ -1,0 +1,127 @@
+//! Permission to use one candidate once. What it has taken (a request and tokens of up to two windows each, a place
+//! among concurrent requests, the probe slot) goes back on drop, so that a client that leaves, a panic and an early
+//! return need no code of their own.
+//!
+//! Drop reads no clock: it gives back to the second of admission. Tokens beyond the reservation are charged when they
+//! are told, in the second that the pool has heard of last.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::pool::Pool;
+use super::transition::Transition;
+
+/// One attempt's permission.
+#[must_use = "dropping a lease gives it back"]
+pub struct Lease {
+    pool: Pool,
+    claim: Claim,
+    name: Arc<str>,
+    upstream: Arc<str>,
+    attempt: u32,
+    probe: bool,
+}
+
+/// What a lease has taken, as the pool's books have it.
+pub(super) struct Claim {
+    pub(super) credential: usize,
+    /// None for a request without a model.
+    pub(super) model: Option<Arc<str>>,
+    /// Unlike that of any other lease.
+    pub(super) ticket: u64,
+    /// When it was admitted.
+    pub(super) second: u64,
+    /// Reserved, or charged if that is more.
+    pub(super) tokens: u64,
+    /// What it cost, as far as it is known.
+    pub(super) cost: u64,
+    /// A request byte went upstream.
+    pub(super) sent: bool,
+}
+
+/// What an admission gives.
+pub(super) struct Grant {
+    pub(super) claim: Claim,
+    pub(super) name: Arc<str>,
+    pub(super) upstream: Arc<str>,
+    pub(super) probe: bool,
+}
+
+impl Lease {
+    pub(super) fn new(pool: Pool, grant: Grant, attempt: u32) -> Self {
+        let Grant { claim, name, upstream, probe } = grant;
+        Self { pool, claim, name, upstream, attempt, probe }
+    }
+
+    /// The credential's place in the file.
+    pub fn credential(&self) -> usize {
+        self.claim.credential
+    }
+
+    /// The model's name here: that of the fallback model when that one serves, empty for a request without a model.
+    pub fn model(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The model's name there.
+    pub fn upstream_model(&self) -> &str {
+        &self.upstream
+    }
+
+    /// Which attempt of its request this is, from 1.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// Whether it decides on a ban.
+    pub fn is_probe(&self) -> bool {
+        self.probe
+    }
+
+    /// A request byte goes upstream: the request counts from now on, whatever comes.
+    pub fn sent(&mut self) {
+        self.pool.lock().sent(&mut self.claim);
+        self.claim.sent = true;
+    }
+
+    /// Whether `sent` was called.
+    pub fn is_sent(&self) -> bool {
+        self.claim.sent
+    }
+
+    /// The attempt has cost `tokens` so far; the highest figure told counts. Without any call it costs nothing.
+    pub fn charge(&mut self, tokens: u64) {
+        self.claim.cost = self.claim.cost.max(tokens);
+        if self.claim.cost > self.claim.tokens {
+            self.pool.lock().overshoot(&mut self.claim);
+        }
+    }
+
+    /// A 2xx: clears the strikes of the credential and of the model on it, and ends the probation that it probes.
+    #[must_use = "changes are to be told"]
+    pub fn succeeded(&mut self, now: Instant) -> Vec<Transition> {
+        self.pool.lock().succeeded(&self.claim, now)
+    }
+
+    pub(super) fn claim(&self) -> &Claim {
+        &self.claim
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.pool.lock().release(&self.claim);
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Lease");
+        shown
+            .field("credential", &self.claim.credential)
+            .field("model", &self.name)
+            .field("attempt", &self.attempt);
+        shown.finish_non_exhaustive()
+    }
+}

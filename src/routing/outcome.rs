@@ -1,0 +1,215 @@
+//! What comes of an attempt: cool-downs, strikes, bans and their ends.
+//!
+//! A bad key strikes its credential, everything else the model on it. A request that fails on several credentials
+//! strikes the first only, since it may be the request. Nobody is struck while the host is at fault. Cool-downs are
+//! kept always: an upstream that asks to be left alone is left alone.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::clock::Tick;
+use super::hosts::Strike;
+use super::lease::Claim;
+use super::plan::Plan;
+use super::standing::{Gate, Sentence};
+use super::state::{pair, State};
+use super::transition::{By, Transition};
+use crate::providers::verdict::{Blame, Verdict};
+
+/// A failure, and whom it strikes.
+#[derive(Clone, Copy)]
+struct Fault<'a> {
+    claim: &'a Claim,
+    /// The model on the credential; none = the credential itself.
+    model: Option<&'a Arc<str>>,
+    verdict: &'a Verdict,
+    now: Instant,
+}
+
+impl State {
+    /// A 2xx of the request that holds `claim`.
+    pub(super) fn succeeded(&mut self, claim: &Claim, now: Instant) -> Vec<Transition> {
+        let now = self.clock.tick(now).now;
+        self.hosts.succeeded(claim.credential, now);
+        let mut changes = std::mem::take(&mut self.news);
+        let mut ended = |credential: &Arc<str>, model: Option<&Arc<str>>| {
+            let (credential, model) = (credential.clone(), model.cloned());
+            changes.push(Transition::Unbanned { credential, model, by: By::Success });
+        };
+        let Some(member) = self.members.get_mut(claim.credential) else { return changes };
+        if member.account.standing.succeed(claim.ticket) {
+            ended(&member.name, None);
+        }
+        let pair = pair(&mut self.rows, claim.credential, claim.model.as_deref());
+        if pair.is_some_and(|pair| pair.standing.succeed(claim.ticket)) {
+            ended(&member.name, claim.model.as_ref());
+        }
+        changes
+    }
+
+    /// The attempt that holds `claim` has failed.
+    pub(super) fn failed(
+        &mut self,
+        plan: &mut Plan,
+        claim: &Claim,
+        verdict: &Verdict,
+        now: Instant,
+    ) -> Vec<Transition> {
+        let tick = self.clock.tick(now);
+        let mut changes = std::mem::take(&mut self.news);
+        let target = match verdict.blame {
+            Blame::Key => Some(None),
+            Blame::Pair | Blame::Host => Some(claim.model.as_ref()),
+            Blame::Caller | Blame::Absent | Blame::Local => None,
+        };
+        let host_is_down = self.hear(claim, verdict, tick, &mut changes);
+        if let Some(model) = target {
+            let fault = Fault { claim, model, verdict, now: tick.now };
+            changes.extend(self.cool(&fault));
+            let may_be_poison = plan.may_be_poison(claim.credential);
+            if !host_is_down {
+                changes.extend(self.strike(&fault, may_be_poison));
+            }
+        }
+        let resume = self.second_try(plan, claim, verdict, tick);
+        plan.failed(claim.credential, verdict, resume);
+        changes
+    }
+
+    /// Starts the probations whose time has come.
+    pub(super) fn expire(&mut self, now: Instant) -> Vec<Transition> {
+        let now = self.clock.tick(now).now;
+        let mut changes = std::mem::take(&mut self.news);
+        if self.next_expiry.is_none_or(|next| next > now) {
+            return changes;
+        }
+        self.next_expiry = None;
+        let next = &mut self.next_expiry;
+        for member in &mut self.members {
+            if member.account.standing.expire(now) {
+                changes.push(Transition::Expired { credential: member.name.clone(), model: None });
+            }
+            *next = sooner(*next, member.account.standing.term_ends());
+        }
+        for (credential, name, account) in self.rows.pairs_mut() {
+            if account.standing.expire(now) {
+                let credential =
+                    self.members.get(credential).map(|member| member.name.clone()).unwrap_or_default();
+                changes.push(Transition::Expired { credential, model: Some(name.clone()) });
+            }
+            *next = sooner(*next, account.standing.term_ends());
+        }
+        changes
+    }
+
+    /// An operator lifts all that stands against the credential called `name`; none if there is no such credential.
+    pub(super) fn unban(&mut self, name: &str, now: Instant) -> Option<Vec<Transition>> {
+        self.clock.tick(now);
+        let (credential, member) =
+            self.members.iter_mut().enumerate().find(|(_, member)| &*member.name == name)?;
+        let shared = member.name.clone();
+        let mut changes = std::mem::take(&mut self.news);
+        let mut lifted = |model: Option<&Arc<str>>| {
+            changes.push(Transition::Unbanned {
+                credential: shared.clone(),
+                model: model.cloned(),
+                by: By::Operator,
+            });
+        };
+        if member.account.standing.lift() {
+            lifted(None);
+        }
+        for (_, name, account) in self.rows.pairs_mut().filter(|(owner, ..)| *owner == credential) {
+            if account.standing.lift() {
+                lifted(Some(name));
+            }
+        }
+        Some(changes)
+    }
+
+    /// Notes what the failure says about the host. Whether the host is at fault; then what it has caused is undone.
+    fn hear(&mut self, claim: &Claim, verdict: &Verdict, tick: Tick, changes: &mut Vec<Transition>) -> bool {
+        match verdict.blame {
+            Blame::Local => return false,
+            Blame::Host => {}
+            Blame::Caller | Blame::Absent | Blame::Key | Blame::Pair => {
+                self.hosts.answered(claim.credential, tick.now);
+                return false;
+            }
+        }
+        let is_down = self.hosts.failed(claim.credential, tick.now);
+        if is_down {
+            for Strike { credential, model, before, .. } in self.hosts.withdraw(claim.credential, tick.now) {
+                let account = self.account(credential, model.as_deref());
+                if account.is_some_and(|account| account.standing.restore(before)) {
+                    changes.push(self.unbanned(credential, model.as_ref(), By::Host));
+                }
+            }
+        }
+        is_down
+    }
+
+    fn cool(&mut self, fault: &Fault<'_>) -> Option<Transition> {
+        let Fault { claim, model, verdict, now } = *fault;
+        let account = self.account(claim.credential, model.map(|name| &**name))?;
+        let term = account.standing.cool(verdict.cool_down?, verdict.code, now)?;
+        let credential = self.name_of(claim.credential);
+        Some(Transition::CooledDown { credential, model: model.cloned(), code: verdict.code, term })
+    }
+
+    fn strike(&mut self, fault: &Fault<'_>, may_be_poison: bool) -> Option<Transition> {
+        let Fault { claim, model, verdict: &Verdict { code, blame, .. }, now } = *fault;
+        let Self { bans, rows, members, next_expiry, .. } = self;
+        let account = match model {
+            Some(name) => pair(rows, claim.credential, Some(name)),
+            None => members.get_mut(claim.credential).map(|member| &mut member.account),
+        };
+        let standing = &mut account?.standing;
+        let before = standing.record();
+        let mut sentence = standing.probe_failed(bans, code, claim.ticket, may_be_poison, now);
+        if sentence.is_none() && !may_be_poison {
+            sentence = standing.strike(bans, code, now);
+        }
+        *next_expiry = sooner(*next_expiry, standing.term_ends());
+        if blame == Blame::Host && (sentence.is_some() || !may_be_poison) {
+            self.hosts.struck(Strike {
+                at: now,
+                credential: claim.credential,
+                model: model.cloned(),
+                before,
+            });
+        }
+        let Sentence { strikes, term } = sentence?;
+        let credential = self.name_of(claim.credential);
+        Some(Transition::Banned { credential, model: model.cloned(), code, strikes, term })
+    }
+
+    /// When the candidate may be tried once more, because the model has no other.
+    fn second_try(&mut self, plan: &Plan, claim: &Claim, verdict: &Verdict, tick: Tick) -> Option<Instant> {
+        let row = self.rows.existing(claim.model.as_deref())?;
+        if plan.pinned().is_none() && row.seats.len() != 1 {
+            return None;
+        }
+        let gates = self.accounts(claim).map(|account| account.standing.gate(tick.now));
+        let mut cooled: Option<Instant> = None;
+        for gate in gates {
+            match gate {
+                Gate::Open | Gate::Probe => {}
+                Gate::Cooling(cool_down) => cooled = cooled.max(Some(cool_down.until)),
+                Gate::Banned(_) | Gate::Probing => return None,
+            }
+        }
+        plan.second_try(verdict, cooled, tick.now)
+    }
+
+    fn unbanned(&self, credential: usize, model: Option<&Arc<str>>, by: By) -> Transition {
+        Transition::Unbanned { credential: self.name_of(credential), model: model.cloned(), by }
+    }
+}
+
+fn sooner(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}

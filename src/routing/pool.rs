@@ -1,0 +1,149 @@
+//! The pool: a cheap handle on the state of all candidates, and the only way to it.
+//!
+//! One `std` mutex, held for the length of one step and never across an await. A panic inside leaves the books as
+//! they are, and the next one goes on with them.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::availability::Availability;
+use super::catalog::{self, Catalog, Listed, UnknownModel};
+use super::explain::{self, Considered};
+use super::lease::Lease;
+use super::plan::{Ask, Plan, Step, Stopped};
+use super::snapshot::{Copied, Snapshot};
+use super::state::State;
+use super::transition::Transition;
+use super::Blueprint;
+use crate::providers::verdict::Verdict;
+
+/// All candidates, and their state. Cloning shares it.
+#[derive(Clone)]
+pub struct Pool {
+    state: Arc<Mutex<State>>,
+    max_attempts: u32,
+}
+
+impl Pool {
+    /// A pool in which nobody has done anything yet.
+    pub fn new(blueprint: Blueprint) -> Self {
+        let max_attempts = blueprint.max_attempts.max(1);
+        Self { state: Arc::new(Mutex::new(State::new(blueprint))), max_attempts }
+    }
+
+    /// A plan for a request.
+    ///
+    /// # Errors
+    /// Nobody serves the model, however things stand.
+    pub fn plan(&self, ask: Ask<'_>) -> Result<Plan, UnknownModel> {
+        let Some(model) = ask.model else {
+            return Ok(Plan::new(ask, None, Arc::default(), self.max_attempts));
+        };
+        let mut state = self.lock();
+        let State { rows, catalog, clock, .. } = &mut *state;
+        match rows.row(catalog, Some(model), clock.latest()) {
+            Some(row) => Ok(Plan::new(ask, Some(row.name.clone()), row.fallbacks.clone(), self.max_attempts)),
+            None => {
+                drop(state);
+                Err(self.unknown(model))
+            }
+        }
+    }
+
+    /// The next step of a plan. A candidate is charged, and its probe slot taken, from here on.
+    pub fn next(&self, plan: &mut Plan, now: Instant) -> Step {
+        let mut state = self.lock();
+        let tick = state.clock.tick(now);
+        if let Some(pause) = plan.pause(tick.now) {
+            return Step::Wait(pause);
+        }
+        while let Some(model) = plan.target().filter(|_| plan.may_attempt()) {
+            if let Some(grant) = state.admit(plan, model.map(|name| &**name), tick) {
+                let attempt = plan.begin(grant.claim.credential);
+                return Step::Try(Lease::new(self.clone(), grant, attempt));
+            }
+            plan.next_model();
+        }
+        Step::Stop(match plan.attempts() {
+            0 => state.refusal(plan, tick),
+            _ => Stopped::Exhausted,
+        })
+    }
+
+    /// The attempt with `lease` has failed: strikes, cool-downs, and where the plan goes from here. The lease is given
+    /// back.
+    #[must_use = "changes are to be told"]
+    pub fn failed(&self, plan: &mut Plan, lease: Lease, verdict: &Verdict, now: Instant) -> Vec<Transition> {
+        let changes = self.lock().failed(plan, lease.claim(), verdict, now);
+        drop(lease);
+        changes
+    }
+
+    /// Whether the plan could go on elsewhere if its current attempt failed now.
+    pub fn has_alternative(&self, plan: &Plan, now: Instant) -> bool {
+        let state = self.lock();
+        plan.may_attempt() && state.has_alternative(plan, state.clock.peek(now))
+    }
+
+    /// Starts the probations whose time has come, and hands out changes that requests have found and nobody was told
+    /// of. Cheap when there is nothing to do: meant to be called every second.
+    #[must_use = "changes are to be told"]
+    pub fn expire(&self, now: Instant) -> Vec<Transition> {
+        self.lock().expire(now)
+    }
+
+    /// Lifts bans, cool-downs and strikes of a credential and of all models on it; none if there is no such credential.
+    pub fn unban(&self, credential: &str, now: Instant) -> Option<Vec<Transition>> {
+        self.lock().unban(credential, now)
+    }
+
+    /// Replaces the list of models that was learned from a credential. An empty list means that it has none.
+    pub fn learn(&self, credential: usize, models: Vec<String>) {
+        Catalog::learn(&mut self.lock().catalog, credential, models);
+    }
+
+    /// All models that somebody serves: configured ones in the order of the file, then learned ones by name.
+    pub fn models(&self) -> Vec<Listed> {
+        let catalog = self.lock().catalog.clone();
+        catalog.listed()
+    }
+
+    /// What to say about a model that nobody serves.
+    pub fn unknown(&self, model: &str) -> UnknownModel {
+        catalog::unknown(model, &self.models())
+    }
+
+    /// How things stand, for `/health`, metrics and the page.
+    pub fn snapshot(&self, now: Instant) -> Snapshot {
+        let state = self.lock();
+        let copied = Copied::new(&state, state.clock.peek(now));
+        drop(state);
+        copied.assemble()
+    }
+
+    /// Whether a credential could serve a model at this moment, and if not, why.
+    pub fn state_of(&self, credential: usize, model: Option<&str>, now: Instant) -> Availability {
+        let state = self.lock();
+        state.availability(credential, model, state.clock.peek(now))
+    }
+
+    /// Who would be tried for `model`, in order, and why the others would not. Changes nothing.
+    ///
+    /// # Errors
+    /// Nobody serves the model, however things stand.
+    pub fn explain(&self, model: &str, tokens: u64, now: Instant) -> Result<Vec<Considered>, UnknownModel> {
+        let state = self.lock();
+        let tick = state.clock.peek(now);
+        match explain::explain(&state, model, tokens, self.max_attempts, tick) {
+            Some(considered) => Ok(considered),
+            None => {
+                drop(state);
+                Err(self.unknown(model))
+            }
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

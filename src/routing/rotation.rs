@@ -1,0 +1,243 @@
+//! Whose turn it is: smooth weighted round robin, with one row of seats per model.
+//!
+//! One index for all models, as routers of this kind often have, gives the credential behind a skipped one a double
+//! share; a cursor per model over the seats that are available is fair when only some credentials serve a model. Rows
+//! are made when a model is first asked for. Under an open binding anybody can make up names, so rows for names that
+//! the configuration does not know are bounded; forgetting one costs no limit, because such pairs have none.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::catalog::{Candidate, Catalog};
+use super::clock::Tick;
+use super::limits::{Limits, Meter};
+use super::standing::Standing;
+
+/// Pairs for names that are not configured, roughly: rows times credentials.
+const MOST_SEEN_PAIRS: usize = 65_536;
+
+/// Windows, standing and use of one key: a credential, or a model on it.
+pub(super) struct Account {
+    pub(super) meter: Meter,
+    pub(super) standing: Standing,
+    pub(super) in_flight: u32,
+}
+
+/// The seats of one model.
+pub(super) struct Row {
+    pub(super) seats: Vec<Seat>,
+    pub(super) fallbacks: Arc<[Arc<str>]>,
+    /// The name, shared; empty for requests without a model.
+    pub(super) name: Arc<str>,
+    configured: bool,
+    version: u64,
+}
+
+/// One candidate of a model.
+pub(super) struct Seat {
+    pub(super) candidate: Candidate,
+    current: i64,
+    /// Made when the pair first serves.
+    pub(super) pair: Option<Box<Account>>,
+}
+
+/// The rows of all models.
+pub(super) struct Rows {
+    named: HashMap<Arc<str>, Row>,
+    nameless: Row,
+    most_seen: usize,
+    seen: usize,
+}
+
+impl Account {
+    /// A key that has done nothing yet.
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { meter: Meter::new(limits), standing: Standing::default(), in_flight: 0 }
+    }
+
+    /// Whether forgetting it would lose nothing.
+    fn is_idle(&self, tick: Tick) -> bool {
+        self.in_flight == 0 && self.standing.is_blank(tick.now) && self.meter.is_idle(tick.second())
+    }
+}
+
+impl Rows {
+    /// No row but that of requests without a model.
+    pub(super) fn new(catalog: &Catalog, credentials: usize) -> Self {
+        let most_seen = (MOST_SEEN_PAIRS / credentials.max(1)).clamp(64, 4096);
+        let nameless = Row::new(catalog, None, Arc::default(), Vec::new());
+        Self { named: HashMap::new(), nameless, most_seen, seen: 0 }
+    }
+
+    /// The row of `name`, made or renewed if need be; none if nobody serves it.
+    pub(super) fn row(
+        &mut self,
+        catalog: &Catalog,
+        name: Option<&str>,
+        tick: Option<Tick>,
+    ) -> Option<&mut Row> {
+        let Some(name) = name else { return Some(&mut self.nameless) };
+        if self.named.get(name).is_none_or(|row| row.version != catalog.version()) {
+            self.renew(catalog, name, tick);
+        }
+        self.named.get_mut(name)
+    }
+
+    /// The row of `name`, if there is one.
+    pub(super) fn existing(&mut self, name: Option<&str>) -> Option<&mut Row> {
+        match name {
+            Some(name) => self.named.get_mut(name),
+            None => Some(&mut self.nameless),
+        }
+    }
+
+    /// The same, to look at.
+    pub(super) fn find(&self, name: Option<&str>) -> Option<&Row> {
+        match name {
+            Some(name) => self.named.get(name),
+            None => Some(&self.nameless),
+        }
+    }
+
+    /// All rows with a name.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Row> {
+        self.named.values()
+    }
+
+    /// All pairs, with the names of their models.
+    pub(super) fn pairs_mut(&mut self) -> impl Iterator<Item = (usize, &Arc<str>, &mut Account)> {
+        self.named.values_mut().flat_map(|row| {
+            let name = &row.name;
+            row.seats
+                .iter_mut()
+                .filter_map(move |seat| Some((seat.candidate.credential, name, seat.pair.as_deref_mut()?)))
+        })
+    }
+
+    fn renew(&mut self, catalog: &Catalog, name: &str, tick: Option<Tick>) {
+        let old = self.named.remove(name);
+        self.seen -= usize::from(old.as_ref().is_some_and(|row| !row.configured));
+        let shared: Arc<str> = old.as_ref().map_or_else(|| name.into(), |row| row.name.clone());
+        let row =
+            Row::new(catalog, Some(&shared), shared.clone(), old.map(|row| row.seats).unwrap_or_default());
+        if row.seats.is_empty() {
+            return;
+        }
+        if !row.configured && self.seen >= self.most_seen {
+            self.forget(tick);
+        }
+        self.seen += usize::from(!row.configured);
+        self.named.insert(shared, row);
+    }
+
+    /// Makes room: drops rows of unconfigured names, the idle ones, or all if that is not enough.
+    fn forget(&mut self, tick: Option<Tick>) {
+        self.named.retain(|_, row| row.configured || tick.is_some_and(|tick| !row.is_idle(tick)));
+        self.count_seen();
+        if self.seen > self.most_seen / 2 {
+            self.named.retain(|_, row| row.configured);
+            self.count_seen();
+        }
+    }
+
+    fn count_seen(&mut self) {
+        self.seen = self.named.values().filter(|row| !row.configured).count();
+    }
+}
+
+impl Row {
+    fn new(catalog: &Catalog, asked: Option<&Arc<str>>, name: Arc<str>, old: Vec<Seat>) -> Self {
+        let mut old: HashMap<usize, Seat> =
+            old.into_iter().map(|seat| (seat.candidate.credential, seat)).collect();
+        let candidates = catalog.candidates(asked).into_iter();
+        let seats = candidates.map(|candidate| match old.remove(&candidate.credential) {
+            Some(seat) => Seat { candidate, ..seat },
+            None => Seat { candidate, current: 0, pair: None },
+        });
+        Self {
+            seats: seats.collect(),
+            fallbacks: catalog.fallbacks(&name),
+            configured: catalog.is_configured(&name),
+            version: catalog.version(),
+            name,
+        }
+    }
+
+    /// A row that nobody has used, for a look.
+    pub(super) fn fresh(catalog: &Catalog, name: &Arc<str>) -> Self {
+        Self::new(catalog, Some(name), name.clone(), Vec::new())
+    }
+
+    /// Whether no list has changed since it was made.
+    pub(super) fn is_current(&self, catalog: &Catalog) -> bool {
+        self.version == catalog.version()
+    }
+
+    /// What `credential` has done with this model.
+    pub(super) fn pair(&self, credential: usize) -> Option<&Account> {
+        self.seats.iter().find(|seat| seat.candidate.credential == credential)?.pair.as_deref()
+    }
+
+    /// The seat of `credential`.
+    pub(super) fn seat(&mut self, credential: usize) -> Option<&mut Seat> {
+        self.seats.iter_mut().find(|seat| seat.candidate.credential == credential)
+    }
+
+    /// The next seat in turn among those of the first tier that has an `available` one.
+    pub(super) fn rotate(&mut self, available: impl FnMut(&Seat) -> bool) -> Option<&mut Seat> {
+        rotate(&mut self.seats, available)
+    }
+
+    /// The order in which its seats would be tried from here on, each once, as places in `seats`.
+    pub(super) fn order(&self, mut available: impl FnMut(&Seat) -> bool) -> Vec<usize> {
+        let mut open: Vec<bool> = self.seats.iter().map(&mut available).collect();
+        let mut currents: Vec<i64> = self.seats.iter().map(|seat| seat.current).collect();
+        let mut order = Vec::new();
+        while let Some(at) = next_in_turn(&self.seats, &mut currents, &open) {
+            order.push(at);
+            open[at] = false;
+        }
+        order
+    }
+
+    fn is_idle(&self, tick: Tick) -> bool {
+        self.seats.iter().all(|seat| seat.pair.as_ref().is_none_or(|pair| pair.is_idle(tick)))
+    }
+}
+
+/// Smooth weighted round robin: everybody available gains its weight, the richest serves and pays what all have
+/// gained. Seats are sorted by tier; the earlier seat wins a tie.
+fn rotate(seats: &mut [Seat], mut available: impl FnMut(&Seat) -> bool) -> Option<&mut Seat> {
+    let mut best: Option<(usize, i64)> = None;
+    let (mut gained, mut tier) = (0, None);
+    for (at, seat) in seats.iter_mut().enumerate() {
+        if best.is_some() && tier != Some(seat.candidate.tier) {
+            break;
+        }
+        if !available(seat) {
+            continue;
+        }
+        tier = Some(seat.candidate.tier);
+        seat.current += seat.candidate.weight;
+        gained += seat.candidate.weight;
+        if best.is_none_or(|(_, current)| seat.current > current) {
+            best = Some((at, seat.current));
+        }
+    }
+    let seat = seats.get_mut(best?.0)?;
+    seat.current -= gained;
+    Some(seat)
+}
+
+/// One step of `rotate` on a copy, for the dry run.
+fn next_in_turn(seats: &[Seat], currents: &mut [i64], open: &[bool]) -> Option<usize> {
+    let tier = seats.iter().zip(open).find(|(_, open)| **open)?.0.candidate.tier;
+    let mine = || (0..seats.len()).filter(|&at| open[at] && seats[at].candidate.tier == tier);
+    mine().for_each(|at| currents[at] += seats[at].candidate.weight);
+    let best = mine().rev().max_by_key(|&at| currents[at])?;
+    currents[best] -= mine().map(|at| seats[at].candidate.weight).sum::<i64>();
+    Some(best)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+//! Shares and order.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn seat(credential: usize, tier: u16, weight: i64) -> Seat {
+    Seat { candidate: Candidate { credential, tier, weight, upstream: "m".into() }, current: 0, pair: None }
+}
+
+fn turns(seats: &mut [Seat], count: usize, available: impl Fn(usize) -> bool) -> Vec<usize> {
+    let open = |seat: &Seat| available(seat.candidate.credential);
+    let turn = |_| rotate(seats, open).map(|seat| seat.candidate.credential);
+    (0..count).map_while(turn).collect()
+}
+
+#[test]
+fn turns_are_smooth_and_by_weight() {
+    let mut seats = [seat(0, 0, 5), seat(1, 0, 1), seat(2, 0, 1)];
+    assert_eq!(turns(&mut seats, 7, |_| true), [0, 0, 1, 0, 2, 0, 0]);
+}
+
+#[test]
+fn the_next_tier_serves_when_the_first_has_nobody() {
+    let mut seats = [seat(0, 0, 1), seat(1, 5, 1), seat(2, 5, 1)];
+    assert_eq!(turns(&mut seats, 2, |_| true), [0, 0]);
+    assert_eq!(turns(&mut seats, 4, |credential| credential != 0), [1, 2, 1, 2]);
+    assert!(turns(&mut seats, 1, |_| false).is_empty());
+}
+
+#[test]
+fn neighbours_of_a_skipped_credential_get_no_double_share() {
+    let mut seats: Vec<_> = (0..4).map(|credential| seat(credential, 0, 1)).collect();
+    let turns = turns(&mut seats, 300, |credential| credential != 1);
+    for credential in [0, 2, 3] {
+        assert_eq!(turns.iter().filter(|turn| **turn == credential).count(), 100);
+    }
+}
+
+proptest! {
+    /// In any stretch with the same credentials available everybody is within one of its exact share.
+    #[test]
+    fn shares_follow_weights(weights in prop::collection::vec(1i64..20, 1..12), rounds in 1usize..200) {
+        let mut seats: Vec<_> = weights.iter().enumerate().map(|(at, weight)| seat(at, 0, *weight)).collect();
+        let turns = turns(&mut seats, rounds, |_| true);
+        let total: i64 = weights.iter().sum();
+        for (at, weight) in weights.iter().enumerate() {
+            let served = turns.iter().filter(|turn| **turn == at).count() as f64;
+            let share = rounds as f64 * *weight as f64 / total as f64;
+            prop_assert!((served - share).abs() <= 1.0 + 1e-9, "{at}: {served} instead of {share}");
+        }
+    }
+
+    /// The dry run tells the turns as they come.
+    #[test]
+    fn the_dry_run_agrees_with_the_rotation(
+        places in prop::collection::vec((0u16..3, 1i64..5, any::<bool>()), 1..8),
+        warm in 0usize..20,
+    ) {
+        let mut seats: Vec<_> =
+            places.iter().enumerate().map(|(at, (tier, weight, _))| seat(at, *tier, *weight)).collect();
+        seats.sort_by_key(|seat| seat.candidate.tier);
+        let _ = turns(&mut seats, warm, |_| true);
+        let open = |credential: usize| places[credential].2;
+        let mut row = Row { seats, fallbacks: Arc::default(), name: "m".into(), configured: true, version: 0 };
+        let told: Vec<usize> = row.order(|seat| open(seat.candidate.credential)).iter()
+            .map(|at| row.seats[*at].candidate.credential).collect();
+        let mut tried: Vec<usize> = Vec::new();
+        while let Some(seat) = row.rotate(|s| open(s.candidate.credential) && !tried.contains(&s.candidate.credential)) {
+            tried.push(seat.candidate.credential);
+        }
+        prop_assert_eq!(told, tried);
+    }
+}

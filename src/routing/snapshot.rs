@@ -1,0 +1,248 @@
+//! How things stand, copied out under the lock for everything that looks and does not route: `/health`, metrics, the
+//! page. Nothing here changes anything.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::availability::PROBE;
+use super::catalog::Catalog;
+use super::clock::Tick;
+use super::limits::{Limits, Window};
+use super::rotation::Account;
+use super::standing::{Gate, Standing};
+use super::state::{Member, State};
+
+/// All credentials, in the order of the file.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// One each.
+    pub credentials: Vec<CredentialSnapshot>,
+}
+
+/// One credential.
+#[derive(Clone, Debug)]
+pub struct CredentialSnapshot {
+    /// Its name.
+    pub name: Arc<str>,
+    /// 0 is asked first.
+    pub tier: u16,
+    /// Share within its tier.
+    pub weight: u32,
+    /// Whether requests are routed to it at all, or why not.
+    pub routable: Result<(), &'static str>,
+    /// Requests in the last minute.
+    pub rpm: Use,
+    /// Tokens in the last minute, reservations included.
+    pub tpm: Use,
+    /// Requests under way.
+    pub in_flight: u32,
+    /// Where it stands itself.
+    pub standing: StandingSnapshot,
+    /// It is banned, or all of its configured models (without such: all that were asked for) are.
+    pub is_banned: bool,
+    /// Its models: the configured ones in the order of the file, then the others by name.
+    pub models: Vec<ModelSnapshot>,
+}
+
+/// One model on one credential.
+#[derive(Clone, Debug)]
+pub struct ModelSnapshot {
+    /// Name here.
+    pub name: Arc<str>,
+    /// Requests in the last minute.
+    pub rpm: Use,
+    /// Tokens in the last minute, reservations included.
+    pub tpm: Use,
+    /// Requests under way.
+    pub in_flight: u32,
+    /// Where it stands.
+    pub standing: StandingSnapshot,
+}
+
+/// Use of a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Use {
+    /// In the last minute.
+    pub used: u64,
+    /// None = unlimited.
+    pub limit: Option<u64>,
+}
+
+/// Where a credential or a model on it stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StandingSnapshot {
+    /// The state.
+    pub condition: Condition,
+    /// What led to it, in words without names or secrets.
+    pub reason: Option<String>,
+    /// For how long it has been so.
+    pub since: Option<Duration>,
+    /// Time until it is tried again; none where it is available, or never by itself.
+    pub next_recovery: Option<Duration>,
+    /// Failures in a row that count toward a ban, or have led to it.
+    pub strikes: u32,
+}
+
+/// The states.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Condition {
+    /// Takes requests.
+    #[default]
+    Clear,
+    /// Left alone because it asked for that.
+    CoolingDown,
+    /// One request decides.
+    Probation,
+    /// Until a time.
+    Banned,
+    /// Until an operator lifts it.
+    BannedForGood,
+}
+
+/// What is copied out under the lock; the rest is put together without it.
+pub(super) struct Copied {
+    catalog: Arc<Catalog>,
+    credentials: Vec<CredentialSnapshot>,
+    /// With the credential of each.
+    pairs: Vec<(usize, ModelSnapshot)>,
+}
+
+impl Copied {
+    /// Everything that has a state.
+    pub(super) fn new(state: &State, tick: Tick) -> Self {
+        let pairs = state.rows.iter().flat_map(|row| {
+            let pairs =
+                row.seats.iter().filter_map(|seat| Some((seat.candidate.credential, seat.pair.as_deref()?)));
+            pairs.map(|(at, pair)| (at, ModelSnapshot::of(&row.name, pair, tick)))
+        });
+        Self {
+            catalog: state.catalog.clone(),
+            credentials: state.members.iter().map(|member| CredentialSnapshot::of(member, tick)).collect(),
+            pairs: pairs.collect(),
+        }
+    }
+
+    /// Adds the configured pairs that have no state yet, and sorts.
+    pub(super) fn assemble(self) -> Snapshot {
+        let Self { catalog, mut credentials, pairs } = self;
+        let named = pairs.into_iter().map(|(at, pair)| ((at, pair.name.clone()), pair));
+        let mut pairs: HashMap<_, ModelSnapshot> = named.collect();
+        for name in catalog.configured() {
+            for (at, credential) in credentials.iter_mut().enumerate() {
+                if catalog.objection(at, name).is_none() {
+                    let idle = || ModelSnapshot::idle(name, catalog.limits(at, name));
+                    credential.models.push(pairs.remove(&(at, name.clone())).unwrap_or_else(idle));
+                }
+            }
+        }
+        let configured: Vec<usize> = credentials.iter().map(|credential| credential.models.len()).collect();
+        let mut seen: Vec<_> = pairs.into_iter().collect();
+        seen.sort_by(|(a, _), (b, _)| a.cmp(b));
+        for ((at, _), pair) in seen {
+            if let Some(credential) = credentials.get_mut(at) {
+                credential.models.push(pair);
+            }
+        }
+        for (credential, configured) in credentials.iter_mut().zip(configured) {
+            credential.is_banned = credential.counts_as_banned(configured);
+        }
+        Snapshot { credentials }
+    }
+}
+
+impl CredentialSnapshot {
+    fn of(member: &Member, tick: Tick) -> Self {
+        let Account { meter, standing, in_flight } = &member.account;
+        Self {
+            name: member.name.clone(),
+            tier: member.tier,
+            weight: member.weight,
+            routable: member.routable,
+            rpm: Use::of(&meter.requests, tick),
+            tpm: Use::of(&meter.tokens, tick),
+            in_flight: *in_flight,
+            standing: StandingSnapshot::of(standing, tick),
+            is_banned: false,
+            models: Vec::new(),
+        }
+    }
+
+    /// The first `configured` of its models are configured.
+    fn counts_as_banned(&self, configured: usize) -> bool {
+        let count = if configured > 0 { configured } else { self.models.len() };
+        let all =
+            count > 0 && self.models.iter().take(count).all(|model| model.standing.condition.is_banned());
+        self.standing.condition.is_banned() || all
+    }
+}
+
+impl ModelSnapshot {
+    fn of(name: &Arc<str>, pair: &Account, tick: Tick) -> Self {
+        Self {
+            name: name.clone(),
+            rpm: Use::of(&pair.meter.requests, tick),
+            tpm: Use::of(&pair.meter.tokens, tick),
+            in_flight: pair.in_flight,
+            standing: StandingSnapshot::of(&pair.standing, tick),
+        }
+    }
+
+    fn idle(name: &Arc<str>, limits: Limits) -> Self {
+        let standing = StandingSnapshot::default();
+        let of = |limit| Use { used: 0, limit };
+        Self { name: name.clone(), rpm: of(limits.rpm), tpm: of(limits.tpm), in_flight: 0, standing }
+    }
+}
+
+impl Use {
+    fn of(window: &Window, tick: Tick) -> Self {
+        Self { used: window.used(tick.second()), limit: window.limit() }
+    }
+}
+
+impl StandingSnapshot {
+    fn of(standing: &Standing, tick: Tick) -> Self {
+        let (code, struck) = standing.last();
+        let strikes = standing.strikes();
+        let for_strikes = || match strikes {
+            0 | 1 => format!("failed with {code}"),
+            _ => format!("{strikes} strikes, the last a {code}"),
+        };
+        let (condition, reason, since, next_recovery) = match standing.gate(tick.now) {
+            Gate::Open if strikes == 0 => (Condition::Clear, None, None, None),
+            Gate::Open => (Condition::Clear, Some(for_strikes()), struck, None),
+            Gate::Probe => (Condition::Probation, Some(for_strikes()), struck, Some(Duration::ZERO)),
+            Gate::Probing => (Condition::Probation, Some(for_strikes()), struck, Some(PROBE)),
+            Gate::Banned(until) => match until.left(tick.now) {
+                Some(left) => (Condition::Banned, Some(for_strikes()), struck, Some(left)),
+                None => (Condition::BannedForGood, Some(for_strikes()), struck, None),
+            },
+            Gate::Cooling(cool_down) => {
+                let left = cool_down.until.saturating_duration_since(tick.now);
+                let reason = format!("its {} asked for it", cool_down.code);
+                (Condition::CoolingDown, Some(reason), Some(cool_down.since), Some(left))
+            }
+        };
+        let since = since.map(|since| tick.now.saturating_duration_since(since));
+        Self { condition, reason, since, next_recovery, strikes }
+    }
+}
+
+impl Condition {
+    /// Whether it counts as banned; a probation does not, since it takes a request.
+    pub fn is_banned(self) -> bool {
+        matches!(self, Self::Banned | Self::BannedForGood)
+    }
+
+    /// For pages and labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Clear => "available",
+            Self::CoolingDown => "cool_down",
+            Self::Probation => "probation",
+            Self::Banned => "banned",
+            Self::BannedForGood => "banned_permanently",
+        }
+    }
+}

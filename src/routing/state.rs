@@ -1,0 +1,187 @@
+//! The books of the pool, behind its lock: who is there, what they have taken, what stands in their way.
+//!
+//! Admission is one step: the four limit checks, the concurrency check and both gates are read and charged together,
+//! all or nothing. What comes of an attempt (strikes,
+//! cool-downs, expiry) is in `outcome`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::bans::BanPolicy;
+use super::catalog::Catalog;
+use super::clock::{Clock, Tick};
+use super::hosts::Hosts;
+use super::lease::{Claim, Grant};
+use super::limits::Limits;
+use super::plan::Plan;
+use super::rotation::{Account, Rows};
+use super::transition::Transition;
+use super::{Blueprint, CredentialSpec};
+
+/// Everything that changes.
+pub(super) struct State {
+    pub(super) clock: Clock,
+    /// Shared with those who look at it without the lock.
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) members: Vec<Member>,
+    pub(super) rows: Rows,
+    pub(super) hosts: Hosts,
+    pub(super) bans: BanPolicy,
+    /// Changes that nobody could be told of yet.
+    pub(super) news: Vec<Transition>,
+    /// The first end of a ban that runs, or earlier.
+    pub(super) next_expiry: Option<Instant>,
+    tickets: u64,
+}
+
+/// A credential.
+pub(super) struct Member {
+    pub(super) name: Arc<str>,
+    pub(super) tier: u16,
+    pub(super) weight: u32,
+    pub(super) max_concurrent: Option<u32>,
+    pub(super) routable: Result<(), &'static str>,
+    pub(super) account: Account,
+}
+
+impl State {
+    /// Nobody has done anything yet.
+    pub(super) fn new(blueprint: Blueprint) -> Self {
+        let catalog = Arc::new(Catalog::new(&blueprint));
+        let rows = Rows::new(&catalog, blueprint.credentials.len());
+        let hosts = Hosts::new(blueprint.credentials.iter().map(|spec| &*spec.host));
+        Self {
+            clock: Clock::default(),
+            catalog,
+            members: blueprint.credentials.into_iter().map(Member::new).collect(),
+            rows,
+            hosts,
+            bans: blueprint.bans,
+            news: Vec::new(),
+            next_expiry: None,
+            tickets: 0,
+        }
+    }
+
+    /// Admits the request to the candidate of `model` whose turn it is, if one is available.
+    pub(super) fn admit(&mut self, plan: &Plan, model: Option<&str>, tick: Tick) -> Option<Grant> {
+        let Self { catalog, members, rows, news, tickets, .. } = self;
+        let row = rows.row(catalog, model, Some(tick))?;
+        let name = row.name.clone();
+        let seat = row.rotate(|seat| {
+            let member = members.get(seat.candidate.credential);
+            let open = |member: &Member| member.block(seat.pair.as_deref(), plan.tokens, tick).is_none();
+            plan.allows(seat.candidate.credential) && member.is_some_and(open)
+        })?;
+        let credential = seat.candidate.credential;
+        let member = members.get_mut(credential)?;
+        *tickets += 1;
+        let claim = Claim {
+            credential,
+            model: model.map(|_| name.clone()),
+            ticket: *tickets,
+            second: tick.second(),
+            tokens: plan.tokens,
+            cost: 0,
+            sent: false,
+        };
+        let mut probe = member.account.admit(&claim, tick, || news.push(expired(&member.name, None)));
+        if model.is_some() {
+            let pair =
+                seat.pair.get_or_insert_with(|| Box::new(Account::new(catalog.limits(credential, &name))));
+            probe |= pair.admit(&claim, tick, || news.push(expired(&member.name, Some(&name))));
+        }
+        Some(Grant { claim, name, upstream: seat.candidate.upstream.clone(), probe })
+    }
+
+    /// Takes a lease back: its place, its probe slot, and what it has reserved but not used.
+    pub(super) fn release(&mut self, claim: &Claim) {
+        for account in self.accounts(claim) {
+            account.in_flight = account.in_flight.saturating_sub(1);
+            account.standing.leave(claim.ticket);
+            if !claim.sent {
+                account.meter.requests.give_back(1, claim.second);
+            }
+            account.meter.tokens.give_back(claim.tokens - claim.cost.min(claim.tokens), claim.second);
+        }
+    }
+
+    /// The request goes upstream now: it counts in this second, so that the upstream, too, never sees more than the
+    /// limit in a minute, however long it took to connect.
+    pub(super) fn sent(&mut self, claim: &mut Claim) {
+        let (admitted, second) = (claim.second, self.clock.second());
+        if claim.sent || admitted == second {
+            return;
+        }
+        for account in self.accounts(claim) {
+            account.meter.requests.give_back(1, admitted);
+            account.meter.requests.charge(1, second);
+        }
+    }
+
+    /// Charges what a claim has cost beyond its reservation.
+    pub(super) fn overshoot(&mut self, claim: &mut Claim) {
+        let (more, second) = (claim.cost.saturating_sub(claim.tokens), self.clock.second());
+        for account in self.accounts(claim) {
+            account.meter.tokens.charge(more, second);
+        }
+        claim.tokens = claim.cost;
+    }
+
+    /// The credential's account and that of the model on it, as far as they are there.
+    pub(super) fn accounts(&mut self, claim: &Claim) -> impl Iterator<Item = &mut Account> {
+        let member = self.members.get_mut(claim.credential).map(|member| &mut member.account);
+        member.into_iter().chain(pair(&mut self.rows, claim.credential, claim.model.as_deref()))
+    }
+
+    /// The account of a model on a credential, or of the credential where there is no model.
+    pub(super) fn account(&mut self, credential: usize, model: Option<&str>) -> Option<&mut Account> {
+        match model {
+            Some(_) => pair(&mut self.rows, credential, model),
+            None => self.members.get_mut(credential).map(|member| &mut member.account),
+        }
+    }
+
+    /// The name of a credential, shared.
+    pub(super) fn name_of(&self, credential: usize) -> Arc<str> {
+        self.members.get(credential).map(|member| member.name.clone()).unwrap_or_default()
+    }
+}
+
+/// The account of a model on a credential.
+pub(super) fn pair<'r>(
+    rows: &'r mut Rows,
+    credential: usize,
+    model: Option<&str>,
+) -> Option<&'r mut Account> {
+    rows.existing(Some(model?))?.seat(credential)?.pair.as_deref_mut()
+}
+
+fn expired(credential: &Arc<str>, model: Option<&Arc<str>>) -> Transition {
+    Transition::Expired { credential: credential.clone(), model: model.cloned() }
+}
+
+impl Account {
+    /// Charges a claim and lets it pass. Whether it is a probe; `expired` is called if that starts a probation.
+    fn admit(&mut self, claim: &Claim, tick: Tick, expired: impl FnOnce()) -> bool {
+        self.meter.charge(claim.tokens, claim.second);
+        self.in_flight += 1;
+        if self.standing.expire(tick.now) {
+            expired();
+        }
+        self.standing.enter(claim.ticket)
+    }
+}
+
+impl Member {
+    fn new(spec: CredentialSpec) -> Self {
+        Self {
+            name: spec.name,
+            tier: spec.tier,
+            weight: spec.weight.max(1),
+            max_concurrent: spec.max_concurrent,
+            routable: spec.routable,
+            account: Account::new(Limits { rpm: spec.rpm, tpm: spec.tpm }),
+        }
+    }
+}

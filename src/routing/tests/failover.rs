@@ -1,0 +1,225 @@
+//! Where a request goes, and when it stops.
+
+use super::*;
+
+#[test]
+fn requests_go_round_and_a_failure_goes_to_another_credential_once() {
+    let pool = pool(&["a", "b", "c"]);
+    let mut plan = plan(&pool, "m");
+    let tried: Vec<usize> = (0..3).map(|_| fail(&pool, &mut plan, &host(500), at(0.0)).0).collect();
+    assert_eq!(tried, [0, 1, 2]);
+    assert_eq!(stopped(pool.next(&mut plan, at(0.0))), Stopped::Exhausted);
+    assert_eq!(plan.attempts(), 3);
+}
+
+#[test]
+fn attempts_are_bounded_for_a_request_as_a_whole() {
+    let names: Vec<String> = (0..9).map(|at| at.to_string()).collect();
+    let pool = pool(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut plan = plan(&pool, "m");
+    for _ in 0..5 {
+        fail(&pool, &mut plan, &host(500), at(0.0));
+    }
+    assert_eq!(stopped(pool.next(&mut plan, at(0.0))), Stopped::Exhausted);
+}
+
+#[test]
+fn a_fault_of_the_caller_ends_the_plan() {
+    let pool = pool(&["a", "b"]);
+    let mut plan = plan(&pool, "m");
+    fail(&pool, &mut plan, &Verdict::new(Blame::Caller, Next::Stop, 400), at(0.0));
+    assert_eq!(stopped(pool.next(&mut plan, at(0.0))), Stopped::Exhausted);
+}
+
+#[test]
+fn tiers_are_exhausted_one_after_the_other() {
+    let last = CredentialSpec { tier: u16::MAX, ..credential("last") };
+    let second = CredentialSpec { tier: 1, ..credential("second") };
+    let pool = Pool::new(blueprint(vec![last, credential("first"), second]));
+    let mut plan = plan(&pool, "m");
+    let tried: Vec<usize> = (0..3).map(|_| fail(&pool, &mut plan, &host(500), at(0.0)).0).collect();
+    assert_eq!(tried, [1, 2, 0]);
+}
+
+#[test]
+fn the_last_tier_serves_when_the_first_is_at_its_limit() {
+    let limited = CredentialSpec { rpm: Some(1), ..credential("main") };
+    let peer = CredentialSpec { tier: u16::MAX, ..credential("peer") };
+    let pool = Pool::new(blueprint(vec![limited, peer]));
+    let served: Vec<usize> = (0..3).map(|_| serve(&pool, "m", at(0.0))).collect();
+    assert_eq!(served, [0, 1, 1]);
+}
+
+#[test]
+fn a_lone_credential_gets_one_more_try_after_a_short_back_off() {
+    let pool = pool(&["only"]);
+    let mut plan = plan(&pool, "m");
+    fail(&pool, &mut plan, &host(500), at(0.0));
+    let pause = wait(pool.next(&mut plan, at(0.0)));
+    assert!((100..=400).contains(&pause.as_millis()));
+    assert_eq!(lease(pool.next(&mut plan, at(0.0) + pause)).attempt(), 2);
+    assert_eq!(stopped(pool.next(&mut plan, at(0.5))), Stopped::Exhausted);
+}
+
+#[test]
+fn the_second_try_is_the_last() {
+    let pool = pool(&["only"]);
+    let mut plan = plan(&pool, "m");
+    fail(&pool, &mut plan, &host(500), at(0.0));
+    fail_after_wait(&pool, &mut plan);
+    assert_eq!(stopped(pool.next(&mut plan, at(1.0))), Stopped::Exhausted);
+}
+
+fn fail_after_wait(pool: &Pool, plan: &mut Plan) {
+    let pause = wait(pool.next(plan, at(0.0)));
+    fail(pool, plan, &host(500), at(0.0) + pause);
+}
+
+#[test]
+fn a_lone_credential_is_waited_for_as_long_as_it_asked() {
+    let pool = pool(&["only"]);
+    let mut plan = plan(&pool, "m");
+    fail(&pool, &mut plan, &busy(2), at(0.0));
+    assert_eq!(wait(pool.next(&mut plan, at(0.5))), Duration::from_millis(1500));
+    assert_eq!(lease(pool.next(&mut plan, at(2.0))).attempt(), 2);
+}
+
+#[test]
+fn a_lone_credential_is_not_tried_again_after_a_timeout_a_bad_key_or_beyond_the_deadline() {
+    let pool = pool(&["only"]);
+    let slow = Verdict { timed_out: true, ..host(504) };
+    for verdict in [slow, key(401), Verdict::new(Blame::Absent, Next::Other, 404)] {
+        let mut plan = plan(&pool, "m");
+        fail(&pool, &mut plan, &verdict, at(0.0));
+        assert_eq!(stopped(pool.next(&mut plan, at(0.0))), Stopped::Exhausted, "{verdict:?}");
+    }
+    let ask = Ask { model: Some("m"), deadline: Some(at(1.0)), ..Ask::default() };
+    let mut hurried = pool.plan(ask).expect("served");
+    fail(&pool, &mut hurried, &busy(2), at(0.0));
+    assert_eq!(stopped(pool.next(&mut hurried, at(0.0))), Stopped::Exhausted);
+}
+
+#[test]
+fn two_credentials_are_tried_once_each() {
+    let pool = pool(&["a", "b"]);
+    let mut plan = plan(&pool, "m");
+    fail(&pool, &mut plan, &host(500), at(0.0));
+    fail(&pool, &mut plan, &host(500), at(0.0));
+    assert_eq!(stopped(pool.next(&mut plan, at(0.0))), Stopped::Exhausted);
+}
+
+fn with_fallback() -> Pool {
+    let main = ModelSpec { credential: Some(0), fallbacks: vec!["big".into()], ..model("small") };
+    with_models(&["a", "b"], vec![main, ModelSpec { credential: Some(1), ..model("big") }])
+}
+
+#[test]
+fn a_fallback_model_serves_when_the_model_has_no_candidate_left() {
+    let pool = with_fallback();
+    let mut plan = plan(&pool, "small");
+    fail(&pool, &mut plan, &host(500), at(0.0));
+    assert!(pool.has_alternative(&plan, at(0.0)));
+    fail_after_wait(&pool, &mut plan);
+    let lease = lease(pool.next(&mut plan, at(1.0)));
+    assert_eq!(
+        (lease.credential(), &**lease.model(), lease.upstream_model(), lease.attempt()),
+        (1, "big", "big", 3)
+    );
+    assert_eq!(plan.model(), Some("small"));
+    assert!(!pool.has_alternative(&plan, at(1.0)));
+}
+
+#[test]
+fn a_context_that_is_too_long_goes_to_the_fallback_model_at_once() {
+    let pool = with_fallback();
+    let mut plan = plan(&pool, "small");
+    fail(&pool, &mut plan, &Verdict::new(Blame::Caller, Next::FallbackModel, 400), at(0.0));
+    assert_eq!(&**lease(pool.next(&mut plan, at(0.0))).model(), "big");
+}
+
+#[test]
+fn a_long_cool_down_is_not_waited_for_where_a_fallback_model_exists() {
+    let pool = with_fallback();
+    let mut plan = plan(&pool, "small");
+    fail(&pool, &mut plan, &busy(11), at(0.0));
+    assert_eq!(&**lease(pool.next(&mut plan, at(0.0))).model(), "big");
+}
+
+#[test]
+fn a_pinned_request_goes_to_its_credential_only() {
+    let pool = pool(&["a", "b"]);
+    let pinned = || pool.plan(Ask { model: None, pinned: Some(1), ..Ask::default() }).expect("no model");
+    for _ in 0..3 {
+        let lease = lease(pool.next(&mut pinned(), at(0.0)));
+        assert_eq!((lease.credential(), &**lease.model()), (1, ""));
+    }
+    let mut plan = pinned();
+    fail(&pool, &mut plan, &key(401), at(0.0));
+    assert_eq!(stopped(pool.next(&mut plan, at(0.0))), Stopped::Exhausted);
+}
+
+#[test]
+fn a_model_that_nobody_serves_is_unknown() {
+    let pool = with_models(&["a"], vec![model("gpt-4o")]);
+    let unknown = pool.plan(Ask { model: Some("gpt-4"), ..Ask::default() }).expect_err("unknown");
+    assert_eq!((unknown.model.as_str(), unknown.nearest), ("gpt-4", vec!["gpt-4o".to_owned()]));
+}
+
+#[test]
+fn another_candidate_exists_only_while_it_is_available() {
+    let pool = pool(&["a", "b"]);
+    let mut plan = plan(&pool, "m");
+    let held = lease(pool.next(&mut plan, at(0.0)));
+    assert!(pool.has_alternative(&plan, at(0.0)));
+    let mut other = super::plan(&pool, "m");
+    fail(&pool, &mut other, &busy(30), at(0.0));
+    assert!(!pool.has_alternative(&plan, at(0.0)));
+    drop(held);
+}
+
+#[test]
+fn a_subset_that_serves_a_model_shares_it_fairly() {
+    let names = ["a", "b", "c", "d"];
+    let only = |place| ModelSpec { credential: Some(place), ..model("rare") };
+    let pool = with_models(&names, vec![model("common"), only(0), only(2)]);
+    let mut served = [0; 4];
+    for _ in 0..100 {
+        serve(&pool, "common", at(0.0));
+        served[serve(&pool, "rare", at(0.0))] += 1;
+    }
+    assert_eq!(served, [50, 0, 50, 0]);
+}
+
+#[test]
+fn lists_that_change_keep_what_is_known_about_a_pair() {
+    let pool = pool(&["a", "b"]);
+    for _ in 0..3 {
+        fail(&pool, &mut plan(&pool, "m"), &pair(500), at(0.0));
+        fail(&pool, &mut plan(&pool, "m"), &pair(500), at(0.0));
+    }
+    pool.learn(1, vec!["m".into()]);
+    assert_eq!(condition(&pool, 0, "m", at(1.0)), Condition::Banned);
+    assert!(matches!(stopped(pool.next(&mut plan(&pool, "m"), at(1.0))), Stopped::Unavailable { .. }));
+}
+
+#[test]
+fn made_up_names_do_not_fill_the_memory_and_still_rotate() {
+    let pool = pool(&["a", "b"]);
+    for count in 0..10_000 {
+        serve(&pool, &format!("made-up-{count}"), at(f64::from(count) / 100.0));
+    }
+    assert!(pool.snapshot(at(100.0)).credentials[0].models.len() <= 4096);
+    let served: Vec<usize> = (0..4).map(|_| serve(&pool, "m", at(100.0))).collect();
+    assert_eq!(served, [0, 1, 0, 1]);
+}
+
+#[test]
+fn the_only_candidate_of_a_fallback_model_gets_a_second_try_too() {
+    let pool = with_fallback();
+    let mut plan = plan(&pool, "small");
+    fail(&pool, &mut plan, &host(500), at(0.0));
+    fail_after_wait(&pool, &mut plan);
+    fail(&pool, &mut plan, &host(500), at(1.0));
+    let pause = wait(pool.next(&mut plan, at(1.0)));
+    assert_eq!(lease(pool.next(&mut plan, at(1.0) + pause)).attempt(), 4);
+}

@@ -1,0 +1,26 @@
+//! The tests of the router as a whole: the real binary between a scripted provider and a raw client.
+//!
+//! One room a file. `support` is the harness; `harness` tests it without a router.
+
+mod support;
+
+mod admission;
+mod architecture;
+mod bans;
+mod chains;
+mod command;
+mod exhaustion;
+mod failover;
+mod failover_bench;
+mod hardening;
+mod harness;
+mod headers;
+mod health;
+mod limits;
+mod models;
+mod passthrough;
+mod pins;
+mod readme;
+mod regressions;
+mod shutdown;
+mod streaming;

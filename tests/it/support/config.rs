@@ -1,0 +1,127 @@
+//! A router's configuration, put together line by line, so that a test shows only the keys it is about.
+
+/// The key that clients of a test router present.
+pub const MASTER_KEY: &str = "sk-test-master-0123456789abcdef";
+
+/// The provider key of the credential `name`.
+pub fn key_of(name: &str) -> String {
+    format!("sk-upstream-{name}-0123456789")
+}
+
+/// The parts of a configuration. Each method adds YAML lines to one section.
+#[derive(Clone, Default)]
+pub struct Config {
+    server: Vec<String>,
+    routing: Vec<String>,
+    fail2ban: Vec<String>,
+    monitoring: Vec<String>,
+    credentials: Vec<String>,
+    models: Vec<String>,
+    master_key: Option<String>,
+    threads: Option<u32>,
+}
+
+impl Config {
+    /// An empty configuration; add at least one credential.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// One healthy-looking credential `a` at `url`.
+    pub fn single(url: &str) -> Self {
+        Self::new().credential("a", url, "")
+    }
+
+    /// Credentials of type openai, all at `url`, none ever banned.
+    pub fn pool(names: &[&str], url: &str) -> Self {
+        names.iter().fold(Self::new().never_bans(), |config, name| config.credential(name, url, ""))
+    }
+
+    /// A credential of type openai with the key `key_of(name)`; `extra` holds more YAML lines.
+    pub fn credential(self, name: &str, url: &str, extra: &str) -> Self {
+        let extra = format!("api_key: {}\n{extra}", key_of(name));
+        self.keyless("openai", name, url, &extra)
+    }
+
+    /// A credential of type proxy: another router and its master key.
+    pub fn proxy(self, name: &str, url: &str, key: &str, extra: &str) -> Self {
+        self.keyless("proxy", name, url, &format!("api_key: {key}\n{extra}"))
+    }
+
+    /// A credential of any type without a key.
+    pub fn keyless(mut self, kind: &str, name: &str, url: &str, extra: &str) -> Self {
+        self.credentials.push(item(&format!("name: {name:?}\ntype: {kind}\nbase_url: {url}\n{extra}")));
+        self
+    }
+
+    /// An entry of `models`.
+    pub fn model(mut self, lines: &str) -> Self {
+        self.models.push(item(lines));
+        self
+    }
+
+    pub fn server(mut self, lines: &str) -> Self {
+        self.server.push(indented(lines));
+        self
+    }
+
+    pub fn routing(mut self, lines: &str) -> Self {
+        self.routing.push(indented(lines));
+        self
+    }
+
+    pub fn fail2ban(mut self, lines: &str) -> Self {
+        self.fail2ban.push(indented(lines));
+        self
+    }
+
+    pub fn monitoring(mut self, lines: &str) -> Self {
+        self.monitoring.push(indented(lines));
+        self
+    }
+
+    /// No status code is ever a strike.
+    pub fn never_bans(self) -> Self {
+        self.fail2ban("error_codes: []")
+    }
+
+    pub fn master_key(mut self, key: &str) -> Self {
+        self.master_key = Some(key.to_string());
+        self
+    }
+
+    pub fn key(&self) -> &str {
+        self.master_key.as_deref().unwrap_or(MASTER_KEY)
+    }
+
+    /// The file, for a router on `port` that keeps its socket and its state in `dir`.
+    pub fn yaml(&self, port: u16, dir: &str) -> String {
+        let mut text = format!("server:\n  host: 127.0.0.1\n  port: {port}\n  master_key: {}\n", self.key());
+        text.push_str(&format!("  threads: {}\n{}", self.threads.unwrap_or(2), self.server.concat()));
+        let mut section = |name: &str, lines: &[String]| {
+            if !lines.is_empty() {
+                text.push_str(&format!("{name}:\n{}", lines.concat()));
+            }
+        };
+        section("routing", &self.routing);
+        section("fail2ban", &self.fail2ban);
+        let mut monitoring = self.monitoring.concat();
+        if !monitoring.contains("prometheus_listen") {
+            monitoring.push_str(&indented("prometheus_listen: \"off\""));
+        }
+        section("monitoring", &[monitoring]);
+        section("admin", &[indented(&format!("listen: unix:{dir}/admin.sock"))]);
+        section("state", &[indented(&format!("dir: {dir}/state"))]);
+        section("credentials", &self.credentials);
+        section("models", &self.models);
+        text
+    }
+}
+
+fn indented(lines: &str) -> String {
+    lines.lines().map(|line| format!("  {line}\n")).collect()
+}
+
+fn item(lines: &str) -> String {
+    indented(lines).replacen("  ", "- ", 1).lines().map(|line| format!("  {line}\n")).collect()
+}

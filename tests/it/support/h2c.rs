@@ -1,0 +1,74 @@
+//! HTTP/2 without TLS, by prior knowledge: a request whose body comes in pieces, with or without its length.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use h2::client;
+use tokio::net::TcpStream;
+
+use super::client::Answer;
+use super::router::Router;
+
+/// Posts `body` in DATA frames of at most `piece` bytes. Without `length` the end is an empty frame with END_STREAM.
+#[track_caller]
+pub fn post(router: &Router, path: &str, body: &[u8], piece: usize, length: bool) -> Answer {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let answer = async {
+        let exchanged =
+            tokio::time::timeout(Duration::from_secs(60), exchange(router, path, body, piece, length));
+        exchanged.await.expect("an answer within a minute").expect("an HTTP/2 answer")
+    };
+    runtime.block_on(answer)
+}
+
+async fn exchange(
+    router: &Router,
+    path: &str,
+    body: &[u8],
+    piece: usize,
+    length: bool,
+) -> Result<Answer, h2::Error> {
+    let start = Instant::now();
+    let tcp = TcpStream::connect(router.address()).await.expect("the router takes connections");
+    let (send, connection) = client::handshake(tcp).await?;
+    tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    let mut send = send.ready().await?;
+    let mut request = http::Request::post(format!("http://{}{path}", router.address()))
+        .header("authorization", format!("Bearer {}", router.key()))
+        .header("content-type", "application/json");
+    if length {
+        request = request.header("content-length", body.len());
+    }
+    let (response, mut upload) = send.send_request(request.body(()).expect("a request"), false)?;
+    for part in body.chunks(piece) {
+        upload.reserve_capacity(part.len());
+        let mut left = Bytes::copy_from_slice(part);
+        while !left.is_empty() {
+            let Some(room) = std::future::poll_fn(|cx| upload.poll_capacity(cx)).await.transpose()? else {
+                break;
+            };
+            let now = left.split_to(room.min(left.len()));
+            upload.send_data(now, false)?;
+        }
+    }
+    upload.send_data(Bytes::new(), true)?;
+    let (head, mut incoming) = response.await?.into_parts();
+    let mut answer = Vec::new();
+    while let Some(data) = incoming.data().await {
+        let data = data?;
+        incoming.flow_control().release_capacity(data.len())?;
+        answer.extend_from_slice(&data);
+    }
+    let header =
+        |(n, v): (&http::HeaderName, &http::HeaderValue)| (n.to_string(), v.to_str().unwrap_or("").into());
+    Ok(Answer {
+        status: head.status.as_u16(),
+        headers: head.headers.iter().map(header).collect(),
+        body: answer,
+        informational: Vec::new(),
+        took: start.elapsed(),
+        whole: true,
+    })
+}

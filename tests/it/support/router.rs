@@ -1,0 +1,285 @@
+//! The real binary, started with a configuration of its own in a directory of its own.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::client::{Answer, Request};
+use super::config::Config;
+use super::stream::Events;
+use super::{eventually, ms, secs};
+
+/// The binary under test: cargo's, or the one that `ROUTER_BINARY` names.
+pub fn binary() -> PathBuf {
+    let built = option_env!("CARGO_BIN_EXE_auto-ai-router").map(PathBuf::from);
+    let named = std::env::var_os("ROUTER_BINARY").map(PathBuf::from);
+    named.or(built).expect("cargo builds the binary, or ROUTER_BINARY names it")
+}
+
+/// A port below the ephemeral range, so that no outgoing connection can take it meanwhile.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let base = 12000 + (std::process::id() % 150) as u16 * 100;
+    loop {
+        let port = base + NEXT.fetch_add(1, Ordering::SeqCst) % 5000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() && TcpListener::bind(("0.0.0.0", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+type Text = Arc<Mutex<String>>;
+
+/// A running router. Killed when dropped.
+pub struct Router {
+    pub port: u16,
+    child: Child,
+    dir: TempDir,
+    config: Config,
+    stdout: Text,
+    stderr: Text,
+}
+
+impl Config {
+    /// Starts a router with this configuration and waits until it is ready.
+    #[track_caller]
+    pub fn start(self) -> Router {
+        self.start_on(free_port())
+    }
+
+    /// The same on a port chosen before, for routers that must know one another.
+    #[track_caller]
+    pub fn start_on(self, port: u16) -> Router {
+        Router::launch(self, port, TempDir::new().expect("a directory for the router"))
+    }
+
+    /// The same in a directory that holds other files already.
+    #[track_caller]
+    pub fn start_in(self, dir: TempDir) -> Router {
+        Router::launch(self, free_port(), dir)
+    }
+}
+
+impl Router {
+    #[track_caller]
+    fn launch(config: Config, port: u16, dir: TempDir) -> Self {
+        std::fs::write(dir.path().join("config.yaml"), config.yaml(port, &dir.path().display().to_string()))
+            .unwrap();
+        let mut child = command(dir.path())
+            .args(["run", "--config", "config.yaml"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the router starts");
+        let stdout = collect(child.stdout.take().unwrap());
+        let stderr = collect(child.stderr.take().unwrap());
+        let mut router = Self { port, child, dir, config, stdout, stderr };
+        router.wait_until_ready();
+        router
+    }
+
+    fn wait_until_ready(&mut self) {
+        let ready = eventually(secs(20), || {
+            let left = self.child.try_wait().unwrap();
+            let ready =
+                Request::get("/health/ready").keyless().try_send(self).is_some_and(|a| a.status == 200);
+            (ready || left.is_some()).then_some(ready)
+        });
+        if ready != Some(true) {
+            let path = self.dir.path().join("config.yaml");
+            let config = std::fs::read_to_string(path).unwrap_or_default();
+            panic!("the router was never ready\n{config}\n{}\n{}", self.stdout(), self.stderr());
+        }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address())
+    }
+
+    /// The key its clients present.
+    pub fn key(&self) -> &str {
+        self.config.key()
+    }
+
+    /// The directory that holds `config.yaml`, `admin.sock` and `state`.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Posts JSON with the master key.
+    #[track_caller]
+    pub fn post(&self, path: &str, body: &Value) -> Answer {
+        Request::post(path).json(body).send(self)
+    }
+
+    /// A chat request with the master key.
+    #[track_caller]
+    pub fn chat(&self, body: &Value) -> Answer {
+        self.post("/v1/chat/completions", body)
+    }
+
+    /// A chat request whose answer is read event by event.
+    #[track_caller]
+    pub fn stream(&self, body: &Value) -> Events {
+        Request::post("/v1/chat/completions").json(body).stream(self)
+    }
+
+    /// Gets a path with the master key.
+    #[track_caller]
+    pub fn get(&self, path: &str) -> Answer {
+        Request::get(path).send(self)
+    }
+
+    /// The details of `/health` for key holders.
+    #[track_caller]
+    pub fn health(&self) -> Value {
+        self.get("/health").json()
+    }
+
+    /// The entry of one credential in `/health`.
+    #[track_caller]
+    pub fn health_of(&self, credential: &str) -> Value {
+        let health = self.health();
+        let entry = health["credentials"][credential].clone();
+        assert!(entry.is_object(), "no credential {credential:?} in {health:#}");
+        entry
+    }
+
+    /// Waits until the tokens of one credential's last minute are `tokens`; they are settled as an answer ends.
+    #[track_caller]
+    pub fn settles(&self, credential: &str, tokens: u64) {
+        let settled =
+            eventually(secs(10), || (self.health_of(credential)["current_tpm"] == tokens).then_some(()));
+        assert!(settled.is_some(), "never {tokens} tokens: {:#}", self.health_of(credential));
+    }
+
+    /// The value of a metric whose line starts with `series`, labels included in any order given.
+    #[track_caller]
+    pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+        let text = Request::get("/metrics").send(self).text();
+        let line = text.lines().find(|line| {
+            let rest = line.strip_prefix(name).unwrap_or("");
+            (rest.starts_with('{') || rest.starts_with(' '))
+                && labels.iter().all(|(l, v)| rest.contains(&format!("{l}=\"{v}\"")))
+        })?;
+        line.rsplit(' ').next()?.parse().ok()
+    }
+
+    pub fn stdout(&self) -> String {
+        self.stdout.lock().unwrap().clone()
+    }
+
+    pub fn stderr(&self) -> String {
+        self.stderr.lock().unwrap().clone()
+    }
+
+    /// The access log so far: every line of standard output that is a JSON object.
+    pub fn access_log(&self) -> Vec<Value> {
+        let lines = self.stdout();
+        lines.lines().filter_map(|l| serde_json::from_str::<Value>(l).ok()).filter(Value::is_object).collect()
+    }
+
+    /// The lines of the access log about chat completions.
+    pub fn chat_log(&self) -> Vec<Value> {
+        self.access_log().into_iter().filter(|line| line.to_string().contains("/chat/completions")).collect()
+    }
+
+    /// Resident memory, in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap_or("0 kB");
+        line.trim().trim_end_matches(" kB").parse().unwrap_or(0)
+    }
+
+    /// Posts to the admin listener, a unix socket: status and body.
+    #[track_caller]
+    pub fn admin(&self, path: &str) -> (u16, String) {
+        let mut socket =
+            UnixStream::connect(self.dir().join("admin.sock")).expect("the admin socket is there");
+        let request =
+            format!("POST {path} HTTP/1.1\r\nHost: admin\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        let _ = socket.read_to_string(&mut answer);
+        let status = answer.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
+        (status, answer.split_once("\r\n\r\n").map(|(_, body)| body.to_string()).unwrap_or_default())
+    }
+
+    pub fn sigterm(&self) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status().expect("kill is there");
+        assert!(sent.success());
+    }
+
+    /// How the process ended, if it does within `limit`.
+    pub fn exit(&mut self, limit: Duration) -> Option<ExitStatus> {
+        eventually(limit, || self.child.try_wait().unwrap())
+    }
+
+    /// Stops it in order and starts it again on the same port with the same state.
+    #[track_caller]
+    pub fn restart(mut self) -> Self {
+        self.sigterm();
+        self.exit(secs(15)).expect("the router leaves when idle");
+        let dir = std::mem::replace(&mut self.dir, TempDir::new().unwrap());
+        Self::launch(self.config.clone(), self.port, dir)
+    }
+}
+
+impl Drop for Router {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The binary with a clean environment, in `dir`.
+pub fn command(dir: &Path) -> Command {
+    let mut command = Command::new(binary());
+    command.current_dir(dir).stdin(Stdio::null()).env_clear();
+    command
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("XDG_RUNTIME_DIR", dir)
+        .env("HOME", dir);
+    command
+}
+
+/// Runs the binary to its end: exit code, standard output, standard error.
+#[track_caller]
+pub fn run(dir: &Path, args: &[&str]) -> (i32, String, String) {
+    let mut child = command(dir).args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (stdout, stderr) = (collect(child.stdout.take().unwrap()), collect(child.stderr.take().unwrap()));
+    let Some(status) = eventually(secs(20), || child.try_wait().unwrap()) else {
+        let _ = child.kill();
+        panic!("{args:?} does not end\n{}\n{}", stdout.lock().unwrap(), stderr.lock().unwrap());
+    };
+    std::thread::sleep(ms(30));
+    let text = |t: Text| t.lock().unwrap().clone();
+    (status.code().unwrap_or(-1), text(stdout), text(stderr))
+}
+
+fn collect(from: impl Read + Send + 'static) -> Text {
+    let text = Text::default();
+    let into = text.clone();
+    std::thread::spawn(move || {
+        let mut lines = BufReader::new(from);
+        let mut line = Vec::new();
+        while lines.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
+            into.lock().unwrap().push_str(&String::from_utf8_lossy(&line));
+            line.clear();
+        }
+    });
+    text
+}
