@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 
-from demo import Demo
+from demo import Demo, end
 
 SETTINGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars",
@@ -47,12 +47,7 @@ class Browser:
         return self
 
     def __exit__(self, *_):
-        self.process.terminate()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        end(self.process)
         self.out.close()
         os.close(self.inn)
         self.place.cleanup()

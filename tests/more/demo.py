@@ -16,6 +16,16 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "sdk"))
 from router import free_port  # noqa: E402
 
 
+def end(process):
+    """Ends a process that was started here, with a kill where asking does not help."""
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 class Demo:
     """A running demonstration: `url` without a path, `port`, `key`."""
 
@@ -45,12 +55,7 @@ class Demo:
         raise RuntimeError(f"the demonstration was never ready\n{said}")
 
     def __exit__(self, *_):
-        self.process.terminate()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        end(self.process)
         self.dir.cleanup()
 
     def ask(self, path, body=None):
