@@ -9,7 +9,8 @@
 //! - [`names`], [`secret`]: the types that cannot be mixed up, and the one that cannot be shown
 //! - [`config`]: a YAML text in, checked settings or a list of problems out
 //! - [`llm`]: what all dialects share: requests, streams, usage, errors
-//! - [`providers`]: each dialect: how a request is addressed, what an answer means
+//! - [`dialect`]: what clients and providers say, made one conversation and taken apart again
+//! - [`providers`]: how a request is addressed, what an answer means
 //! - [`routing`]: which credential, when, and what next: limits, bans, rotation, plans, leases
 //!
 //! The shell is thin:
@@ -29,6 +30,7 @@ pub mod background;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod dialect;
 pub mod edge;
 pub mod gateway;
 pub mod llm;

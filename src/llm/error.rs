@@ -35,9 +35,20 @@ impl ApiError {
         Self { status, message: message.into(), kind: kind.to_owned(), param: None, code }
     }
 
-    /// The body: `{"error":{"message","type","param","code"}}`.
+    /// The body in OpenAI's shape.
     pub fn body(&self) -> Bytes {
-        json!({ "error": self.members() }).to_string().into()
+        self.body_for(Wire::Chat)
+    }
+
+    /// The body, in the shape of the client's API: OpenAI's `{"error":{"message","type","param","code"}}`,
+    /// Anthropic's `{"type":"error","error":{"type","message"}}`, Google's `{"error":{"code","message","status"}}`.
+    pub fn body_for(&self, wire: Wire) -> Bytes {
+        let body = match wire {
+            Wire::Messages => self.anthropic(),
+            Wire::Gemini => self.google(),
+            _ => json!({ "error": self.members() }),
+        };
+        body.to_string().into()
     }
 
     /// The event that ends a stream of this kind with this error; nothing for streams that have no such event.
@@ -52,11 +63,8 @@ impl ApiError {
                 });
                 format!("event: error\ndata: {event}\n\n")
             }
-            Wire::Messages => {
-                let kind = if self.kind == "server_error" { "api_error" } else { &self.kind };
-                let event = json!({ "type": "error", "error": { "type": kind, "message": self.message } });
-                format!("event: error\ndata: {event}\n\n")
-            }
+            Wire::Messages => format!("event: error\ndata: {}\n\n", self.anthropic()),
+            Wire::Gemini => format!("data: {}\n\n", self.google()),
             Wire::Objects | Wire::Opaque => String::new(),
         }
         .into()
@@ -64,6 +72,40 @@ impl ApiError {
 
     fn members(&self) -> Value {
         json!({ "message": self.message, "type": self.kind, "param": self.param, "code": self.code })
+    }
+
+    /// Anthropic's types go by the status (its API reference, "Errors").
+    fn anthropic(&self) -> Value {
+        let kind = match self.status {
+            401 => "authentication_error",
+            403 => "permission_error",
+            404 => "not_found_error",
+            413 => "request_too_large",
+            429 => "rate_limit_error",
+            504 => "timeout_error",
+            503 | 529 => "overloaded_error",
+            400..=499 => INVALID,
+            _ => "api_error",
+        };
+        json!({ "type": "error", "error": { "type": kind, "message": self.message } })
+    }
+
+    /// Google's status words (google.rpc.Code).
+    fn google(&self) -> Value {
+        let status = match self.status {
+            400 | 413 | 422 => "INVALID_ARGUMENT",
+            401 => "UNAUTHENTICATED",
+            403 => "PERMISSION_DENIED",
+            404 | 405 => "NOT_FOUND",
+            409 => "ABORTED",
+            429 => "RESOURCE_EXHAUSTED",
+            499 => "CANCELLED",
+            503 | 529 => "UNAVAILABLE",
+            504 => "DEADLINE_EXCEEDED",
+            400..=499 => "FAILED_PRECONDITION",
+            _ => "INTERNAL",
+        };
+        json!({ "error": { "code": self.status, "message": self.message, "status": status } })
     }
 }
 

@@ -28,8 +28,10 @@ pub enum Wire {
     Completions,
     /// The Responses API.
     Responses,
-    /// Anthropic Messages, for credentials that speak it under `/v1`.
+    /// Anthropic Messages.
     Messages,
+    /// Google's generateContent.
+    Gemini,
     /// Stored objects (files, batches, conversations): every id in them belongs to the credential that gave it.
     Objects,
     /// Anything else: forwarded, not understood.

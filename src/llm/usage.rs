@@ -18,6 +18,8 @@ pub struct Usage {
     pub total: u64,
     /// Of the prompt, read from a cache.
     pub cached: u64,
+    /// Of the prompt, written to a cache.
+    pub cache_written: u64,
     /// Of the answer, not shown.
     pub reasoning: u64,
 }
@@ -44,6 +46,7 @@ pub struct Reported {
     cached: Option<u64>,
     reasoning: Option<u64>,
     cache_read: Option<u64>,
+    cache_created: Option<u64>,
     cache_written: Option<u64>,
 }
 
@@ -72,7 +75,8 @@ impl Reported {
             b"cached_tokens" | b"prompt_cache_hit_tokens" => &mut self.cached,
             b"reasoning_tokens" | b"thinking_tokens" => &mut self.reasoning,
             b"cache_read_input_tokens" => &mut self.cache_read,
-            b"cache_creation_input_tokens" => &mut self.cache_written,
+            b"cache_creation_input_tokens" => &mut self.cache_created,
+            b"cache_write_tokens" => &mut self.cache_written,
             _ if key.ends_with(b"_details") && cursor.peek() == b'{' => return self.details(cursor),
             _ => return cursor.skip(&Text::NONE, &mut ()),
         };
@@ -85,7 +89,7 @@ impl Reported {
         while more {
             let key = cursor.key()?;
             match key.raw() {
-                b"cached_tokens" | b"reasoning_tokens" | b"thinking_tokens" => {
+                b"cached_tokens" | b"cache_write_tokens" | b"reasoning_tokens" | b"thinking_tokens" => {
                     self.member(key.raw(), cursor)?
                 }
                 _ => cursor.skip(&key, &mut ())?,
@@ -104,6 +108,7 @@ impl Reported {
             cached: newer.cached.or(self.cached),
             reasoning: newer.reasoning.or(self.reasoning),
             cache_read: newer.cache_read.or(self.cache_read),
+            cache_created: newer.cache_created.or(self.cache_created),
             cache_written: newer.cache_written.or(self.cache_written),
         }
     }
@@ -112,13 +117,14 @@ impl Reported {
     pub fn usage(&self) -> Usage {
         let of = |count: Option<u64>| count.unwrap_or(0);
         let prompt =
-            of(self.prompt).saturating_add(of(self.cache_read)).saturating_add(of(self.cache_written));
+            of(self.prompt).saturating_add(of(self.cache_read)).saturating_add(of(self.cache_created));
         let completion = of(self.completion);
         Usage {
             prompt,
             completion,
             total: self.total.unwrap_or(0).max(prompt.saturating_add(completion)),
             cached: self.cached.or(self.cache_read).unwrap_or(0),
+            cache_written: self.cache_written.or(self.cache_created).unwrap_or(0),
             reasoning: of(self.reasoning),
         }
     }
@@ -135,11 +141,12 @@ mod tests {
     #[test]
     fn the_usage_of_every_dialect_is_understood() {
         let chat = r#"{"prompt_tokens":9,"completion_tokens":12,"total_tokens":21,
-            "prompt_tokens_details":{"cached_tokens":3,"audio_tokens":7},
+            "prompt_tokens_details":{"cached_tokens":3,"cache_write_tokens":2,"audio_tokens":7},
             "completion_tokens_details":{"reasoning_tokens":5,"accepted_prediction_tokens":1}}"#;
-        let expected = Usage { prompt: 9, completion: 12, total: 21, cached: 3, reasoning: 5 };
+        let expected =
+            Usage { prompt: 9, completion: 12, total: 21, cached: 3, cache_written: 2, reasoning: 5 };
         assert_eq!(usage(chat), expected);
-        let responses = r#"{"input_tokens":9,"input_tokens_details":{"cached_tokens":3},"output_tokens":12,
+        let responses = r#"{"input_tokens":9,"input_tokens_details":{"cached_tokens":3,"cache_write_tokens":2},"output_tokens":12,
             "output_tokens_details":{"reasoning_tokens":5},"total_tokens":21}"#;
         assert_eq!(usage(responses), expected);
         let embeddings = r#"{"prompt_tokens":8,"total_tokens":8}"#;
@@ -148,7 +155,14 @@ mod tests {
             "cache_creation":{"ephemeral_5m_input_tokens":100},"output_tokens":30,"service_tier":"standard"}"#;
         assert_eq!(
             usage(messages),
-            Usage { prompt: 1102, completion: 30, total: 1132, cached: 1000, reasoning: 0 }
+            Usage {
+                prompt: 1102,
+                completion: 30,
+                total: 1132,
+                cached: 1000,
+                cache_written: 100,
+                reasoning: 0
+            }
         );
         let deepseek =
             r#"{"prompt_tokens":10,"completion_tokens":1,"total_tokens":11,"prompt_cache_hit_tokens":4}"#;

@@ -1,0 +1,101 @@
+//! Dialects: what clients and providers say, made one conversation and taken apart again.
+//!
+//! Each dialect is a folder that can do up to four things, and knows nothing of the other dialects: read a client's
+//! request into a `Conversation`, compose a provider's request from one, read a provider's answer into `Piece`s, and
+//! write a client's answer from them. Four dialects so need four folders and not sixteen pairs, and a new one meets
+//! all the others at once. Traffic of one dialect on both sides never comes here: it stays the bytes that it was.
+
+pub mod conversation;
+pub mod json;
+pub mod reply;
+
+use reply::{Piece, Reply, Sink};
+
+/// What a request is composed for.
+#[derive(Clone, Copy)]
+pub struct Target<'a> {
+    /// The model, as the provider calls it.
+    pub model: &'a str,
+    /// The provider's habits.
+    pub habits: Habits,
+    /// Gemini's thought signature of a tool call, by the call's id, where an earlier answer of ours had one and the
+    /// client has dropped it.
+    pub signature: &'a dyn Fn(&str) -> Option<String>,
+}
+
+/// In which ways hosts of one dialect differ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Habits {
+    /// Messages, Gemini: a Google Cloud host. Claude there has its version in the body and no `model`, and fetches no
+    /// addresses.
+    pub vertex: bool,
+    /// Chat: the host knows `max_tokens` and not `max_completion_tokens`.
+    pub max_tokens: bool,
+    /// Chat: members that the host refuses, left out.
+    pub refused: &'static [&'static str],
+}
+
+/// A composed request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Composed {
+    /// The JSON body.
+    pub body: Vec<u8>,
+    /// Headers that belong to it (`anthropic-version`, `anthropic-beta`), names in lower case.
+    pub headers: Vec<(&'static str, String)>,
+    /// Tools that had to be renamed: the provider's name, the client's.
+    pub renamed: Vec<(String, String)>,
+    /// A tool that only stands for the answer's JSON: its call is the text, and no call.
+    pub answer_tool: Option<String>,
+}
+
+/// Reads an answer of a provider. One for each answer, because what a stream says depends on what it has said.
+pub trait ReadReply: Send {
+    /// The data of one event, trimmed, not `[DONE]`. The pieces that it holds go to `sink`.
+    fn event(&mut self, data: &[u8], sink: &mut dyn Sink) -> Result<Seen, Unreadable>;
+
+    /// A whole answer.
+    fn whole(&mut self, body: &[u8], sink: &mut dyn Sink) -> Result<Seen, Unreadable>;
+}
+
+/// What an event was, besides its pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// One of many.
+    More,
+    /// The last: nothing after it counts.
+    Last,
+    /// The provider reports an error. Nothing was given to the sink.
+    Failure,
+}
+
+/// Not JSON, or not of this dialect. An event of a kind that is not known is no fault: it has no pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unreadable;
+
+/// Writes an answer for a client. One for each answer.
+pub trait WriteReply: Send {
+    /// Adds to `out` the events of a stream, framed, that this piece makes.
+    fn piece(&mut self, choice: u32, piece: Piece<'_>, out: &mut Vec<u8>);
+
+    /// The answer is complete (every choice has had its `Finish`): adds the closing events.
+    fn end(&mut self, out: &mut Vec<u8>);
+
+    /// The body of a whole answer.
+    fn whole(&mut self, reply: &Reply) -> Vec<u8>;
+}
+
+/// What an answer of ours has that no provider gives: the core has neither a clock nor a source of randomness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// Unique to the request.
+    pub seed: u64,
+    /// Now, in seconds since 1970.
+    pub created: u64,
+}
+
+impl Stamp {
+    /// An id for the `number`th thing of its kind in the answer, such as `call_00c0ffee00c0ffee0`.
+    pub fn id(&self, prefix: &str, number: u32) -> String {
+        format!("{prefix}{:016x}{number:x}", self.seed)
+    }
+}
