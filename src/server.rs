@@ -22,7 +22,7 @@ use pingora::server::{RunArgs, Server};
 use pingora::services::background::background_service;
 use pingora::services::listening::Service;
 
-use crate::background::{addresses::Addresses, bans::Bans, discovery::Discovery};
+use crate::background::{addresses::Addresses, bans::Bans, discovery::Discovery, tokens::Tokens};
 use crate::config::{AdminListen, Settings};
 use crate::edge::admin::Admin;
 use crate::edge::admission::Budget;
@@ -84,6 +84,7 @@ pub fn serve(process: Process) -> Result<(), CannotServe> {
     server.add_service(background_service("addresses", Addresses(gateway.clone())));
     let discovery = Discovery::new(gateway.clone(), &server.configuration);
     server.add_service(background_service("discovery", discovery));
+    server.add_service(background_service("tokens", Tokens(gateway.clone())));
     server.add_service(background_service("bans", Bans { gateway, recorder }));
     more.into_iter().for_each(|service| {
         server.add_boxed_service(service);

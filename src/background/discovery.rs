@@ -11,11 +11,11 @@ use futures::future::join_all;
 use pingora::server::configuration::ServerConf;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
-use serde::Deserialize;
 
 use crate::edge::exchange::Dialer;
 use crate::gateway::{Gateway, Upstream};
 use crate::llm::body::Body;
+use crate::providers::listing;
 
 const EVERY: Duration = Duration::from_secs(300);
 /// While somebody has not answered yet.
@@ -30,16 +30,6 @@ pub struct Discovery {
     dialer: Dialer,
 }
 
-#[derive(Deserialize)]
-struct List {
-    data: Vec<Model>,
-}
-
-#[derive(Deserialize)]
-struct Model {
-    id: String,
-}
-
 impl Discovery {
     /// Discovery for all credentials of `gateway`.
     pub fn new(gateway: Arc<Gateway>, conf: &ServerConf) -> Self {
@@ -48,7 +38,7 @@ impl Discovery {
 
     /// Asks everybody once; whether all have answered.
     async fn round(&self) -> bool {
-        let asked = self.gateway.routable().map(|(at, upstream)| async move {
+        let asked = self.gateway.listing().map(|(at, upstream)| async move {
             match tokio::time::timeout(PATIENCE, self.ask(upstream)).await {
                 Ok(Some(models)) => {
                     self.gateway.pool.learn(at, models);
@@ -64,8 +54,9 @@ impl Discovery {
     }
 
     async fn ask(&self, upstream: &Upstream) -> Option<Vec<String>> {
+        let authorization = upstream.authorization().await.ok()?;
+        let head = upstream.list_request(&authorization, &self.gateway.hop)?.ok()?;
         let mut exchange = self.dialer.open(&upstream.addresses, false).await.ok()?;
-        let head = upstream.own_request("/v1/models", &self.gateway.hop).ok()?;
         exchange.send(head, &Body::whole(Bytes::new())).await.ok()?;
         exchange.head(Some(PATIENCE)).await.ok()?;
         let found = exchange.response()?.status == http::StatusCode::OK;
@@ -81,8 +72,7 @@ impl Discovery {
         if !found {
             return Some(Vec::new());
         }
-        let list: List = serde_json::from_slice(&body).ok()?;
-        Some(list.data.into_iter().map(|model| model.id).filter(|id| id.len() <= 256).take(10_000).collect())
+        listing::names(&body)
     }
 }
 

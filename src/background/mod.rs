@@ -5,6 +5,7 @@
 pub mod addresses;
 pub mod bans;
 pub mod discovery;
+pub mod tokens;
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;

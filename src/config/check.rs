@@ -4,6 +4,7 @@
 //! stand-in for what is missing, because settings are handed out only when nothing was an error.
 
 mod addresses;
+mod clouds;
 mod credentials;
 mod keys;
 mod models;

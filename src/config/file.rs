@@ -246,11 +246,11 @@ pub struct State {
 pub struct Credential {
     /// The name in logs, metrics and `models`: 1 to 128 printable characters. Required.
     pub name: Option<String>,
-    /// What answers there. Default openai: any API of that dialect, Azure's included.
+    /// What answers there. Default openai: any API of that dialect.
     pub r#type: Kind,
-    /// The key. Required, but for `proxy` and for `vertex-ai` with a service account.
+    /// The key. Required, but for `proxy`, `ollama` and for `vertex-ai` with a service account.
     pub api_key: Option<SecretText>,
-    /// The address, with or without `/v1`. Required, but for `vertex-ai`.
+    /// The address, with or without `/v1`. Required for `openai`, `azure` and `proxy`; the others have a public one.
     pub base_url: Option<String>,
     /// Requests per minute. Default -1: no limit.
     pub rpm: Limit,
@@ -274,9 +274,11 @@ pub struct Credential {
     pub headers: BTreeMap<String, SecretText>,
     /// Whether to speak HTTP/2 to it. Default false: one connection per stream, so that no stream holds up another.
     pub http2: bool,
-    /// The project, for `vertex-ai`.
+    /// The version in each request, for `azure`. Default: 2024-10-21, or none where `base_url` ends in `/openai/v1`.
+    pub api_version: Option<String>,
+    /// The project, for `vertex-ai` with a service account.
     pub project_id: Option<String>,
-    /// The location, for `vertex-ai`; `global` is one.
+    /// The location, for `vertex-ai` with a service account; `global`, `us` and `eu` are some.
     pub location: Option<String>,
     /// The file of the service account, for `vertex-ai`.
     pub credentials_file: Option<String>,
@@ -301,6 +303,7 @@ impl Default for Credential {
             connect_timeout: seconds(5),
             headers: BTreeMap::new(),
             http2: false,
+            api_version: None,
             project_id: None,
             location: None,
             credentials_file: None,

@@ -14,6 +14,7 @@ use crate::names::CredentialName;
 use crate::secret::Secret;
 
 pub use super::quantity::Term;
+pub use crate::providers::Kind;
 
 /// What a time of `-1` becomes where a time must be given: longer than any process lives, and far from where a clock
 /// overflows.
@@ -186,7 +187,7 @@ pub struct Credential {
     pub name: CredentialName,
     /// What answers there.
     pub kind: Kind,
-    /// Visible ASCII; none for a `proxy` without a key and for a service account.
+    /// Visible ASCII; none where the kind needs none, and for a service account.
     pub api_key: Option<Secret>,
     /// Without a trailing slash and without `/v1`; http or https, with a host.
     pub base_url: Url,
@@ -210,45 +211,21 @@ pub struct Credential {
     pub headers: Vec<(String, Secret)>,
     /// Whether to speak HTTP/2 to it.
     pub http2: bool,
-    /// The project and its account, for `vertex-ai`.
+    /// The version in each request, for `azure`; none where the address has it.
+    pub api_version: Option<String>,
+    /// The project and its account, for `vertex-ai`; none when there is an API key instead.
     pub vertex: Option<Vertex>,
 }
 
-/// What a `vertex-ai` credential has besides.
+/// What a `vertex-ai` credential with a service account has besides.
 #[derive(Clone, Debug)]
 pub struct Vertex {
     /// The project.
     pub project_id: String,
     /// The location; `global` is one.
     pub location: String,
-    /// The service account as JSON; none when there is an API key instead.
-    pub service_account: Option<Secret>,
-}
-
-/// What answers behind a credential.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
-#[schemars(inline)]
-pub enum Kind {
-    #[serde(rename = "openai")]
-    OpenAi,
-    #[serde(rename = "proxy")]
-    Proxy,
-    #[serde(rename = "anthropic")]
-    Anthropic,
-    #[serde(rename = "vertex-ai")]
-    VertexAi,
-}
-
-impl Kind {
-    /// The spelling of the file.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::OpenAi => "openai",
-            Self::Proxy => "proxy",
-            Self::Anthropic => "anthropic",
-            Self::VertexAi => "vertex-ai",
-        }
-    }
+    /// The service account as JSON, which has been looked at.
+    pub service_account: Secret,
 }
 
 /// One model, with one credential or with all.

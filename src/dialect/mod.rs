@@ -33,6 +33,8 @@ pub struct Habits {
     pub max_tokens: bool,
     /// Chat: members that the host refuses, left out.
     pub refused: &'static [&'static str],
+    /// Chat: members that the host calls otherwise: OpenAI's name, the host's.
+    pub renamed: &'static [(&'static str, &'static str)],
 }
 
 /// A composed request.

@@ -25,6 +25,7 @@ pub mod random;
 pub mod refusals;
 pub mod relay;
 pub mod reply;
+pub mod token;
 pub mod view;
 
 use std::sync::Arc;

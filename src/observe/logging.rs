@@ -74,12 +74,20 @@ pub fn init(level: LevelFilter, format: Format) -> io::Result<Log> {
     builder.parse_default_env();
     builder.target(Target::Pipe(Box::new(sink.clone())));
     builder.format(move |out, record| {
+        if tells_tokens(record) {
+            return Ok(());
+        }
         let mut text = String::with_capacity(200);
         line(&mut text, format, record, SystemTime::now());
         out.write_all(text.as_bytes())
     });
     builder.try_init().map_err(io::Error::other)?;
     Ok(Log(sink))
+}
+
+/// Whether a record may hold an access token or what one is exchanged for. `RUST_LOG` does not bring these back.
+fn tells_tokens(record: &Record<'_>) -> bool {
+    record.target().starts_with("yup_oauth2") && record.level() > Level::Warn
 }
 
 /// What the noisy libraries may say: warnings at `info`, and one level less than we do below it.

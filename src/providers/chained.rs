@@ -3,6 +3,10 @@
 //! A request that comes back to a router it has passed would go round for ever, and so would cost every limit on its
 //! way; it ends at once, and nobody tries it again.
 
+use super::openai::upstream_path;
+use super::provider::Provider;
+use super::route::{query_without, segment, with_query, Ask, Route, Site, Task};
+
 /// Names the routers that a request has passed, in order, separated by commas. Sent to every upstream, because only
 /// the operator knows which of them is a router.
 pub const HOPS: &str = "x-auto-ai-router-hops";
@@ -20,6 +24,18 @@ pub fn passed(hops: Option<&str>, own: &str) -> String {
         Some(hops) => format!("{hops},{own}"),
         None => own.to_owned(),
     }
+}
+
+/// The route of a request: another router speaks every dialect.
+pub(super) fn route(provider: &Provider, site: &Site, ask: &Ask) -> Option<Route> {
+    let (Some(model), Some(method)) = (ask.model, ask.method()) else {
+        return Some(ask.as_it_came(&site.base, provider.habits));
+    };
+    // The model is a part of this path, and may be called otherwise there.
+    let path = format!("/v1beta/models/{}:{method}", segment(model)?);
+    let path = with_query(upstream_path(&site.base, &path, None), query_without(ask.query, &["key"]));
+    let task = if ask.generates() { Task::Generate } else { Task::AsItCame };
+    Some(ask.native(path, task, provider.habits))
 }
 
 #[cfg(test)]

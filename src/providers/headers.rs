@@ -8,6 +8,8 @@
 
 use http::{HeaderMap, HeaderValue};
 
+use super::provider::Versions;
+
 /// Where upstreams put their request id, the best name first.
 const REQUEST_IDS: [&str; 7] = [
     "x-request-id",
@@ -46,6 +48,7 @@ fn is_private_extension(name: &str) -> bool {
         name,
         "x-api-key"
             | "x-goog-api-key"
+            | "x-goog-user-project"
             | "x-real-ip"
             | "x-client-ip"
             | "x-cluster-client-ip"
@@ -53,6 +56,18 @@ fn is_private_extension(name: &str) -> bool {
             | "x-request-id"
     );
     names || prefixes.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Whether a client's header that says something about its dialect goes to an upstream: what is translated takes none of
+/// them along, and Anthropic's go to Anthropic only.
+pub fn keep_dialect_header(name: &str, versions: Versions, native: bool) -> bool {
+    let is = |prefix: &str| name.starts_with(prefix);
+    match versions {
+        _ if !native => !(is("anthropic-") || is("openai-") || is("x-goog-")),
+        Versions::Strange => !is("anthropic-"),
+        Versions::BetaOnly => !is("anthropic-") || name == "anthropic-beta",
+        Versions::Needed | Versions::Passed => true,
+    }
 }
 
 /// Whether an upstream's header goes to the client. Framing and request ids are ours; Retry-After is sent by whoever

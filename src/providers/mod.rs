@@ -1,16 +1,30 @@
-//! Each dialect in its own room, and what all of them have in common: what a failure means, and which headers pass.
+//! Each kind of provider in its own room, and what all of them have in common: what a failure means, and which headers
+//! pass.
 //!
-//! The rest of the router knows providers by two things only: how a request is dressed for one (`headers`, `openai`,
-//! `chained`), and the `Verdict` on what came back (`judge`).
+//! The rest of the router knows providers by three things only: the row of each in a table (`provider`), the `Route` that
+//! a request takes there, and the `Verdict` on what came back (`judge`).
 
+mod anthropic;
+pub mod azure;
 pub mod chained;
+mod gemini;
 pub mod headers;
 pub mod judge;
-pub mod openai;
+mod kind;
+pub mod listing;
+mod openai;
+mod provider;
 pub mod retry_after;
+mod route;
+pub mod service_account;
 pub mod transport;
 pub mod verdict;
+pub mod vertex;
 
+pub use anthropic::NEWEST_VERSION as ANTHROPIC_VERSION;
 pub use judge::{judge, judge_stream};
+pub use kind::Kind;
+pub use provider::{Auth, Home, KeyNeed, Provider, Versions, PROVIDERS};
+pub use route::{Ask, Embedding, Route, Site, Task};
 pub use transport::{judge_transport, Transport};
 pub use verdict::{Blame, Next, Verdict};

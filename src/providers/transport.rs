@@ -11,6 +11,8 @@ pub enum Transport {
     Reset,
     /// The name has no address.
     Dns,
+    /// There is no access token to ask with.
+    NoToken,
     /// TLS could not be agreed on, or the certificate is wrong.
     Tls,
     /// The connection was not there in time.
@@ -38,6 +40,7 @@ impl Transport {
             Self::Refused => "refused",
             Self::Reset => "reset",
             Self::Dns => "dns",
+            Self::NoToken => "no_token",
             Self::Tls => "tls",
             Self::ConnectTimeout => "connect_timeout",
             Self::ResponseTimeout => "response_timeout",
@@ -56,6 +59,7 @@ impl Transport {
             Self::Refused => "The upstream could not be reached.",
             Self::Reset => "The upstream closed the connection before it answered.",
             Self::Dns => "The upstream's name could not be resolved.",
+            Self::NoToken => "The router has no access token for the upstream at the moment.",
             Self::Tls => "No secure connection to the upstream could be made.",
             Self::ConnectTimeout => "The upstream could not be reached in time.",
             Self::ResponseTimeout => "The upstream did not answer in time.",
@@ -72,7 +76,9 @@ impl Transport {
 /// What such a failure means. Connect failures, resets and unusable answers count as 502, timeouts as 504.
 pub fn judge_transport(transport: Transport) -> Verdict {
     let (blame, code, timed_out) = match transport {
-        Transport::Refused | Transport::Reset | Transport::Dns | Transport::Tls => (Blame::Host, 502, false),
+        Transport::Refused | Transport::Reset | Transport::Dns | Transport::NoToken | Transport::Tls => {
+            (Blame::Host, 502, false)
+        }
         Transport::ConnectTimeout | Transport::ResponseTimeout => (Blame::Host, 504, true),
         Transport::FirstTokenTimeout | Transport::Stalled => (Blame::Pair, 504, true),
         Transport::Malformed | Transport::Truncated => (Blame::Pair, 502, false),

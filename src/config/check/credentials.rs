@@ -10,8 +10,9 @@ use crate::config::file::{self, NameOrAlias, Names};
 use crate::config::problem::Fault;
 use crate::config::quantity::Limit;
 use crate::config::secret_text::SecretText;
-use crate::config::settings::{Credential, Kind, Server, Vertex};
+use crate::config::settings::{Credential, Kind, Server};
 use crate::names::CredentialName;
+use crate::providers::{vertex, Home, KeyNeed};
 use crate::secret::Secret;
 
 /// Headers that belong to the connection or to the attempt, never to the file.
@@ -38,10 +39,11 @@ impl Check<'_, '_> {
     fn credential(&mut self, path: &str, file: file::Credential, server: &Server) -> Option<Credential> {
         let at = |key: &str| format!("{path}.{key}");
         let name = self.name(&at("name"), file.name.as_deref());
-        self.unsupported(&at("type"), file.r#type);
+        self.strange_keys(path, file.r#type);
         self.api_key(path, &file);
         let vertex = self.vertex(path, &file);
-        let base_url = self.address(path, &file, vertex.as_ref(), server);
+        let api_version = self.api_version(path, &file);
+        let base_url = self.address(path, &file, server);
         if file.is_fallback && self.places.has(&at("priority")) {
             let fault =
                 Fault::new("`priority` says nothing beside `is_fallback: true`, which is the last tier");
@@ -67,20 +69,13 @@ impl Check<'_, '_> {
             connect_timeout,
             headers,
             http2: file.http2,
+            api_version,
             vertex,
         })
     }
 
     fn name(&mut self, path: &str, name: Option<&str>) -> Option<CredentialName> {
         CredentialName::new(name?).map_err(|bad| self.error(path, Fault::new(format!("`name`: {bad}")))).ok()
-    }
-
-    fn unsupported(&mut self, path: &str, kind: Kind) {
-        if matches!(kind, Kind::Anthropic | Kind::VertexAi) {
-            let fault =
-                Fault::new(format!("this version does not route to `{}` credentials yet", kind.as_str()));
-            self.warn(path, fault.help("the credential is loaded and checked, and gets no requests"));
-        }
     }
 
     /// Tokens per minute, where the original program takes 0 for no limit.
@@ -93,19 +88,20 @@ impl Check<'_, '_> {
 
     fn api_key(&mut self, path: &str, file: &file::Credential) {
         let at = format!("{path}.api_key");
-        match &file.api_key {
-            Some(key) => self.key(&at, &key.0),
-            None if matches!(file.r#type, Kind::Proxy | Kind::VertexAi) || self.places.has(&at) => {}
-            None => self.lacking(
+        match (&file.api_key, file.r#type.provider().key) {
+            (Some(key), _) => self.key(&at, &key.0),
+            (None, KeyNeed::Required) if !self.places.has(&at) => self.lacking(
                 path,
                 "api_key",
                 file.r#type,
                 "write `api_key: os.environ/NAME`, so that the key is not in the file",
             ),
+            (None, _) => {}
         }
     }
 
-    fn lacking(&mut self, path: &str, key: &str, kind: Kind, help: &str) {
+    /// A key without which a credential of this type is nothing.
+    pub(super) fn lacking(&mut self, path: &str, key: &str, kind: Kind, help: &str) {
         let fault = Fault::new(format!(
             "the key `{key}` is missing, which a credential of type `{}` needs",
             kind.as_str()
@@ -113,90 +109,18 @@ impl Check<'_, '_> {
         self.error(&format!("{path}.{key}"), fault.help(help));
     }
 
-    fn address(
-        &mut self,
-        path: &str,
-        file: &file::Credential,
-        vertex: Option<&Vertex>,
-        server: &Server,
-    ) -> Option<Url> {
+    fn address(&mut self, path: &str, file: &file::Credential, server: &Server) -> Option<Url> {
         let at = format!("{path}.base_url");
-        match (&file.base_url, file.r#type) {
+        match (&file.base_url, file.r#type.provider().home) {
             (Some(text), _) => self.base_url(&at, text, server),
             (None, _) if self.places.has(&at) => None,
-            (None, Kind::VertexAi) => vertex_url(&vertex?.location),
-            (None, kind) => {
-                let usual = match kind {
-                    Kind::Proxy => "the address of the other router, such as `http://10.0.1.50:8080`",
-                    Kind::Anthropic => "write `base_url: https://api.anthropic.com`",
-                    _ => "write `base_url: https://api.openai.com`",
-                };
-                self.lacking(path, "base_url", kind, usual);
-                None
+            (None, Home::At(home)) => Url::parse(home).ok(),
+            (None, Home::OfLocation) => {
+                let location = file.location.as_deref().filter(|_| file.api_key.is_none());
+                Url::parse(&vertex::home(location)?).ok()
             }
-        }
-    }
-
-    fn vertex(&mut self, path: &str, file: &file::Credential) -> Option<Vertex> {
-        const KEYS: [&str; 4] = ["project_id", "location", "credentials_file", "credentials_json"];
-        if file.r#type != Kind::VertexAi {
-            for key in KEYS.map(|key| format!("{path}.{key}")).iter().filter(|key| self.places.has(key)) {
-                self.warn(key, Fault::new("this key is for `type: vertex-ai` only, and is not used here"));
-            }
-            return None;
-        }
-        let service_account = self.service_account(path, file);
-        for (key, value) in [("project_id", &file.project_id), ("location", &file.location)] {
-            if value.is_none() && !self.places.has(&format!("{path}.{key}")) {
-                self.lacking(
-                    path,
-                    key,
-                    Kind::VertexAi,
-                    "the Google Cloud console shows it; a location may be `global`",
-                );
-            }
-        }
-        let location = file.location.clone()?;
-        if vertex_url(&location).is_none() {
-            self.error(
-                &format!("{path}.location"),
-                Fault::new("this is no location").help("write `global` or `us-central1`"),
-            );
-        }
-        Some(Vertex { project_id: file.project_id.clone()?, location, service_account })
-    }
-
-    fn service_account(&mut self, path: &str, file: &file::Credential) -> Option<Secret> {
-        let file_at = format!("{path}.credentials_file");
-        match (&file.credentials_json, &file.credentials_file) {
-            (Some(_), Some(_)) => {
-                self.error(
-                    &file_at,
-                    Fault::new("`credentials_file` and `credentials_json` are two sources of one account")
-                        .help("keep one of them"),
-                );
-                None
-            }
-            (Some(SecretText(json)), None) => Some(json.clone()),
-            (None, Some(name)) => match self.outside.file(name) {
-                Ok(json) => Some(Secret::new(json)),
-                Err(unresolved) => {
-                    self.error(&file_at, Fault::new(format!("`credentials_file`: {unresolved}")));
-                    None
-                }
-            },
-            (None, None) => {
-                let written = ["api_key", "credentials_file", "credentials_json"]
-                    .iter()
-                    .any(|key| self.places.has(&format!("{path}.{key}")));
-                if !written {
-                    self.lacking(
-                        path,
-                        "credentials_file",
-                        Kind::VertexAi,
-                        "name the file of a service account, or give `credentials_json`",
-                    );
-                }
+            (None, Home::Unknown(usual)) => {
+                self.lacking(path, "base_url", file.r#type, usual);
                 None
             }
         }
@@ -252,11 +176,4 @@ impl Check<'_, '_> {
         }
         pairs
     }
-}
-
-/// The host of a location (Google's Vertex AI reference: `global` has no prefix).
-fn vertex_url(location: &str) -> Option<Url> {
-    let plain = location.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    let prefix = if location == "global" { String::new() } else { format!("{location}-") };
-    plain.then(|| Url::parse(&format!("https://{prefix}aiplatform.googleapis.com")).ok())?
 }

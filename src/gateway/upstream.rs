@@ -1,0 +1,253 @@
+//! One credential, ready to be dialled, and the heads of requests for it.
+//!
+//! Heads are built from a template per credential (host, authorization, fixed headers made at load) plus what of the
+//! client's headers may pass, rather than by cloning the client's head and taking things away.
+
+use std::sync::Arc;
+
+use http::header::{
+    HeaderName, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST,
+};
+use http::{HeaderMap, HeaderValue, Method};
+use pingora::http::RequestHeader;
+use pingora::{Error, ErrorType};
+use url::Url;
+
+use super::HOPS;
+use crate::config::{Credential, Kind};
+use crate::edge::addresses::AddressSet;
+use crate::edge::context::RequestContext;
+use crate::edge::reply::REQUEST_ID;
+use crate::edge::token::Token;
+use crate::llm::endpoint::Endpoint;
+use crate::providers::headers::{keep_dialect_header, keep_request_header};
+use crate::providers::{chained, Ask, Provider, Route, Site, Transport, Versions, ANTHROPIC_VERSION};
+
+const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+
+/// One credential.
+pub struct Upstream {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What answers there.
+    pub provider: &'static Provider,
+    /// Where it lives.
+    pub addresses: Arc<AddressSet>,
+    site: Site,
+    host: HeaderValue,
+    sign: Sign,
+    fixed: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// How requests are authorized.
+enum Sign {
+    Nothing,
+    Key(Authorization),
+    Token(Arc<Token>),
+}
+
+/// What authorizes one request; a header, or nothing.
+#[derive(Clone)]
+pub struct Authorization(Option<(HeaderName, HeaderValue)>);
+
+/// What the head of a request is made of, besides the client's.
+pub struct Dress<'a> {
+    /// Where it goes.
+    pub route: &'a Route,
+    /// Headers that belong to a composed body.
+    pub headers: &'a [(&'static str, String)],
+    /// From `Upstream::authorization`.
+    pub authorization: &'a Authorization,
+    /// The length of the body, where there is one.
+    pub length: Option<usize>,
+    /// The id of the request.
+    pub request_id: &'a str,
+    /// This router's name among the hops.
+    pub hop: &'a str,
+}
+
+impl Upstream {
+    pub(super) fn new(credential: &Credential, addresses: Arc<AddressSet>) -> Self {
+        let url = &credential.base_url;
+        let name: Arc<str> = credential.name.as_str().into();
+        let provider = credential.kind.provider();
+        let key = || {
+            let (header, value) = provider.auth.header(credential.api_key.as_ref()?.expose());
+            Some(Sign::Key(Authorization(Some((header, secret(&value)?)))))
+        };
+        let sign = match &credential.vertex {
+            Some(vertex) => Sign::Token(Token::new(name.clone(), vertex.service_account.clone())),
+            None => key().unwrap_or(Sign::Nothing),
+        };
+        let fixed = credential.headers.iter().filter_map(|(name, value)| {
+            Some((HeaderName::from_bytes(name.as_bytes()).ok()?, secret(value.expose())?))
+        });
+        Self {
+            name,
+            provider,
+            addresses,
+            site: Site {
+                base: url.path().trim_end_matches('/').to_owned(),
+                api_version: credential.api_version.clone(),
+                project: credential.vertex.as_ref().map(|v| (v.project_id.clone(), v.location.clone())),
+            },
+            host: HeaderValue::from_str(&authority(url)).unwrap_or_else(|_| HeaderValue::from_static("")),
+            sign,
+            fixed: fixed.collect(),
+        }
+    }
+
+    /// Where a request goes here. None: there is nothing like it.
+    pub fn route(&self, ask: &Ask) -> Option<Route> {
+        self.provider.route(&self.site, ask)
+    }
+
+    /// What authorizes a request. Only the very first token is waited for.
+    pub async fn authorization(&self) -> Result<Authorization, Transport> {
+        match &self.sign {
+            Sign::Nothing => Ok(Authorization(None)),
+            Sign::Key(key) => Ok(key.clone()),
+            Sign::Token(token) => token.get().await.map(Authorization::token).ok_or(Transport::NoToken),
+        }
+    }
+
+    /// Another authorization, after a 401 for `refused`: a key is what it is, but a token can be exchanged anew. The
+    /// same request may then go out once more.
+    pub async fn renewed(&self, refused: &Authorization) -> Option<Authorization> {
+        match (&self.sign, &refused.0) {
+            (Sign::Token(token), Some((_, value))) => token.renewed(value).await.map(Authorization::token),
+            _ => None,
+        }
+    }
+
+    /// The token, if this credential signs in by a service account.
+    pub(super) fn token(&self) -> Option<&Token> {
+        match &self.sign {
+            Sign::Token(token) => Some(token),
+            Sign::Nothing | Sign::Key(_) => None,
+        }
+    }
+
+    /// The head of a client's request as this upstream gets it.
+    pub fn request(&self, client: &RequestHeader, dress: &Dress<'_>) -> pingora::Result<Box<RequestHeader>> {
+        let route = dress.route;
+        let method = if route.native { client.method.clone() } else { Method::POST };
+        let mut head = RequestHeader::build_no_case(method, route.path_and_query.as_bytes(), Some(16))?;
+        head.insert_header(HOST, &self.host)?;
+        let named = connection_names(&client.headers);
+        for (name, value) in &client.headers {
+            let passes = keep_request_header(name.as_str())
+                && keep_dialect_header(name.as_str(), self.provider.versions, route.native);
+            if passes && !named.is_some_and(|named| names(named, name)) {
+                head.append_header(name, value)?;
+            }
+        }
+        if !route.native {
+            head.insert_header(CONTENT_TYPE, "application/json")?;
+        }
+        for (name, value) in dress.headers {
+            head.insert_header(*name, value)?;
+        }
+        let hops = client.headers.get(HOPS).and_then(|hops| hops.to_str().ok());
+        self.finish(&mut head, dress.authorization, chained::passed(hops, dress.hop))?;
+        if let Some(length) = dress.length {
+            head.insert_header(CONTENT_LENGTH, length)?;
+        }
+        if self.provider.is_router {
+            head.insert_header(REQUEST_ID, dress.request_id)?;
+        }
+        Ok(Box::new(head))
+    }
+
+    /// The head of a client's request that goes on as it came.
+    pub fn dress(
+        &self,
+        client: &RequestHeader,
+        endpoint: &Endpoint,
+        ctx: &RequestContext,
+        length: Option<usize>,
+        hop: &str,
+    ) -> pingora::Result<Box<RequestHeader>> {
+        let (path, query) = (endpoint.path(), client.uri.query());
+        let wire = endpoint.wire();
+        let ask = Ask { wire, path, query, model: None, stream: false, anthropic: false };
+        let route = Kind::Proxy.provider().route(&self.site, &ask);
+        let route = route.ok_or_else(|| Error::new(ErrorType::InternalError))?;
+        let authorization = &match &self.sign {
+            Sign::Key(key) => key.clone(),
+            Sign::Nothing | Sign::Token(_) => Authorization(None),
+        };
+        let request_id = ctx.request_id();
+        self.request(client, &Dress { route: &route, headers: &[], authorization, length, request_id, hop })
+    }
+
+    /// Whether its models can be asked for.
+    pub fn lists_models(&self) -> bool {
+        (self.provider.models)(&self.site).is_some()
+    }
+
+    /// A request of our own for the list of models.
+    pub fn list_request(
+        &self,
+        authorization: &Authorization,
+        hop: &str,
+    ) -> Option<pingora::Result<Box<RequestHeader>>> {
+        let path = (self.provider.models)(&self.site)?;
+        let built = RequestHeader::build_no_case(Method::GET, path.as_bytes(), Some(8));
+        Some(built.and_then(|mut head| {
+            head.insert_header(HOST, &self.host)?;
+            self.finish(&mut head, authorization, chained::passed(None, hop))?;
+            Ok(Box::new(head))
+        }))
+    }
+
+    fn finish(
+        &self,
+        head: &mut RequestHeader,
+        authorization: &Authorization,
+        hops: String,
+    ) -> pingora::Result<()> {
+        head.insert_header(ACCEPT_ENCODING, "identity")?;
+        if self.provider.versions == Versions::Needed && !head.headers.contains_key(VERSION) {
+            head.insert_header(VERSION, ANTHROPIC_VERSION)?;
+        }
+        if let Some((name, value)) = &authorization.0 {
+            head.insert_header(name, value)?;
+        }
+        for (name, value) in &self.fixed {
+            head.insert_header(name, value)?;
+        }
+        head.insert_header(HOPS, hops)
+    }
+}
+
+impl Authorization {
+    fn token(value: HeaderValue) -> Self {
+        Self(Some((AUTHORIZATION, value)))
+    }
+}
+
+fn secret(value: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(value).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// `host` or `host:port`, as the Host header wants it.
+fn authority(url: &Url) -> String {
+    match (url.host_str().unwrap_or_default(), url.port()) {
+        (host, Some(port)) => format!("{host}:{port}"),
+        (host, None) => host.to_owned(),
+    }
+}
+
+/// The value of Connection, if it names anything but the usual.
+fn connection_names(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(CONNECTION)?.to_str().ok()?;
+    let usual = value.eq_ignore_ascii_case("keep-alive") || value.eq_ignore_ascii_case("close");
+    (!usual).then_some(value)
+}
+
+fn names(connection: &str, name: &HeaderName) -> bool {
+    connection.split(',').any(|named| named.trim().eq_ignore_ascii_case(name.as_str()))
+}
