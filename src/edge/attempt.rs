@@ -22,7 +22,7 @@ use super::{reply, Edge};
 use crate::gateway::Upstream;
 use crate::llm::answer::Answer as Facts;
 use crate::llm::endpoint::Endpoint;
-use crate::llm::stream::{Ending, StreamFault, StreamWatch};
+use crate::llm::stream::{AnswerStream, Ending, StreamFault, StreamWatch};
 use crate::llm::upstream_error::UpstreamError;
 use crate::providers::{judge, judge_stream, judge_transport, Transport, Verdict};
 use crate::routing::{Lease, Plan};

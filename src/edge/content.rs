@@ -34,6 +34,9 @@ impl Content {
             }
             return Ok(Self::Form(model));
         }
+        if let Some(model) = endpoint.path_model() {
+            return Ok(Self::Json(Request::read(body, need)?.addressed(model, endpoint.path_streams())));
+        }
         if need == Need::Required || is("application/json") {
             return Ok(Self::Json(Request::read(body, need)?));
         }

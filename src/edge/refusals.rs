@@ -116,7 +116,7 @@ pub fn stopped(edge: &Edge, plan: &Plan, stopped: Stopped, last: Option<Failure>
                 }
             }
         }
-        Stopped::Exhausted => Refusal::new(ApiError::unavailable(), "exhausted"),
+        Stopped::Unfit | Stopped::Exhausted => Refusal::new(ApiError::unavailable(), "exhausted"),
     }
 }
 

@@ -20,7 +20,7 @@ use super::{drain, reply, Edge};
 use crate::llm::answer::Answer as Facts;
 use crate::llm::endpoint::Endpoint;
 use crate::llm::error::ApiError;
-use crate::llm::stream::{Ending, StreamFault, StreamWatch};
+use crate::llm::stream::{AnswerStream, Ending, StreamFault, StreamWatch};
 use crate::llm::usage::Usage;
 use crate::llm::Wire;
 use crate::observe::metrics::OpenStream;

@@ -110,17 +110,18 @@ impl<'a> Reader<'a> {
                 self.answer.id = self.text()?;
                 self.ids.extend(self.answer.id.clone().filter(|id| !id.is_empty()));
             }
-            b"model" => self.answer.model = self.text()?,
-            b"usage" => {
-                let reported = Reported::read(&mut self.cursor)?;
-                self.answer.usage = reported.map(|reported| reported.usage());
+            b"model" | b"modelVersion" => self.answer.model = self.text()?,
+            b"responseId" => self.answer.id = self.text()?,
+            b"usage" | b"usageMetadata" => {
+                let reported = Reported::read(&mut self.cursor)?.filter(Reported::counts);
+                self.answer.usage = reported.map(|reported| reported.usage()).or(self.answer.usage);
             }
             b"error" => {
                 let (start, first) = (self.cursor.at(), self.cursor.peek());
                 self.cursor.skip(key, &mut ())?;
                 self.failed |= matches!(first, b'{' | b'"' | b'[') && self.cursor.at() - start > 2;
             }
-            b"choices" => {
+            b"choices" | b"candidates" => {
                 self.cursor.skip(key, &mut ())?;
                 self.choices = true;
             }
