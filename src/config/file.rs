@@ -202,9 +202,10 @@ pub struct Monitoring {
     pub public: Option<bool>,
     /// The address of the metrics alone, or `off`. Default 127.0.0.1:9464: this host only.
     pub prometheus_listen: Listen,
-    /// Whether failed exchanges are written to `errors_log_path`. Default false: they may hold what callers wrote.
+    /// Whether the access lines of requests that got a status from 400 on are written to `errors_log_path`, too. They
+    /// never hold what callers or upstreams wrote. Default false: the same lines are on the standard output.
     pub log_errors: bool,
-    /// The file for failed exchanges, one JSON object per line.
+    /// The file for the lines of failed requests, one JSON object per line.
     pub errors_log_path: Option<String>,
 }
 
