@@ -296,6 +296,9 @@ impl Attempt<'_> {
     ) -> Result<Answer, Trouble> {
         let injected = self.content.stream() && self.endpoint.wants_usage() && !self.content.asked_usage();
         let mut watch = Box::new(StreamWatch::new(self.endpoint.wire(), injected));
+        if self.content.stores() {
+            watch.keep_chat();
+        }
         let mut held = Vec::new();
         let mut over = false;
         while !(over || watch.has_output() || watch.done()) {
@@ -343,7 +346,10 @@ impl Attempt<'_> {
         }
         let body = if body.is_empty() { first } else { body.freeze() };
         let upstream = exchange.response().ok_or(Transport::Malformed)?;
-        let facts = Facts::read(&body, self.endpoint.wire()).map_err(|_| Transport::Malformed)?;
+        let mut facts = Facts::read(&body, self.endpoint.wire()).map_err(|_| Transport::Malformed)?;
+        if self.content.stores() {
+            facts.keep_chat(self.endpoint.wire());
+        }
         if let Some(error) = facts.error {
             let headers = upstream.headers.clone();
             self.edge.dialer.release(exchange).await;

@@ -90,7 +90,8 @@ pub fn admit(
 ) -> Result<(), End> {
     let settings = &edge.gateway.settings;
     let has_body = door::declared_length(client.req_header()).is_some_and(|length| length > 0);
-    let pinned = edge.gateway.pinned(&endpoint, &[]).map_err(refusals::unpinnable)?;
+    let cursors = client.req_header().uri.query().map(Endpoint::cursors).unwrap_or_default();
+    let pinned = edge.gateway.pinned(&endpoint, &cursors).map_err(refusals::unpinnable)?;
     let deadline = settings.routing.deadline.filter(|_| !has_body).map(|budget| ctx.started + budget);
     let ask = Ask { model: None, tokens: 0, pinned, deadline, seed: ctx.seed };
     let plan = edge.gateway.pool.plan(ask).map_err(|unknown| refusals::unknown_model(&unknown))?;

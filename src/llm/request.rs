@@ -70,6 +70,7 @@ pub struct Request {
     model: Option<(String, Range<usize>)>,
     stream: bool,
     stream_end: usize,
+    stores: bool,
     options: Options,
     ids: Vec<String>,
     prompt_tokens: u64,
@@ -131,6 +132,11 @@ impl Request {
     /// Whether the client itself asked for usage in the stream.
     pub fn asked_usage(&self) -> bool {
         matches!(self.options, Options::Object { usage: Some((true, _)), .. })
+    }
+
+    /// Whether the upstream is asked to keep the answer (`"store": true`).
+    pub fn stores(&self) -> bool {
+        self.stores
     }
 
     /// Ids of stored things that the request refers to: files, batches, responses, conversations.
@@ -201,6 +207,10 @@ impl Reader<'_> {
             match self.routed(&key)? {
                 Some(name) => self.member(name)?,
                 None if key.raw() == b"conversation" => self.conversation()?,
+                None if key.raw() == b"store" => {
+                    self.request.stores = self.cursor.peek() == b't';
+                    self.cursor.skip(&key, &mut ())?;
+                }
                 None => self.cursor.skip(&key, &mut self.notes)?,
             }
             more = self.cursor.more_members()?;

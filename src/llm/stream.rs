@@ -82,7 +82,7 @@ impl StreamWatch {
             decoder: SseDecoder::default(),
             has_output: false,
             done: false,
-            stored: true,
+            stored: wire == Wire::Responses,
             started: 0,
             finished: 0,
             frames: 0,
@@ -92,6 +92,11 @@ impl StreamWatch {
             id: None,
             model: None,
         }
+    }
+
+    /// The client has asked for a chat answer to be kept, which the stream itself does not say.
+    pub fn keep_chat(&mut self) {
+        self.stored |= self.wire == Wire::Chat;
     }
 
     /// Takes the next bytes of the stream and adds to `out` what the client gets of them. On a fault, what came before
@@ -179,7 +184,7 @@ impl StreamWatch {
 
     /// The id, where the upstream keeps the answer under it and a later request may refer to it.
     pub fn stored_id(&self) -> Option<&str> {
-        self.id().filter(|_| self.wire == Wire::Responses && self.stored)
+        self.id().filter(|_| self.stored)
     }
 
     /// The model that answers, as the upstream calls it.

@@ -228,6 +228,11 @@ impl Router {
         eventually(limit, || self.child.try_wait().unwrap())
     }
 
+    /// The configuration of its next start.
+    pub fn reconfigure(&mut self, config: Config) {
+        self.config = config;
+    }
+
     /// Stops it in order and starts it again on the same port with the same state.
     #[track_caller]
     pub fn restart(mut self) -> Self {
