@@ -247,9 +247,8 @@ impl Attempt<'_> {
         if !head.status.is_success() {
             return Err(Trouble::Failed(self.refused(exchange, client, ctx).await?));
         }
-        ctx.outcome.upstream_request_id = crate::providers::headers::upstream_request_id(&head.headers)
-            .and_then(|id| id.to_str().ok())
-            .map(str::to_owned);
+        let id = self.edge.upstream_id(&head.headers).and_then(|id| id.to_str().ok());
+        ctx.outcome.upstream_request_id = id.map(str::to_owned);
         let kind = head.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
         let (is_stream, is_json) = (has_type(kind, "text/event-stream"), has_type(kind, "application/json"));
         if matches!(head.status.as_u16(), 204 | 205) {

@@ -37,7 +37,6 @@ use crate::llm::endpoint::Endpoint;
 use crate::llm::error::ApiError;
 use crate::llm::upstream_error::UpstreamError;
 use crate::observe::outcome::Ended;
-use crate::providers::headers::upstream_request_id;
 use crate::providers::{judge, judge_transport, Next, Transport};
 use crate::routing::{Ask, Lease, Plan, Step};
 
@@ -343,19 +342,22 @@ fn accept(
     ends: bool,
 ) -> pingora::Result<()> {
     let Some(passage) = ctx.passage.as_mut() else { return Ok(()) };
+    let credential = passage.credential;
     let learns = passage.endpoint.gives_ids() && is_json(head);
     passage.seen = learns.then(|| Seen::Ids(BytesMut::new()));
     let status = head.status.as_u16();
     if let Some(lease) = passage.lease.as_mut() {
         let model = lease.model().clone();
         edge.tell(lease.succeeded(Instant::now()));
-        let (name, took) = (edge.gateway.upstream(passage.credential).name.clone(), passage.begun.elapsed());
+        let (name, took) = (edge.gateway.upstream(credential).name.clone(), passage.begun.elapsed());
         ctx.attempted(&name, &model, status, took, "ok");
     }
-    let id = upstream_request_id(&head.headers).and_then(|id| id.to_str().ok());
+    let id = edge.upstream_id(&head.headers).and_then(|id| id.to_str().ok());
     ctx.outcome.upstream_request_id = id.map(str::to_owned);
     let length = head.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
-    *head = *reply::unopened_head(client.as_downstream(), ctx, head, length)?;
+    let mut relayed = reply::unopened_head(client.as_downstream(), ctx, head, length)?;
+    edge.seal(credential, &mut relayed);
+    *head = *relayed;
     ctx.answered(status);
     ctx.ended(if ends { Ended::Complete } else { Ended::ClientGone });
     Ok(())
