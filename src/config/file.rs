@@ -68,7 +68,7 @@ pub struct Server {
     pub max_body_size: Size,
     /// The original name of `max_body_size`, in MiB. Use one of the two.
     pub max_body_size_mb: Option<Limit>,
-    /// The time for a whole request body to arrive. Default 30s.
+    /// The time for a whole request body to arrive; for each MiB of one that streams through. Default 30s.
     pub body_timeout: Span,
     /// The time for a request head to arrive. Default 10s: a head fits into one packet or a few.
     pub header_timeout: Span,

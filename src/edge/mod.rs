@@ -28,6 +28,7 @@ pub mod reply;
 pub mod view;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use admission::{Bounds, Budget};
 use context::RequestContext;
@@ -67,6 +68,12 @@ impl Edge {
     pub fn bounds(&self) -> Bounds {
         let server = &self.gateway.settings.server;
         Bounds { size: server.max_body_size, time: server.body_timeout }
+    }
+
+    /// In what time an upload that is not held must come: a slow line may be slow, and who drips is ended.
+    pub fn upload_time(&self, length: usize) -> Duration {
+        let mebibytes = u32::try_from(length.div_ceil(1 << 20)).unwrap_or(u32::MAX);
+        self.gateway.settings.server.body_timeout.saturating_mul(mebibytes)
     }
 
     /// Seconds for which an idle client connection is kept; none while draining.
