@@ -62,6 +62,11 @@ impl Content {
         matches!(self, Self::Json(request) if request.asked_usage())
     }
 
+    /// Whether the upstream is asked to keep the answer.
+    pub fn stores(&self) -> bool {
+        matches!(self, Self::Json(request) if request.stores())
+    }
+
     /// Ids of stored things that the request refers to.
     pub fn ids(&self) -> &[String] {
         match self {

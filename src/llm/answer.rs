@@ -59,6 +59,11 @@ impl Answer {
         }
         Ok(answer)
     }
+
+    /// The client has asked for a chat answer to be kept, which the answer itself does not say.
+    pub fn keep_chat(&mut self, wire: Wire) {
+        self.ids.extend(self.id.clone().filter(|_| wire == Wire::Chat));
+    }
 }
 
 struct Reader<'a> {
@@ -190,6 +195,9 @@ mod tests {
         assert_eq!(answer.usage.unwrap().charge(), 3);
         assert_eq!((answer.id.as_deref(), answer.model.as_deref()), (Some("chatcmpl-1"), Some("m")));
         assert!(answer.ids.is_empty() && answer.error.is_none());
+        let mut stored = answer.clone();
+        stored.keep_chat(Wire::Chat);
+        assert_eq!(stored.ids, ["chatcmpl-1"]);
     }
 
     #[test]

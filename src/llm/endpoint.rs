@@ -103,7 +103,7 @@ const PAGE: &str = "GET, HEAD";
 const POST: &str = "POST";
 
 /// All of them; the first that fits holds.
-static ROWS: [Row; 47] = [
+static ROWS: [Row; 48] = [
     row("/v1/chat/completions", Takes::Model, Gives::Text, Wire::Chat, "GET, POST"),
     row("/v1/completions", Takes::Model, Gives::Text, Wire::Completions, POST),
     row("/v1/responses", Takes::Model, Gives::Text, Wire::Responses, POST),
@@ -142,6 +142,7 @@ static ROWS: [Row; 47] = [
     row("/v1/batches", Takes::Anything, Gives::Json, Wire::Objects, ""),
     row("/v1/batches/{id}", Takes::Anything, Gives::Json, Wire::Objects, ""),
     row("/v1/batches/{id}/cancel", Takes::Anything, Gives::Json, Wire::Objects, ""),
+    row("/v1/vector_stores", Takes::Anything, Gives::Json, Wire::Objects, ""),
     row("/v1/vector_stores/*", Takes::Anything, Gives::Either, Wire::Objects, ""),
     row("/v1/fine_tuning/*", Takes::Anything, Gives::Either, Wire::Objects, ""),
     row("/v1/*", Takes::Anything, Gives::Either, Wire::Opaque, ""),
@@ -241,9 +242,12 @@ impl Endpoint {
             && self.row.template != NOWHERE.template
     }
 
-    /// The shape of its answers.
+    /// The shape of its answers. What is got where chats are posted is a list of stored ones.
     pub fn wire(&self) -> Wire {
-        self.row.wire
+        match self.row.wire {
+            Wire::Chat if self.method == Method::GET => Wire::Objects,
+            wire => wire,
+        }
     }
 
     /// Whether its body must name a model.
@@ -272,7 +276,7 @@ impl Endpoint {
 
     /// Whether its answers hold ids that must be pinned to the credential that gave them.
     pub fn gives_ids(&self) -> bool {
-        matches!(self.row.wire, Wire::Objects | Wire::Responses)
+        matches!(self.wire(), Wire::Objects | Wire::Responses)
     }
 
     /// Ids in the path: what stands for `{id}`, and what follows under `*`.
@@ -285,6 +289,13 @@ impl Endpoint {
             open_end |= part == "*";
             named && !segment.is_empty() && matches!(part, "{id}" | "*")
         })
+    }
+
+    /// Ids in a query: where a page of a list begins or ends.
+    pub fn cursors(query: &str) -> Vec<String> {
+        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        let cursors = pairs.filter(|(name, id)| matches!(*name, "after" | "before") && !id.is_empty());
+        cursors.map(|(_, id)| decoded(id)).collect()
     }
 
     /// The endpoint that was probably meant by a path that is not served.

@@ -72,6 +72,7 @@ pub struct Request {
     addressed: Option<(String, bool)>,
     stream: bool,
     stream_end: usize,
+    stores: bool,
     options: Options,
     ids: Vec<String>,
     prompt_tokens: u64,
@@ -140,6 +141,11 @@ impl Request {
     /// Whether the client itself asked for usage in the stream.
     pub fn asked_usage(&self) -> bool {
         matches!(self.options, Options::Object { usage: Some((true, _)), .. })
+    }
+
+    /// Whether the upstream is asked to keep the answer (`"store": true`).
+    pub fn stores(&self) -> bool {
+        self.stores
     }
 
     /// Ids of stored things that the request refers to: files, batches, responses, conversations.
@@ -211,6 +217,10 @@ impl Reader<'_> {
             match self.routed(&key)? {
                 Some(name) => self.member(name)?,
                 None if key.raw() == b"conversation" => self.conversation()?,
+                None if key.raw() == b"store" => {
+                    self.request.stores = self.cursor.peek() == b't';
+                    self.cursor.skip(&key, &mut ())?;
+                }
                 None => self.cursor.skip(&key, &mut self.notes)?,
             }
             more = self.cursor.more_members()?;

@@ -122,7 +122,7 @@ impl StreamWatch {
             decoder: SseDecoder::default(),
             has_output: false,
             done: false,
-            stored: true,
+            stored: wire == Wire::Responses,
             started: 0,
             finished: 0,
             frames: 0,
@@ -132,6 +132,11 @@ impl StreamWatch {
             id: None,
             model: None,
         }
+    }
+
+    /// The client has asked for a chat answer to be kept, which the stream itself does not say.
+    pub fn keep_chat(&mut self) {
+        self.stored |= self.wire == Wire::Chat;
     }
 
     /// The answer's id, as first seen.
@@ -218,7 +223,7 @@ impl AnswerStream for StreamWatch {
     }
 
     fn stored_id(&self) -> Option<&str> {
-        self.id().filter(|_| self.wire == Wire::Responses && self.stored)
+        self.id().filter(|_| self.stored)
     }
 
     fn frames(&self) -> usize {

@@ -98,6 +98,19 @@ fn ids_in_paths_are_found() {
 }
 
 #[test]
+fn ids_in_queries_are_found() {
+    assert_eq!(Endpoint::cursors("limit=2&after=file-1&before=batch%5F2"), ["file-1", "batch_2"]);
+    assert!(Endpoint::cursors("after=&afterwards=file-1&order=desc&after").is_empty());
+}
+
+#[test]
+fn a_list_of_stored_chats_gives_ids_and_a_chat_does_not() {
+    let gives_ids = |method, path: &str| Endpoint::of(&method, path).gives_ids();
+    assert!(gives_ids(Method::GET, "/v1/chat/completions") && gives_ids(Method::POST, "/v1/vector_stores"));
+    assert!(!gives_ids(Method::POST, "/v1/chat/completions"));
+}
+
+#[test]
 fn pages_need_no_key_at_the_doorstep_and_the_api_does() {
     let open = |path: &str| Endpoint::of(&Method::GET, path).is_open();
     assert!(["/", "/health", "/metrics", "/vhealth"].into_iter().all(open));
