@@ -120,11 +120,14 @@ fn load(file: Option<&Path>) -> Result<Loaded, ExitCode> {
         ));
         return Err(ExitCode::from(BAD_CONFIG));
     };
-    let text = std::fs::read_to_string(path).map_err(|why| {
+    let bytes = std::fs::read(path).map_err(|why| {
         complain(&format!("{}: {why}", path.display()));
         ExitCode::from(BAD_CONFIG)
     })?;
-    Ok(config::load(Source { path, text: &text }, &environment, &|path| std::fs::read_to_string(path)))
+    Ok(match std::str::from_utf8(&bytes) {
+        Ok(text) => config::load(Source { path, text }, &environment, &|path| std::fs::read_to_string(path)),
+        Err(fault) => config::not_utf8(path, &bytes, fault.valid_up_to()),
+    })
 }
 
 fn environment(name: &str) -> Option<String> {
@@ -163,7 +166,11 @@ fn route(file: Option<&Path>, model: &str) -> ExitCode {
             considered.iter().for_each(|candidate| {
                 say(&candidate.to_string());
             });
-            ExitCode::SUCCESS
+            if considered.iter().any(|candidate| candidate.turn.is_ok()) {
+                return ExitCode::SUCCESS;
+            }
+            complain(&format!("nobody would be tried for {model:?}: see the reasons above"));
+            ExitCode::FAILURE
         }
         Err(unknown) => {
             complain(&unknown.to_string());
@@ -207,12 +214,16 @@ fn process(
         .errors_log_path
         .as_deref()
         .filter(|_| monitoring.log_errors)
-        .map(Sink::file)
+        .map(|path| Sink::file(path).map_err(|why| unwritable(path, &why)))
         .transpose()?;
     let access = AccessLog::new(Sink::stdout()?, format(std::io::stdout().is_terminal()), errors);
     let named = settings.credentials.iter().map(|c| (c.name.as_str(), c.kind == config::Kind::Proxy));
     let recorder = Recorder { meters: Meters::for_credentials(named), access };
     Ok(Process { settings, recorder, log, more })
+}
+
+fn unwritable(path: &Path, why: &std::io::Error) -> std::io::Error {
+    std::io::Error::new(why.kind(), format!("monitoring.errors_log_path: {}: {why}", path.display()))
 }
 
 fn level(level: LogLevel) -> LevelFilter {

@@ -68,7 +68,7 @@ pub struct Server {
     pub max_body_size: Size,
     /// The original name of `max_body_size`, in MiB. Use one of the two.
     pub max_body_size_mb: Option<Limit>,
-    /// The time for a whole request body to arrive. Default 30s.
+    /// The time for a whole request body to arrive; for each MiB of one that streams through. Default 30s.
     pub body_timeout: Span,
     /// The time for a request head to arrive. Default 10s: a head fits into one packet or a few.
     pub header_timeout: Span,
@@ -202,9 +202,10 @@ pub struct Monitoring {
     pub public: Option<bool>,
     /// The address of the metrics alone, or `off`. Default 127.0.0.1:9464: this host only.
     pub prometheus_listen: Listen,
-    /// Whether failed exchanges are written to `errors_log_path`. Default false: they may hold what callers wrote.
+    /// Whether the access lines of requests that got a status from 400 on are written to `errors_log_path`, too. They
+    /// never hold what callers or upstreams wrote. Default false: the same lines are on the standard output.
     pub log_errors: bool,
-    /// The file for failed exchanges, one JSON object per line.
+    /// The file for the lines of failed requests, one JSON object per line.
     pub errors_log_path: Option<String>,
 }
 

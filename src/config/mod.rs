@@ -78,7 +78,7 @@ pub fn load(source: Source, env: Variables, read: Files) -> Loaded {
     let mut report = Report::new(&text);
     let Some((file, places)) = read_file::<File>(&text, outside, &mut report) else {
         if !report.has_errors() {
-            report.add(Severity::Error, None, "", empty());
+            report.add(Severity::Error, Some(0..0), "", empty());
         }
         loaded.take(&text, report, &Places::default());
         return loaded;
@@ -91,6 +91,19 @@ pub fn load(source: Source, env: Variables, read: Files) -> Loaded {
     loaded.take(&text, report, &places);
     let refused = loaded.problems.iter().any(|problem| problem.severity == Severity::Error);
     loaded.settings = (!refused).then_some(settings);
+    loaded
+}
+
+/// What comes of a file that is no text: `valid` of its bytes are UTF-8.
+pub fn not_utf8(path: &Path, bytes: &[u8], valid: usize) -> Loaded {
+    let text = Text::new(&path.to_string_lossy(), &String::from_utf8_lossy(bytes));
+    let mut report = Report::new(&text);
+    // A byte order mark is not part of the text.
+    let at = valid.saturating_sub(bytes.starts_with("\u{feff}".as_bytes()).then_some(3).unwrap_or_default());
+    let fault = Fault::new("the file is not UTF-8 from here on").help("save it as UTF-8");
+    report.add(Severity::Error, Some(at..at + char::REPLACEMENT_CHARACTER.len_utf8()), "", fault);
+    let mut loaded = Loaded { settings: None, problems: Vec::new(), masked: Vec::new() };
+    loaded.take(&text, report, &Places::default());
     loaded
 }
 

@@ -147,9 +147,9 @@ pub struct Monitoring {
     pub public: Option<bool>,
     /// The address of the metrics alone; none is off.
     pub prometheus_listen: Option<SocketAddr>,
-    /// Whether failed exchanges are written; there is a path if so.
+    /// Whether the lines of failed requests are written to a file of their own; there is a path if so.
     pub log_errors: bool,
-    /// The file for failed exchanges.
+    /// The file for them.
     pub errors_log_path: Option<PathBuf>,
 }
 

@@ -17,6 +17,8 @@ pub struct Conversation<'a> {
     pub turns: Vec<Turn<'a>>,
     /// What may be called, in order.
     pub tools: Vec<Tool<'a>>,
+    /// Those of them that the client keeps in groups (Responses: `namespace`).
+    pub grouped: Vec<Grouped<'a>>,
     /// Which of them must.
     pub tool_choice: Option<ToolChoice<'a>>,
     /// Whether several may be called at once.
@@ -230,6 +232,17 @@ pub enum Tool<'a> {
         /// The provider's name for it.
         kind: Str<'a>,
     },
+}
+
+/// A tool in a group of the client's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grouped<'a> {
+    /// Its name among the tools, unique.
+    pub name: Str<'a>,
+    /// The group's name.
+    pub group: Str<'a>,
+    /// Its name in the group.
+    pub member: Str<'a>,
 }
 
 /// Which tool must be called.

@@ -8,6 +8,7 @@
 pub mod conversation;
 pub mod json;
 pub mod reply;
+pub mod translation;
 
 use reply::{Piece, Reply, Sink};
 

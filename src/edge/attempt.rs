@@ -22,7 +22,7 @@ use super::{reply, Edge};
 use crate::gateway::Upstream;
 use crate::llm::answer::Answer as Facts;
 use crate::llm::endpoint::Endpoint;
-use crate::llm::stream::{Ending, StreamFault, StreamWatch};
+use crate::llm::stream::{AnswerStream, Ending, StreamFault, StreamWatch};
 use crate::llm::upstream_error::UpstreamError;
 use crate::providers::{judge, judge_stream, judge_transport, Transport, Verdict};
 use crate::routing::{Lease, Plan};
@@ -247,9 +247,8 @@ impl Attempt<'_> {
         if !head.status.is_success() {
             return Err(Trouble::Failed(self.refused(exchange, client, ctx).await?));
         }
-        ctx.outcome.upstream_request_id = crate::providers::headers::upstream_request_id(&head.headers)
-            .and_then(|id| id.to_str().ok())
-            .map(str::to_owned);
+        let id = self.edge.upstream_id(&head.headers).and_then(|id| id.to_str().ok());
+        ctx.outcome.upstream_request_id = id.map(str::to_owned);
         let kind = head.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
         let (is_stream, is_json) = (has_type(kind, "text/event-stream"), has_type(kind, "application/json"));
         if matches!(head.status.as_u16(), 204 | 205) {
@@ -296,6 +295,9 @@ impl Attempt<'_> {
     ) -> Result<Answer, Trouble> {
         let injected = self.content.stream() && self.endpoint.wants_usage() && !self.content.asked_usage();
         let mut watch = Box::new(StreamWatch::new(self.endpoint.wire(), injected));
+        if self.content.stores() {
+            watch.keep_chat();
+        }
         let mut held = Vec::new();
         let mut over = false;
         while !(over || watch.has_output() || watch.done()) {
@@ -343,7 +345,10 @@ impl Attempt<'_> {
         }
         let body = if body.is_empty() { first } else { body.freeze() };
         let upstream = exchange.response().ok_or(Transport::Malformed)?;
-        let facts = Facts::read(&body, self.endpoint.wire()).map_err(|_| Transport::Malformed)?;
+        let mut facts = Facts::read(&body, self.endpoint.wire()).map_err(|_| Transport::Malformed)?;
+        if self.content.stores() {
+            facts.keep_chat(self.endpoint.wire());
+        }
         if let Some(error) = facts.error {
             let headers = upstream.headers.clone();
             self.edge.dialer.release(exchange).await;

@@ -34,6 +34,9 @@ impl Content {
             }
             return Ok(Self::Form(model));
         }
+        if let Some(model) = endpoint.path_model() {
+            return Ok(Self::Json(Request::read(body, need)?.addressed(model, endpoint.path_streams())));
+        }
         if need == Need::Required || is("application/json") {
             return Ok(Self::Json(Request::read(body, need)?));
         }
@@ -57,6 +60,11 @@ impl Content {
     /// Whether the client itself asked for usage in the stream.
     pub fn asked_usage(&self) -> bool {
         matches!(self, Self::Json(request) if request.asked_usage())
+    }
+
+    /// Whether the upstream is asked to keep the answer.
+    pub fn stores(&self) -> bool {
+        matches!(self, Self::Json(request) if request.stores())
     }
 
     /// Ids of stored things that the request refers to.

@@ -87,11 +87,10 @@ async fn rest_of_head(stream: &mut Stream, head: &mut BytesMut) -> Rest {
         if head.len() >= H2_PREFACE.len() && head.starts_with(H2_PREFACE) {
             return Rest::Http2;
         }
-        if let Some(end) = blank_line(head, searched) {
-            return Rest::Whole(end);
-        }
-        if head.len() > MOST_HEAD {
-            return Rest::TooLarge;
+        match blank_line(head, searched) {
+            Some(end) if end <= MOST_HEAD => return Rest::Whole(end),
+            None if head.len() <= MOST_HEAD => {}
+            _ => return Rest::TooLarge,
         }
         searched = head.len().saturating_sub(3);
         head.reserve(FIRST_READ);

@@ -55,7 +55,11 @@ pub async fn answer(
             let (kind, body) = metrics::encode();
             (200, kind, body.into())
         }
+        Page::Models if has_key() && headers.contains_key(ANTHROPIC_VERSION) => {
+            (200, JSON, anthropic_list(&edge.gateway.pool.models()))
+        }
         Page::Models if has_key() => (200, JSON, list(&edge.gateway.pool.models())),
+        Page::GeminiModels if has_key() => (200, JSON, gemini_list(&edge.gateway.pool.models())),
         Page::Model(ref id) if has_key() => match edge.gateway.pool.models().iter().find(|m| m.name == *id) {
             Some(model) => (200, JSON, to_json(&entry(model))),
             None => return Err(refusals::unknown_model(&edge.gateway.pool.unknown(id)).into()),
@@ -81,12 +85,48 @@ fn secure(head: &mut ResponseHeader) -> pingora::Result<()> {
 
 /// A date for models whose own is unknown: clients want a number, and one that does not change.
 const CREATED: u64 = 1_700_000_000;
+const CREATED_AT: &str = "2023-11-14T22:13:20Z";
 
-/// OpenAI's list.
+/// Its clients say so.
+const ANTHROPIC_VERSION: &str = "anthropic-version";
+
+/// OpenAI's list. Codex takes an answer without `models` for a broken one, and an empty one for nothing to add.
 #[derive(Serialize)]
 struct List<'m> {
     object: &'static str,
     data: Vec<Entry<'m>>,
+    models: [(); 0],
+}
+
+/// Anthropic's.
+#[derive(Serialize)]
+struct AnthropicList<'m> {
+    data: Vec<AnthropicEntry<'m>>,
+    first_id: Option<&'m str>,
+    has_more: bool,
+    last_id: Option<&'m str>,
+}
+
+#[derive(Serialize)]
+struct AnthropicEntry<'m> {
+    r#type: &'static str,
+    id: &'m str,
+    display_name: &'m str,
+    created_at: &'static str,
+}
+
+/// Google's.
+#[derive(Serialize)]
+struct GeminiList<'m> {
+    models: Vec<GeminiEntry<'m>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct GeminiEntry<'m> {
+    name: String,
+    display_name: &'m str,
+    supported_generation_methods: [&'static str; 2],
 }
 
 #[derive(Serialize)]
@@ -102,7 +142,28 @@ fn entry(model: &Listed) -> Entry<'_> {
 }
 
 fn list(models: &[Listed]) -> Bytes {
-    to_json(&List { object: "list", data: models.iter().map(entry).collect() })
+    to_json(&List { object: "list", data: models.iter().map(entry).collect(), models: [] })
+}
+
+fn anthropic_list(models: &[Listed]) -> Bytes {
+    let names = models.iter().map(|model| &*model.name);
+    let entry =
+        |name| AnthropicEntry { r#type: "model", id: name, display_name: name, created_at: CREATED_AT };
+    to_json(&AnthropicList {
+        data: names.map(entry).collect(),
+        first_id: models.first().map(|model| &*model.name),
+        has_more: false,
+        last_id: models.last().map(|model| &*model.name),
+    })
+}
+
+fn gemini_list(models: &[Listed]) -> Bytes {
+    let models = models.iter().map(|model| GeminiEntry {
+        name: format!("models/{}", model.name),
+        display_name: &model.name,
+        supported_generation_methods: ["generateContent", "streamGenerateContent"],
+    });
+    to_json(&GeminiList { models: models.collect() })
 }
 
 fn to_json(value: &impl Serialize) -> Bytes {

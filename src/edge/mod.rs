@@ -29,16 +29,20 @@ pub mod token;
 pub mod view;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use admission::{Bounds, Budget};
 use context::RequestContext;
 use drain::Drain;
 use exchange::Dialer;
+use http::header::{HeaderName, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue};
 use pingora::http::ResponseHeader;
 
 use crate::gateway::Gateway;
 use crate::observe::metrics::BanEvent;
 use crate::observe::Recorder;
+use crate::providers::headers::upstream_request_id;
 use crate::routing::Transition;
 
 /// What every request works with.
@@ -67,14 +71,34 @@ impl Edge {
         Bounds { size: server.max_body_size, time: server.body_timeout }
     }
 
+    /// In what time an upload that is not held must come: a slow line may be slow, and who drips is ended.
+    pub fn upload_time(&self, length: usize) -> Duration {
+        let mebibytes = u32::try_from(length.div_ceil(1 << 20)).unwrap_or(u32::MAX);
+        self.gateway.settings.server.body_timeout.saturating_mul(mebibytes)
+    }
+
     /// Seconds for which an idle client connection is kept; none while draining.
     pub fn keepalive(&self) -> Option<u64> {
         let idle = self.gateway.settings.server.keepalive_timeout.as_secs().max(1);
         (!self.drain.is_draining()).then_some(idle)
     }
 
-    /// Names the credential behind an answer, where the operator wants that (`server.expose_route`).
-    pub fn expose_route(&self, credential: usize, head: &mut ResponseHeader) {
+    /// The upstream's own id of a request, for log and client.
+    pub fn upstream_id<'h>(&self, headers: &'h HeaderMap) -> Option<&'h HeaderValue> {
+        upstream_request_id(headers).filter(|id| !self.gateway.scrubber.is_told_by(id.as_bytes()))
+    }
+
+    /// The last look at the head of an upstream's answer: headers with one of our secrets in them are dropped, and
+    /// the credential is named where the operator wants that (`server.expose_route`).
+    pub fn seal(&self, credential: usize, head: &mut ResponseHeader) {
+        let scrubber = &self.gateway.scrubber;
+        let told = |(name, value): (&HeaderName, &HeaderValue)| {
+            (name != CONTENT_TYPE && scrubber.is_told_by(value.as_bytes())).then(|| name.clone())
+        };
+        let telling: Vec<HeaderName> = head.headers.iter().filter_map(told).collect();
+        for name in telling {
+            head.remove_header(&name);
+        }
         if self.gateway.settings.server.expose_route {
             let name = self.gateway.upstream(credential).name.escape_default().to_string();
             let _ = head.insert_header("x-auto-ai-router-credential", name);

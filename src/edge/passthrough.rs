@@ -3,9 +3,10 @@
 //!
 //! Without a body a failed attempt goes on elsewhere; with one only as long as no byte of it has left. That is why an
 //! upload never goes out on a pooled connection, which may be dead already. Uploads are exempt from `max_body_size` and
-//! from the deadline, since nothing of them is held: they end when the client is silent for `body_timeout`. A client's
-//! chunked body never comes here: Pingora 0.9 can write a chunked body's end twice to an HTTP/1 upstream, which poisons
-//! the connection for the next request.
+//! from the deadline, since nothing of them is held: they have `body_timeout` for every mebibyte begun, and end when
+//! the client is silent for that long (over HTTP/2, which Pingora reads without a timeout, when the upstream has been
+//! silent for `response_timeout`). A client's chunked body never comes here: Pingora 0.9 can write a chunked body's end
+//! twice to an HTTP/1 upstream, which poisons the connection for the next request.
 //!
 //! An error answer is held back, head and body, and judged whole like any other. Pingora cannot drop a head, but it
 //! does not pass informational ones on (`ignore_info_resp`; over HTTP/2 always), so the head is made one; the error
@@ -37,7 +38,6 @@ use crate::llm::endpoint::Endpoint;
 use crate::llm::error::ApiError;
 use crate::llm::upstream_error::UpstreamError;
 use crate::observe::outcome::Ended;
-use crate::providers::headers::upstream_request_id;
 use crate::providers::{judge, judge_transport, Next, Transport};
 use crate::routing::{Ask, Lease, Plan, Step};
 
@@ -55,6 +55,8 @@ pub struct Passage {
     plan: Plan,
     deadline: Option<Instant>,
     has_body: bool,
+    /// When an upload must have come whole.
+    whole_by: Option<Instant>,
     lease: Option<Lease>,
     credential: usize,
     begun: Instant,
@@ -89,9 +91,11 @@ pub fn admit(
     endpoint: Endpoint,
 ) -> Result<(), End> {
     let settings = &edge.gateway.settings;
-    let has_body = door::declared_length(client.req_header()).is_some_and(|length| length > 0);
-    let pinned = edge.gateway.pinned(&endpoint, &[]).map_err(refusals::unpinnable)?;
-    let deadline = settings.routing.deadline.filter(|_| !has_body).map(|budget| ctx.started + budget);
+    let length = door::declared_length(client.req_header()).filter(|length| *length > 0);
+    let whole_by = length.and_then(|length| ctx.started.checked_add(edge.upload_time(length)));
+    let cursors = client.req_header().uri.query().map(Endpoint::cursors).unwrap_or_default();
+    let pinned = edge.gateway.pinned(&endpoint, &cursors).map_err(refusals::unpinnable)?;
+    let deadline = settings.routing.deadline.filter(|_| length.is_none()).map(|budget| ctx.started + budget);
     let ask = Ask { model: None, tokens: 0, pinned, deadline, seed: ctx.seed };
     let plan = edge.gateway.pool.plan(ask).map_err(|unknown| refusals::unknown_model(&unknown))?;
     let downstream = client.as_downstream_mut();
@@ -101,7 +105,8 @@ pub fn admit(
         endpoint,
         plan,
         deadline,
-        has_body,
+        has_body: length.is_some(),
+        whole_by,
         lease: None,
         credential: 0,
         begun: Instant::now(),
@@ -113,6 +118,14 @@ pub fn admit(
     };
     ctx.passage = Some(Box::new(passage));
     Ok(())
+}
+
+/// Looks at the clock with every piece of an upload.
+pub fn came(ctx: &RequestContext, end: bool) -> pingora::Result<()> {
+    match ctx.passage.as_ref().is_some_and(|passage| !end && passage.is_overdue()) {
+        true => Err(Error::new_down(ErrorType::ReadTimedout)),
+        false => Ok(()),
+    }
 }
 
 /// The next candidate's peer, or the same one's once more after a connection that was dead. An error here ends
@@ -163,6 +176,10 @@ async fn wait(client: &mut Session, ctx: &mut RequestContext, pause: Duration) -
 impl Passage {
     fn is_late(&self, now: Instant) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+
+    fn is_overdue(&self) -> bool {
+        self.whole_by.is_some_and(|whole_by| whole_by <= Instant::now())
     }
 
     fn begin(&mut self, lease: Lease) {
@@ -342,19 +359,22 @@ fn accept(
     ends: bool,
 ) -> pingora::Result<()> {
     let Some(passage) = ctx.passage.as_mut() else { return Ok(()) };
+    let credential = passage.credential;
     let learns = passage.endpoint.gives_ids() && is_json(head);
     passage.seen = learns.then(|| Seen::Ids(BytesMut::new()));
     let status = head.status.as_u16();
     if let Some(lease) = passage.lease.as_mut() {
         let model = lease.model().clone();
         edge.tell(lease.succeeded(Instant::now()));
-        let (name, took) = (edge.gateway.upstream(passage.credential).name.clone(), passage.begun.elapsed());
+        let (name, took) = (edge.gateway.upstream(credential).name.clone(), passage.begun.elapsed());
         ctx.attempted(&name, &model, status, took, "ok");
     }
-    let id = upstream_request_id(&head.headers).and_then(|id| id.to_str().ok());
+    let id = edge.upstream_id(&head.headers).and_then(|id| id.to_str().ok());
     ctx.outcome.upstream_request_id = id.map(str::to_owned);
     let length = head.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
-    *head = *reply::unopened_head(client.as_downstream(), ctx, head, length)?;
+    let mut relayed = reply::unopened_head(client.as_downstream(), ctx, head, length)?;
+    edge.seal(credential, &mut relayed);
+    *head = *relayed;
     ctx.answered(status);
     ctx.ended(if ends { Ended::Complete } else { Ended::ClientGone });
     Ok(())
@@ -449,17 +469,19 @@ fn is_json(head: &ResponseHeader) -> bool {
 /// How a passage ends that has given the client no answer. `error` is the client's, if it is `by_client`.
 pub fn end(edge: &Edge, ctx: &mut RequestContext, error: &Error, by_client: bool) -> End {
     if by_client && *error.etype() == ErrorType::ReadTimedout {
-        let limit = edge.gateway.settings.server.body_timeout;
+        let limit = match ctx.passage.as_ref().is_some_and(|passage| passage.is_overdue()) {
+            true => edge.upload_time(ctx.outcome.bytes_in as usize),
+            false => edge.gateway.settings.server.body_timeout,
+        };
         return Refusal::new(ApiError::body_timeout(limit), "body_timeout").into();
     }
     if by_client {
         return End::ClientGone;
     }
     let Some(passage) = ctx.passage.as_mut() else { return refusals::panicked().into() };
-    let refusal = passage.refusal.take();
     let last = passage.last.take();
     let failed = || last.unwrap_or_else(|| *Failure::transport(Transport::Reset));
-    refusal.unwrap_or_else(|| refusals::from_failure(edge, failed())).into()
+    passage.refusal.take().unwrap_or_else(|| refusals::from_failure(edge, failed())).into()
 }
 
 /// A passage that broke off in the middle of its answer: a strike, and no way to say so in-band.

@@ -74,6 +74,16 @@ impl ProxyHttp for EdgeProxy {
         passthrough::dress(&self.0, client.req_header(), request, ctx)
     }
 
+    async fn request_body_filter(
+        &self,
+        _: &mut Session,
+        _: &mut Option<Bytes>,
+        end: bool,
+        ctx: &mut RequestContext,
+    ) -> pingora::Result<()> {
+        passthrough::came(ctx, end)
+    }
+
     fn fail_to_connect(
         &self,
         _: &mut Session,

@@ -12,7 +12,7 @@ use http::HeaderValue;
 use pingora::http::RequestHeader;
 
 use super::attempt::Failure;
-use super::reply::{upstream_id_header, Refusal};
+use super::reply::{Refusal, UPSTREAM_REQUEST_ID};
 use super::Edge;
 use crate::gateway::Unpinnable;
 use crate::llm::endpoint::Endpoint;
@@ -116,7 +116,7 @@ pub fn stopped(edge: &Edge, plan: &Plan, stopped: Stopped, last: Option<Failure>
                 }
             }
         }
-        Stopped::Exhausted => Refusal::new(ApiError::unavailable(), "exhausted"),
+        Stopped::Unfit | Stopped::Exhausted => Refusal::new(ApiError::unavailable(), "exhausted"),
     }
 }
 
@@ -144,7 +144,8 @@ pub fn from_failure(edge: &Edge, failure: Failure) -> Box<Refusal> {
         refusal = refusal.retry_after(wait);
     }
     refusal.should_retry = should_retry(&failure, &refusal);
-    refusal.headers.extend(upstream_id_header(&failure.headers));
+    let id = edge.upstream_id(&failure.headers);
+    refusal.headers.extend(id.map(|id| (UPSTREAM_REQUEST_ID, id.clone())));
     refusal
 }
 

@@ -20,7 +20,7 @@ use super::{drain, reply, Edge};
 use crate::llm::answer::Answer as Facts;
 use crate::llm::endpoint::Endpoint;
 use crate::llm::error::ApiError;
-use crate::llm::stream::{Ending, StreamFault, StreamWatch};
+use crate::llm::stream::{AnswerStream, Ending, StreamFault, StreamWatch};
 use crate::llm::usage::Usage;
 use crate::llm::Wire;
 use crate::observe::metrics::OpenStream;
@@ -85,7 +85,7 @@ impl Accepted<'_> {
         client: &mut ServerSession,
         ctx: &mut RequestContext,
     ) -> Result<(), End> {
-        self.edge.expose_route(self.lease.credential(), &mut head);
+        self.edge.seal(self.lease.credential(), &mut head);
         let gateway = &self.edge.gateway;
         gateway.pins.learn(&facts.ids, &gateway.upstream(self.lease.credential()).name);
         let usage = facts.usage.unwrap_or_else(|| Usage::seen(self.prompt, body.len() as u64));
@@ -138,7 +138,7 @@ impl Stream<'_> {
         let upstream = self.exchange.response().ok_or(Stop::ClientGone)?;
         let mut head = reply::relayed_head(client, ctx, upstream, None).map_err(|_| Stop::ClientGone)?;
         if let Some(lease) = &self.lease {
-            self.edge.expose_route(lease.credential(), &mut head);
+            self.edge.seal(lease.credential(), &mut head);
         }
         ctx.answered(head.status.as_u16());
         client.write_response_header(head).await.map_err(|_| Stop::ClientGone)?;
@@ -340,7 +340,7 @@ async fn raw(
     let length =
         upstream.headers.get(http::header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
     let mut head = reply::unopened_head(client, ctx, upstream, length).map_err(|_| End::Cut)?;
-    edge.expose_route(lease.credential(), &mut head);
+    edge.seal(lease.credential(), &mut head);
     ctx.answered(head.status.as_u16());
     client.write_response_header(head).await.map_err(|_| End::ClientGone)?;
     let stall = edge.gateway.settings.routing.stall_timeout;

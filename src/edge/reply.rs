@@ -20,7 +20,8 @@ use crate::providers::headers::{keep_response_header, upstream_request_id};
 
 /// Our request id, on every answer.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-request-id");
+/// The upstream's, beside it.
+pub const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-request-id");
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 /// After an early answer, the rest of a request is read and dropped for this long and this much, then closed: a
@@ -165,9 +166,4 @@ pub fn unopened_head(
         head.insert_header(CONTENT_ENCODING, coding)?;
     }
     Ok(head)
-}
-
-/// `x-upstream-request-id` for a refusal that tells an upstream's error.
-pub fn upstream_id_header(headers: &http::HeaderMap) -> Option<(HeaderName, HeaderValue)> {
-    upstream_request_id(headers).map(|id| (UPSTREAM_REQUEST_ID, id.clone()))
 }

@@ -59,6 +59,11 @@ impl Answer {
         }
         Ok(answer)
     }
+
+    /// The client has asked for a chat answer to be kept, which the answer itself does not say.
+    pub fn keep_chat(&mut self, wire: Wire) {
+        self.ids.extend(self.id.clone().filter(|_| wire == Wire::Chat));
+    }
 }
 
 struct Reader<'a> {
@@ -110,17 +115,18 @@ impl<'a> Reader<'a> {
                 self.answer.id = self.text()?;
                 self.ids.extend(self.answer.id.clone().filter(|id| !id.is_empty()));
             }
-            b"model" => self.answer.model = self.text()?,
-            b"usage" => {
-                let reported = Reported::read(&mut self.cursor)?;
-                self.answer.usage = reported.map(|reported| reported.usage());
+            b"model" | b"modelVersion" => self.answer.model = self.text()?,
+            b"responseId" => self.answer.id = self.text()?,
+            b"usage" | b"usageMetadata" => {
+                let reported = Reported::read(&mut self.cursor)?.filter(Reported::counts);
+                self.answer.usage = reported.map(|reported| reported.usage()).or(self.answer.usage);
             }
             b"error" => {
                 let (start, first) = (self.cursor.at(), self.cursor.peek());
                 self.cursor.skip(key, &mut ())?;
                 self.failed |= matches!(first, b'{' | b'"' | b'[') && self.cursor.at() - start > 2;
             }
-            b"choices" => {
+            b"choices" | b"candidates" => {
                 self.cursor.skip(key, &mut ())?;
                 self.choices = true;
             }
@@ -189,6 +195,9 @@ mod tests {
         assert_eq!(answer.usage.unwrap().charge(), 3);
         assert_eq!((answer.id.as_deref(), answer.model.as_deref()), (Some("chatcmpl-1"), Some("m")));
         assert!(answer.ids.is_empty() && answer.error.is_none());
+        let mut stored = answer.clone();
+        stored.keep_chat(Wire::Chat);
+        assert_eq!(stored.ids, ["chatcmpl-1"]);
     }
 
     #[test]

@@ -38,7 +38,8 @@ impl Body {
         if edits.is_empty() {
             return Self::whole(bytes.clone());
         }
-        edits.sort_by_key(|edit| edit.at.start);
+        // An insertion goes before a cut at the same place.
+        edits.sort_by_key(|edit| (edit.at.start, edit.at.end));
         let mut body = Self { parts: Vec::with_capacity(2 * edits.len() + 1), len: 0 };
         let mut kept = 0;
         for edit in edits {

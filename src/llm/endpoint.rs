@@ -1,7 +1,8 @@
 //! Which endpoint a request is for, and what that means: one row per endpoint, and everything else follows from it.
 //!
 //! A row's template is also the label in metrics and logs, so labels are bounded whatever clients ask for. Ids in
-//! paths are found by their place in the template. Paths that could be read in two ways (`//`, `..`, encoded slashes)
+//! paths are found by their place in the template; Gemini's paths name the model and what to do with it. Base URLs that
+//! are often set with a provider's name in front (`/anthropic/v1`, `/openai/v1`) mean the same without it. Paths that could be read in two ways (`//`, `..`, encoded slashes)
 //! are refused. Source of the list: OpenAI API reference; Anthropic's for `/v1/messages`.
 
 use http::Method;
@@ -28,6 +29,8 @@ pub enum Page {
     Models,
     /// `/v1/models/{id}`, decoded; ids may have slashes.
     Model(String),
+    /// `/v1beta/models`, as Google lists them.
+    GeminiModels,
 }
 
 /// How a request's body comes.
@@ -100,7 +103,7 @@ const PAGE: &str = "GET, HEAD";
 const POST: &str = "POST";
 
 /// All of them; the first that fits holds.
-static ROWS: [Row; 41] = [
+static ROWS: [Row; 48] = [
     row("/v1/chat/completions", Takes::Model, Gives::Text, Wire::Chat, "GET, POST"),
     row("/v1/completions", Takes::Model, Gives::Text, Wire::Completions, POST),
     row("/v1/responses", Takes::Model, Gives::Text, Wire::Responses, POST),
@@ -114,6 +117,12 @@ static ROWS: [Row; 41] = [
     row("/v1/audio/speech", Takes::Model, Gives::Either, Wire::Opaque, POST),
     row("/v1/audio/transcriptions", Takes::Model, Gives::Either, Wire::Opaque, POST),
     row("/v1/audio/translations", Takes::Model, Gives::Either, Wire::Opaque, POST),
+    row("/v1beta/models/{id}:generateContent", Takes::Model, Gives::Text, Wire::Gemini, POST),
+    row("/v1beta/models/{id}:streamGenerateContent", Takes::Model, Gives::Text, Wire::Gemini, POST),
+    row("/v1beta/models/{id}:countTokens", Takes::Model, Gives::Json, Wire::Opaque, POST),
+    row("/v1beta/models/{id}:embedContent", Takes::Model, Gives::Json, Wire::Opaque, POST),
+    row("/v1beta/models/{id}:batchEmbedContents", Takes::Model, Gives::Json, Wire::Opaque, POST),
+    row("/v1beta/models", Takes::Page, Gives::Json, Wire::Opaque, PAGE),
     row("/v1/models", Takes::Page, Gives::Json, Wire::Opaque, PAGE),
     row("/v1/models/*", Takes::Page, Gives::Json, Wire::Opaque, PAGE),
     row("/v1/chat/completions/{id}", Takes::Anything, Gives::Json, Wire::Objects, ""),
@@ -133,6 +142,7 @@ static ROWS: [Row; 41] = [
     row("/v1/batches", Takes::Anything, Gives::Json, Wire::Objects, ""),
     row("/v1/batches/{id}", Takes::Anything, Gives::Json, Wire::Objects, ""),
     row("/v1/batches/{id}/cancel", Takes::Anything, Gives::Json, Wire::Objects, ""),
+    row("/v1/vector_stores", Takes::Anything, Gives::Json, Wire::Objects, ""),
     row("/v1/vector_stores/*", Takes::Anything, Gives::Either, Wire::Objects, ""),
     row("/v1/fine_tuning/*", Takes::Anything, Gives::Either, Wire::Objects, ""),
     row("/v1/*", Takes::Anything, Gives::Either, Wire::Opaque, ""),
@@ -153,14 +163,46 @@ pub struct Endpoint {
     row: &'static Row,
     method: Method,
     path: String,
+    /// Of a path that names it.
+    model: Option<String>,
 }
 
 impl Endpoint {
     /// What `path` (without its query) means. A path that is not served is an endpoint, too: its door refuses.
     pub fn of(method: &Method, path: &str) -> Self {
-        let found = ROWS.iter().find(|row| fits(row.template, path));
+        let path = PREFIXES.iter().find_map(|prefix| prefixed(path, prefix)).unwrap_or(path);
+        let call = gemini_call(path).filter(|_| method == Method::POST);
+        let found = match call {
+            Some((_, verb)) => ROWS.iter().find(|row| verb_of(row) == Some(verb)),
+            None => ROWS.iter().find(|row| verb_of(row).is_none() && fits(row.template, path)),
+        };
         let row = found.filter(|_| is_plain(path)).unwrap_or(&NOWHERE);
-        Self { row, method: method.clone(), path: path.to_owned() }
+        let model = call.map(|(model, _)| decoded(model));
+        Self { row, method: method.clone(), path: path.to_owned(), model }
+    }
+
+    /// The model, where the path names it.
+    pub fn path_model(&self) -> Option<&str> {
+        self.model.as_deref()
+    }
+
+    /// Whether the path itself asks for a stream.
+    pub fn path_streams(&self) -> bool {
+        verb_of(self.row) == Some("streamGenerateContent")
+    }
+
+    /// Whether it asks only how long a prompt is.
+    pub fn counts_tokens(&self) -> bool {
+        self.row.template == "/v1/messages/count_tokens"
+    }
+
+    /// Whose words its errors are in: Messages, Gemini, or else chat.
+    pub fn tongue(&self) -> Wire {
+        match self.row.template {
+            template if template.starts_with("/v1beta/") => Wire::Gemini,
+            template if template.starts_with("/v1/messages") => Wire::Messages,
+            _ => Wire::Chat,
+        }
     }
 
     /// Where the request goes, given how its body comes.
@@ -200,14 +242,17 @@ impl Endpoint {
             && self.row.template != NOWHERE.template
     }
 
-    /// The shape of its answers.
+    /// The shape of its answers. What is got where chats are posted is a list of stored ones.
     pub fn wire(&self) -> Wire {
-        self.row.wire
+        match self.row.wire {
+            Wire::Chat if self.method == Method::GET => Wire::Objects,
+            wire => wire,
+        }
     }
 
     /// Whether its body must name a model.
     pub fn need(&self) -> Need {
-        if self.row.takes == Takes::Model {
+        if self.row.takes == Takes::Model && self.model.is_none() {
             Need::Required
         } else {
             Need::Optional
@@ -231,7 +276,7 @@ impl Endpoint {
 
     /// Whether its answers hold ids that must be pinned to the credential that gave them.
     pub fn gives_ids(&self) -> bool {
-        matches!(self.row.wire, Wire::Objects | Wire::Responses)
+        matches!(self.wire(), Wire::Objects | Wire::Responses)
     }
 
     /// Ids in the path: what stands for `{id}`, and what follows under `*`.
@@ -244,6 +289,13 @@ impl Endpoint {
             open_end |= part == "*";
             named && !segment.is_empty() && matches!(part, "{id}" | "*")
         })
+    }
+
+    /// Ids in a query: where a page of a list begins or ends.
+    pub fn cursors(query: &str) -> Vec<String> {
+        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        let cursors = pairs.filter(|(name, id)| matches!(*name, "after" | "before") && !id.is_empty());
+        cursors.map(|(_, id)| decoded(id)).collect()
     }
 
     /// The endpoint that was probably meant by a path that is not served.
@@ -277,10 +329,29 @@ impl Endpoint {
             "/vhealth" => Page::Vhealth,
             "/metrics" => Page::Metrics,
             "/v1/models" => Page::Models,
+            "/v1beta/models" => Page::GeminiModels,
             "/v1/models/*" => Page::Model(decoded(self.path.strip_prefix("/v1/models/").unwrap_or_default())),
             _ => Page::Root,
         }
     }
+}
+
+/// What may stand before `/v1`, and means nothing.
+const PREFIXES: [&str; 2] = ["/anthropic", "/openai"];
+
+fn prefixed<'p>(path: &'p str, prefix: &str) -> Option<&'p str> {
+    path.strip_prefix(prefix).filter(|rest| rest.starts_with("/v1/"))
+}
+
+/// The model and the verb of one of Gemini's paths, such as `/v1beta/models/gemini-pro:generateContent`.
+fn gemini_call(path: &str) -> Option<(&str, &str)> {
+    let rest = path.strip_prefix("/v1beta/models/").or_else(|| path.strip_prefix("/v1/models/"))?;
+    rest.rsplit_once(':').filter(|(model, _)| !model.is_empty())
+}
+
+/// The verb at the end of a row's template.
+fn verb_of(row: &Row) -> Option<&'static str> {
+    row.template.strip_prefix("/v1beta/models/{id}:")
 }
 
 fn fits(template: &str, path: &str) -> bool {
@@ -297,7 +368,7 @@ fn fits(template: &str, path: &str) -> bool {
 
 /// Whether a path has one reading only. Under `/v1/models/` an encoded slash is a part of the id.
 fn is_plain(path: &str) -> bool {
-    let model = path.starts_with("/v1/models/");
+    let model = path.starts_with("/v1/models/") || path.starts_with("/v1beta/models/");
     let dotted = path.split('/').any(|segment| matches!(segment, "." | ".."));
     let encoded = path.contains('%') && {
         let lower = path.to_ascii_lowercase();

@@ -1,7 +1,7 @@
 //! One event of a stream, read in one pass: what it says about output, end, usage and failure.
 //!
 //! All dialects are read by the same pass, because their keys do not collide: `choices` is chat and completions,
-//! `type` with `response` is Responses, `type` with `message` or `delta` is Messages. Any non-empty string inside a
+//! `type` with `response` is Responses, `type` with `message` or `delta` is Messages, `candidates` is Gemini. Any non-empty string inside a
 //! `delta` counts as output, under whatever name (`content`, `reasoning`, `reasoning_content`, `refusal`, a tool
 //! call's `arguments`), except the few that only label it; so a new kind of output is seen as output.
 
@@ -65,7 +65,8 @@ pub struct Output {
 
 impl<'a> Watch<'a> for Output {
     fn text(&mut self, key: &Text<'a>, value: &Text<'a>) {
-        if !matches!(key.raw(), b"role" | b"type" | b"id" | b"call_id" | b"format" | b"object") {
+        if !matches!(key.raw(), b"role" | b"type" | b"id" | b"call_id" | b"format" | b"object" | b"mimeType")
+        {
             self.bytes += value.raw().len() as u64;
         }
     }
@@ -131,14 +132,19 @@ impl<'a> Reader<'a> {
     fn member(&mut self, key: &Text<'a>) -> Result<(), Fault> {
         match key.raw() {
             b"id" => self.event.id = self.cursor.string_or_skip()?.or(self.event.id),
-            b"model" => self.event.model = self.cursor.string_or_skip()?,
+            b"responseId" => self.event.id = self.cursor.string_or_skip()?,
+            b"model" | b"modelVersion" => self.event.model = self.cursor.string_or_skip()?,
             b"type" => self.event.kind = self.cursor.string_or_skip()?.map_or(b"", |kind| kind.raw()),
             b"usage" => {
                 let value = Reported::read(&mut self.cursor)?;
                 self.event.usage = Some(Member { cut: 0..0, value });
             }
             b"error" => self.failure()?,
-            b"choices" if self.cursor.peek() == b'[' => self.choices()?,
+            b"usageMetadata" => {
+                self.event.nested_usage = Reported::read(&mut self.cursor)?.filter(Reported::counts);
+            }
+            b"choices" | b"candidates" if self.cursor.peek() == b'[' => self.choices()?,
+            b"promptFeedback" if self.cursor.peek() == b'{' => self.feedback()?,
             b"delta" => self.cursor.skip(key, &mut self.event.output)?,
             b"response" | b"message" if self.cursor.peek() == b'{' => self.nested()?,
             _ => self.cursor.skip(key, &mut ())?,
@@ -178,8 +184,10 @@ impl<'a> Reader<'a> {
             let key = self.cursor.key()?;
             match key.raw() {
                 b"index" => index = self.cursor.number_or_skip()?.unwrap_or(0),
-                b"delta" | b"text" | b"message" => self.cursor.skip(&key, &mut self.event.output)?,
-                b"finish_reason" => {
+                b"delta" | b"text" | b"message" | b"content" => {
+                    self.cursor.skip(&key, &mut self.event.output)?;
+                }
+                b"finish_reason" | b"finishReason" => {
                     let reason = self.cursor.string_or_skip()?.map_or(&b""[..], |reason| reason.raw());
                     finished = !reason.is_empty();
                     self.event.failed |= reason == b"error";
@@ -192,6 +200,20 @@ impl<'a> Reader<'a> {
         let bit = 1 << index.min(63);
         self.event.choices.started |= bit;
         self.event.choices.finished |= if finished { bit } else { 0 };
+        Ok(())
+    }
+
+    /// Google's word on a prompt that it does not answer: the end, without any candidate.
+    fn feedback(&mut self) -> Result<(), Fault> {
+        let mut more = self.cursor.open_object()?;
+        while more {
+            let key = self.cursor.key()?;
+            let blocked = key.raw() == b"blockReason" && self.cursor.peek() == b'"';
+            self.event.choices.started |= u64::from(blocked);
+            self.event.choices.finished |= u64::from(blocked);
+            self.cursor.skip(&key, &mut ())?;
+            more = self.cursor.more_members()?;
+        }
         Ok(())
     }
 

@@ -10,6 +10,7 @@ pub mod body;
 pub mod endpoint;
 pub mod error;
 pub mod event;
+pub mod members;
 pub mod multipart;
 pub mod request;
 pub mod scan;

@@ -68,8 +68,11 @@ impl From<Fault> for BadBody {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Request {
     model: Option<(String, Range<usize>)>,
+    /// What the path says, in APIs where it is the path that says it.
+    addressed: Option<(String, bool)>,
     stream: bool,
     stream_end: usize,
+    stores: bool,
     options: Options,
     ids: Vec<String>,
     prompt_tokens: u64,
@@ -118,19 +121,31 @@ impl Request {
         Ok(request)
     }
 
+    /// The same, of an API whose paths name the model and say whether the answer is to be a stream.
+    pub fn addressed(mut self, model: &str, stream: bool) -> Self {
+        self.addressed = Some((model.to_owned(), stream));
+        self
+    }
+
     /// The model asked for.
     pub fn model(&self) -> Option<&str> {
-        self.model.as_ref().map(|(name, _)| name.as_str())
+        let addressed = self.addressed.as_ref().map(|(model, _)| model);
+        addressed.or(self.model.as_ref().map(|(name, _)| name)).map(String::as_str)
     }
 
     /// Whether the answer is to be a stream.
     pub fn stream(&self) -> bool {
-        self.stream
+        self.addressed.as_ref().map_or(self.stream, |(_, stream)| *stream)
     }
 
     /// Whether the client itself asked for usage in the stream.
     pub fn asked_usage(&self) -> bool {
         matches!(self.options, Options::Object { usage: Some((true, _)), .. })
+    }
+
+    /// Whether the upstream is asked to keep the answer (`"store": true`).
+    pub fn stores(&self) -> bool {
+        self.stores
     }
 
     /// Ids of stored things that the request refers to: files, batches, responses, conversations.
@@ -154,7 +169,8 @@ impl Request {
     /// `body` must be the bytes that were read.
     pub fn rewrite(&self, body: &Bytes, model: Option<&str>, include_usage: bool) -> Body {
         let mut edits = Vec::new();
-        if let (Some(name), Some((_, span))) = (model, &self.model) {
+        let own = self.model.as_ref().filter(|_| self.addressed.is_none());
+        if let (Some(name), Some((_, span))) = (model, own) {
             let quoted = serde_json::Value::from(name).to_string();
             edits.push(Edit { at: span.clone(), with: quoted.into() });
         }
@@ -201,6 +217,10 @@ impl Reader<'_> {
             match self.routed(&key)? {
                 Some(name) => self.member(name)?,
                 None if key.raw() == b"conversation" => self.conversation()?,
+                None if key.raw() == b"store" => {
+                    self.request.stores = self.cursor.peek() == b't';
+                    self.cursor.skip(&key, &mut ())?;
+                }
                 None => self.cursor.skip(&key, &mut self.notes)?,
             }
             more = self.cursor.more_members()?;

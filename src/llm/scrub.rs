@@ -1,7 +1,9 @@
 //! Takes keys out of what upstreams say when they fail: they like to repeat the key they refuse.
 //!
 //! Every configured secret goes, of any length, also as JSON or a URL would spell it; and so does anything that looks
-//! like somebody's key. Only error texts are scrubbed, never answers. Prefixes: the vendors' key formats.
+//! like somebody's key. Only error texts are scrubbed, never answers: of those, only the headers are looked at, for
+//! configured secrets, and since that is done for every request it goes by the secrets' first two bytes and their
+//! least length, which few headers pass. Prefixes: the vendors' key formats.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -31,11 +33,49 @@ const KEYS: [(&str, usize); 14] = [
 /// A word behind `Bearer` or `key=` of at least this length, with a digit in it, is a key.
 const LEAST_NAMED: usize = 8;
 
+/// Shorter secrets are not looked for in headers: they would be found in lengths and dates. No key is shorter.
+const LEAST_IN_HEADER: usize = 8;
+
 /// Knows the configured secrets.
 #[derive(Clone, Debug, Default)]
 pub struct Scrubber {
     /// Every spelling of every secret.
     spellings: Vec<Secret>,
+    beginnings: Option<Beginnings>,
+}
+
+/// How the spellings begin that are looked for in headers.
+#[derive(Clone, Debug)]
+struct Beginnings {
+    /// The least length of a spelling.
+    least: usize,
+    /// A bit for each pair of bytes that some spelling begins with.
+    pairs: Box<[u64; 1024]>,
+}
+
+impl Beginnings {
+    fn of(spellings: &[Secret]) -> Option<Self> {
+        let long = || spellings.iter().map(|s| s.expose().as_bytes()).filter(|s| s.len() >= LEAST_IN_HEADER);
+        let mut pairs = Box::new([0; 1024]);
+        for (word, bit) in long().filter_map(|spelling| place(spelling)) {
+            pairs[word] |= bit;
+        }
+        Some(Self { least: long().map(<[u8]>::len).min()?, pairs })
+    }
+
+    /// Where in `value` a spelling may begin.
+    fn places<'v>(&'v self, value: &'v [u8]) -> impl Iterator<Item = &'v [u8]> {
+        let starts = (value.len() + 1).saturating_sub(self.least);
+        let tails = (0..starts).filter_map(|at| value.get(at..));
+        tails.filter(|tail| place(tail).is_some_and(|(word, bit)| self.pairs[word] & bit != 0))
+    }
+}
+
+/// The bit of the first two bytes: its word, which is below 1024, and its mask.
+fn place(text: &[u8]) -> Option<(usize, u64)> {
+    let [first, second, ..] = *text else { return None };
+    let pair = u16::from_be_bytes([first, second]);
+    Some((usize::from(pair >> 6), 1 << (pair & 63)))
 }
 
 impl Scrubber {
@@ -55,7 +95,18 @@ impl Scrubber {
         }
         spellings.sort();
         spellings.dedup();
-        Self { spellings: spellings.into_iter().map(Secret::new).collect() }
+        let spellings: Vec<Secret> = spellings.into_iter().map(Secret::new).collect();
+        let beginnings = Beginnings::of(&spellings);
+        Self { spellings, beginnings }
+    }
+
+    /// Whether a header's value has a configured secret in it.
+    pub fn is_told_by(&self, value: &[u8]) -> bool {
+        let is_told = |tail: &[u8]| {
+            let told = |spelling: &[u8]| spelling.len() >= LEAST_IN_HEADER && tail.starts_with(spelling);
+            self.spellings.iter().any(|spelling| told(spelling.expose().as_bytes()))
+        };
+        self.beginnings.as_ref().is_some_and(|beginnings| beginnings.places(value).any(is_told))
     }
 
     /// The text without secrets; borrowed where there were none.
@@ -153,6 +204,45 @@ mod tests {
     fn overlapping_secrets_leave_nothing() {
         assert_eq!(scrubber(&["abcd", "cdef"]).scrub("abcdef"), REDACTED);
         assert_eq!(scrubber(&["aa"]).scrub("aaaaa!"), "[redacted]a!");
+    }
+
+    #[test]
+    fn a_header_tells_a_configured_secret_wherever_it_stands_and_however_it_is_spelt() {
+        let scrubber = scrubber(&["abc", "key-0123456789", "p/w\"12345"]);
+        for telling in ["key-0123456789", "Bearer key-0123456789", "?k=key-0123456789&x", "p%2Fw%2212345"] {
+            assert!(scrubber.is_told_by(telling.as_bytes()), "{telling}");
+        }
+        for silent in ["", "k", "key-012345678", "ey-0123456789", "abc", "text/event-stream; charset=utf-8"] {
+            assert!(!scrubber.is_told_by(silent.as_bytes()), "{silent}");
+        }
+        assert!(
+            !Scrubber::default().is_told_by(b"sk-proj-abc123"),
+            "what only looks like a key may be an id"
+        );
+    }
+
+    #[test]
+    #[ignore = "a measurement"]
+    fn the_cost_of_looking_at_headers() {
+        let keys: Vec<Secret> =
+            (0..300).map(|n| Secret::new(format!("sk-proj-{n:04}-{:020}", n * 7))).collect();
+        let scrubber = Scrubber::new(keys);
+        let headers = [
+            "application/json",
+            "Sat, 21 Nov 2026 11:22:33 GMT",
+            "req_0123456789abcdef0123456789abcdef",
+            "2020-10-01",
+            "412",
+            "openai-internal-organization-name",
+            "max-age=31536000; includeSubDomains; preload",
+        ];
+        let start = std::time::Instant::now();
+        for _ in 0..1_000_000 {
+            for header in headers {
+                assert!(!scrubber.is_told_by(std::hint::black_box(header.as_bytes())));
+            }
+        }
+        println!("{:?} an answer", start.elapsed() / 1_000_000);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! `include_usage` has added (the extra `choices: []` chunk, the `usage` member of all others). An event is parsed
 //! once, where it lies. Facts are kept for the commit (has it said anything?), the settlement (what did it cost?) and
 //! the end (is it whole?): OpenAI's SDKs take a stream that merely ends for a success, so we must know.
-//! Sources: OpenAI (chat, completions, responses) and Anthropic API references; Azure's, Groq's and OpenRouter's
+//! Sources: OpenAI (chat, completions, responses), Anthropic and Gemini API references; Azure's, Groq's and OpenRouter's
 //! habits as seen in recorded traffic.
 
 use std::ops::Range;
@@ -54,6 +54,46 @@ enum Fate {
     Become(Bytes),
 }
 
+/// A stream on its way to the client: bytes in, bytes out, and what is known of it.
+pub trait AnswerStream: Send {
+    /// Takes the next bytes of the stream and adds to `out` what the client gets of them. On a fault, what came before
+    /// it in the chunk is in `out`. After the stream has said that it is done, everything is ignored.
+    fn push(&mut self, chunk: Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault>;
+
+    /// The upstream has closed the stream. Adds to `out` what is still to be sent: a last frame without its blank line,
+    /// and the closing event where a finished stream lacks it.
+    fn finish(&mut self, out: &mut Vec<Bytes>) -> Ending;
+
+    /// Whether there was output (text, reasoning, a tool call, a refusal), or the end.
+    fn has_output(&self) -> bool;
+
+    /// Whether the answer itself is whole: every choice that began has a finish reason.
+    fn finished(&self) -> bool;
+
+    /// Whether the stream has said that it is over; nothing that follows is forwarded.
+    fn done(&self) -> bool;
+
+    /// The last usage reported.
+    fn usage(&self) -> Option<Usage>;
+
+    /// Bytes of output as written, for an estimate where no usage came.
+    fn output_bytes(&self) -> u64;
+
+    /// The id, where the upstream keeps the answer under it and a later request may refer to it.
+    fn stored_id(&self) -> Option<&str>;
+
+    /// Frames seen, dropped ones included.
+    fn frames(&self) -> usize;
+
+    /// Frames that were not JSON and not forwarded.
+    fn dropped(&self) -> u64;
+
+    /// Gemini's thought signatures of tool calls, by the calls' ids, that a later request will need.
+    fn signatures(&mut self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+}
+
 /// One stream being watched.
 #[derive(Debug)]
 pub struct StreamWatch {
@@ -82,7 +122,7 @@ impl StreamWatch {
             decoder: SseDecoder::default(),
             has_output: false,
             done: false,
-            stored: true,
+            stored: wire == Wire::Responses,
             started: 0,
             finished: 0,
             frames: 0,
@@ -94,9 +134,24 @@ impl StreamWatch {
         }
     }
 
-    /// Takes the next bytes of the stream and adds to `out` what the client gets of them. On a fault, what came before
-    /// it in the chunk is in `out`. After the stream has said that it is done, everything is ignored.
-    pub fn push(&mut self, chunk: Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+    /// The client has asked for a chat answer to be kept, which the stream itself does not say.
+    pub fn keep_chat(&mut self) {
+        self.stored |= self.wire == Wire::Chat;
+    }
+
+    /// The answer's id, as first seen.
+    pub fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    /// The model that answers, as the upstream calls it.
+    pub fn model(&self) -> Option<&str> {
+        self.model.as_deref()
+    }
+}
+
+impl AnswerStream for StreamWatch {
+    fn push(&mut self, chunk: Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
         if matches!(self.wire, Wire::Opaque | Wire::Objects) {
             self.frames += 1;
             self.has_output |= !chunk.is_empty();
@@ -114,9 +169,7 @@ impl StreamWatch {
         Ok(())
     }
 
-    /// The upstream has closed the stream. Adds to `out` what is still to be sent: a last frame without its blank line,
-    /// and the closing event where a finished stream lacks it.
-    pub fn finish(&mut self, out: &mut Vec<Bytes>) -> Ending {
+    fn finish(&mut self, out: &mut Vec<Bytes>) -> Ending {
         if let Some(frame) = self.decoder.finish().filter(|_| !self.done) {
             let begun = frame.raw.clone();
             match self.frame(&frame) {
@@ -141,62 +194,48 @@ impl StreamWatch {
         }
         match self.wire {
             Wire::Messages => out.push(Bytes::from_static(MESSAGE_STOP)),
+            // It ends by ending.
+            Wire::Gemini => {}
             _ => out.push(Bytes::from_static(DONE)),
         }
         self.done = true;
         Ending::Complete
     }
 
-    /// Whether there was output (text, reasoning, a tool call, a refusal), or the end.
-    pub fn has_output(&self) -> bool {
+    fn has_output(&self) -> bool {
         self.has_output
     }
 
-    /// Whether the answer itself is whole: every choice that began has a finish reason.
-    pub fn finished(&self) -> bool {
+    fn finished(&self) -> bool {
         self.done || self.started != 0 && self.started == self.finished
     }
 
-    /// Whether the stream has said that it is over; nothing that follows is forwarded.
-    pub fn done(&self) -> bool {
+    fn done(&self) -> bool {
         self.done
     }
 
-    /// The last usage reported.
-    pub fn usage(&self) -> Option<Usage> {
+    fn usage(&self) -> Option<Usage> {
         self.usage.map(|reported| reported.usage())
     }
 
-    /// Bytes of output as written, for an estimate where no usage came.
-    pub fn output_bytes(&self) -> u64 {
+    fn output_bytes(&self) -> u64 {
         self.output_bytes
     }
 
-    /// The answer's id, as first seen.
-    pub fn id(&self) -> Option<&str> {
-        self.id.as_deref()
+    fn stored_id(&self) -> Option<&str> {
+        self.id().filter(|_| self.stored)
     }
 
-    /// The id, where the upstream keeps the answer under it and a later request may refer to it.
-    pub fn stored_id(&self) -> Option<&str> {
-        self.id().filter(|_| self.wire == Wire::Responses && self.stored)
-    }
-
-    /// The model that answers, as the upstream calls it.
-    pub fn model(&self) -> Option<&str> {
-        self.model.as_deref()
-    }
-
-    /// Frames seen, dropped ones included.
-    pub fn frames(&self) -> usize {
+    fn frames(&self) -> usize {
         self.frames
     }
 
-    /// Frames that were not JSON and not forwarded.
-    pub fn dropped(&self) -> u64 {
+    fn dropped(&self) -> u64 {
         self.dropped
     }
+}
 
+impl StreamWatch {
     fn frame(&mut self, frame: &Frame) -> Result<Fate, StreamFault> {
         self.frames += 1;
         let Some(data) = frame.data() else { return Ok(Fate::Keep) };
@@ -238,6 +277,10 @@ impl StreamWatch {
         match self.wire {
             Wire::Responses => self.learn_response(event),
             Wire::Messages => self.learn_message(event),
+            Wire::Gemini => {
+                self.usage = event.nested_usage.or(self.usage);
+                self.learn_chunk(event);
+            }
             _ => self.learn_chunk(event),
         }
     }

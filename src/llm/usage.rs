@@ -2,7 +2,8 @@
 //!
 //! OpenAI's prompt tokens include the cached ones and its completion tokens the reasoning; Anthropic's input tokens do
 //! not include what was written to and read from its cache, so there the three are added. Counts replace each other in
-//! a stream and are never summed, because upstreams report running totals. Sources: OpenAI and Anthropic API
+//! a stream and are never summed, because upstreams report running totals. Google's candidates may or may not include
+//! the thoughts: the total tells. Sources: OpenAI, Anthropic and Gemini API
 //! references, DeepSeek's and Moonshot's names for cached tokens; seen in recorded traffic.
 
 use super::scan::{Cursor, Fault, Text};
@@ -48,6 +49,8 @@ pub struct Reported {
     cache_read: Option<u64>,
     cache_created: Option<u64>,
     cache_written: Option<u64>,
+    candidates: Option<u64>,
+    tool_prompt: Option<u64>,
 }
 
 impl Reported {
@@ -76,6 +79,12 @@ impl Reported {
             b"reasoning_tokens" | b"thinking_tokens" => &mut self.reasoning,
             b"cache_read_input_tokens" => &mut self.cache_read,
             b"cache_creation_input_tokens" => &mut self.cache_created,
+            b"promptTokenCount" => &mut self.prompt,
+            b"toolUsePromptTokenCount" => &mut self.tool_prompt,
+            b"candidatesTokenCount" => &mut self.candidates,
+            b"thoughtsTokenCount" => &mut self.reasoning,
+            b"cachedContentTokenCount" => &mut self.cached,
+            b"totalTokenCount" => &mut self.total,
             b"cache_write_tokens" => &mut self.cache_written,
             _ if key.ends_with(b"_details") && cursor.peek() == b'{' => return self.details(cursor),
             _ => return cursor.skip(&Text::NONE, &mut ()),
@@ -110,15 +119,22 @@ impl Reported {
             cache_read: newer.cache_read.or(self.cache_read),
             cache_created: newer.cache_created.or(self.cache_created),
             cache_written: newer.cache_written.or(self.cache_written),
+            candidates: newer.candidates.or(self.candidates),
+            tool_prompt: newer.tool_prompt.or(self.tool_prompt),
         }
+    }
+
+    /// Whether it counts anything: Google sends objects that do not.
+    pub fn counts(&self) -> bool {
+        [self.prompt, self.completion, self.candidates, self.total].iter().any(Option::is_some)
     }
 
     /// The counts in our terms.
     pub fn usage(&self) -> Usage {
         let of = |count: Option<u64>| count.unwrap_or(0);
-        let prompt =
-            of(self.prompt).saturating_add(of(self.cache_read)).saturating_add(of(self.cache_created));
-        let completion = of(self.completion);
+        let sum = |counts: [Option<u64>; 4]| counts.into_iter().map(of).fold(0, u64::saturating_add);
+        let prompt = sum([self.prompt, self.cache_read, self.cache_created, self.tool_prompt]);
+        let completion = of(self.completion).saturating_add(self.generated(prompt));
         Usage {
             prompt,
             completion,
@@ -127,6 +143,16 @@ impl Reported {
             cache_written: self.cache_written.or(self.cache_created).unwrap_or(0),
             reasoning: of(self.reasoning),
         }
+    }
+
+    /// Google's part of the answer. Newer models count thoughts apart from the candidates.
+    fn generated(&self, prompt: u64) -> u64 {
+        let Some(candidates) = self.candidates else {
+            let google = self.completion.is_none() && self.total.is_some();
+            return if google { self.reasoning.unwrap_or(0) } else { 0 };
+        };
+        let inclusive = self.total == Some(prompt.saturating_add(candidates));
+        candidates.saturating_add(if inclusive { 0 } else { self.reasoning.unwrap_or(0) })
     }
 }
 
@@ -167,6 +193,19 @@ mod tests {
         let deepseek =
             r#"{"prompt_tokens":10,"completion_tokens":1,"total_tokens":11,"prompt_cache_hit_tokens":4}"#;
         assert_eq!(usage(deepseek).cached, 4);
+    }
+
+    #[test]
+    fn googles_thoughts_are_counted_once() {
+        let apart = r#"{"promptTokenCount":10,"toolUsePromptTokenCount":2,"candidatesTokenCount":5,"thoughtsTokenCount":7,
+            "totalTokenCount":24,"cachedContentTokenCount":4,"promptTokensDetails":[{"modality":"TEXT","tokenCount":10}]}"#;
+        let expected =
+            Usage { prompt: 12, completion: 12, total: 24, cached: 4, reasoning: 7, ..Usage::default() };
+        assert_eq!(usage(apart), expected);
+        let inclusive = r#"{"promptTokenCount":10,"candidatesTokenCount":12,"thoughtsTokenCount":7,"totalTokenCount":22}"#;
+        assert_eq!(usage(inclusive).completion, 12);
+        let only_thoughts = r#"{"promptTokenCount":10,"thoughtsTokenCount":7,"totalTokenCount":17}"#;
+        assert_eq!(usage(only_thoughts).completion, 7);
     }
 
     #[test]

@@ -112,7 +112,8 @@ fn is_upstreams_extension(name: &str) -> bool {
             | "x-should-retry"
             | "x-powered-by"
     );
-    names || name.starts_with("x-ratelimit-") || name.starts_with("x-envoy-")
+    let prefixes = ["x-ratelimit-", "x-envoy-", "x-auto-ai-router-"];
+    names || prefixes.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// The upstream's own id of the request, under whatever name.
@@ -205,6 +206,7 @@ mod tests {
             "x-request-id",
             "request-id",
             "apim-request-id",
+            "x-auto-ai-router-credential",
             "x-should-retry",
         ] {
             assert!(!keep_response_header(name), "{name}");

@@ -142,11 +142,15 @@ impl State {
         let Self { rows, catalog, members, .. } = self;
         let mut limited: Option<(Duration, Stopped)> = None;
         let mut soonest: Option<Duration> = None;
+        let (mut fit, mut unfit) = (false, false);
         for model in plan.models() {
             let row = rows.row(catalog, model.map(|name| &**name), Some(tick));
-            for seat in
-                row.into_iter().flat_map(|row| &row.seats).filter(|seat| plan.owns(seat.candidate.credential))
-            {
+            for seat in row.into_iter().flat_map(|row| &row.seats) {
+                if !plan.owns(seat.candidate.credential) {
+                    unfit |= plan.is_barred(seat.candidate.credential);
+                    continue;
+                }
+                fit = true;
                 let Some(member) = members.get(seat.candidate.credential) else { continue };
                 match member.availability(seat.pair.as_deref(), plan.tokens, tick) {
                     Availability::Limited { which, limit, retry_after } => {
@@ -157,6 +161,9 @@ impl State {
                     other => soonest = soonest.into_iter().chain(other.retry_after()).min(),
                 }
             }
+        }
+        if unfit && !fit {
+            return Stopped::Unfit;
         }
         limited.map_or(Stopped::Unavailable { retry_after: soonest }, |(_, stopped)| stopped)
     }

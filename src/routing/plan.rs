@@ -63,6 +63,8 @@ pub enum Stopped {
     },
     /// Attempts were made, and no candidate or no attempt is left: the last answer is the answer.
     Exhausted,
+    /// No attempt was made, and every candidate was barred.
+    Unfit,
 }
 
 /// A kind of limit.
@@ -92,6 +94,8 @@ pub struct Plan {
     attempts: u32,
     max_attempts: u32,
     tried: Vec<Tried>,
+    /// Credentials that have no words for this request.
+    barred: Vec<usize>,
     /// The credential that failed first: the only one that this request strikes.
     struck: Option<usize>,
     /// When the lone candidate of this model is tried again.
@@ -137,6 +141,7 @@ impl Plan {
             attempts: 0,
             max_attempts: max_attempts.max(1),
             tried: Vec::new(),
+            barred: Vec::new(),
             struck: None,
             resume: None,
             resumed: false,
@@ -156,6 +161,22 @@ impl Plan {
     /// Attempts so far.
     pub fn attempts(&self) -> u32 {
         self.attempts
+    }
+
+    /// This request means nothing to `credential`: it is no candidate, whatever the model.
+    pub fn bar(&mut self, credential: usize) {
+        self.barred.push(credential);
+    }
+
+    /// Whether `credential` was barred.
+    pub(super) fn is_barred(&self, credential: usize) -> bool {
+        self.barred.contains(&credential)
+    }
+
+    /// The attempt just begun was none.
+    pub(super) fn pass_over(&mut self, credential: usize) {
+        self.bar(credential);
+        self.attempts = self.attempts.saturating_sub(1);
     }
 
     /// Whether one more attempt is allowed.
@@ -200,9 +221,9 @@ impl Plan {
         self.tried.iter().any(|tried| tried.credential == credential && tried.position.is_none())
     }
 
-    /// Whether nothing pins it to another credential.
+    /// Whether nothing pins it to another credential, and it was not barred.
     pub(super) fn owns(&self, credential: usize) -> bool {
-        self.pinned.is_none_or(|pinned| pinned == credential)
+        self.pinned.is_none_or(|pinned| pinned == credential) && !self.is_barred(credential)
     }
 
     /// Begins an attempt with `credential`. Its number, from 1.

@@ -79,6 +79,13 @@ impl Pool {
         changes
     }
 
+    /// The candidate of `lease` turned out to have no words for the request: it is barred, nobody is to blame, and the
+    /// attempt counts for nothing.
+    pub fn pass_over(&self, plan: &mut Plan, lease: Lease) {
+        plan.pass_over(lease.credential());
+        drop(lease);
+    }
+
     /// Whether the plan could go on elsewhere if its current attempt failed now.
     pub fn has_alternative(&self, plan: &Plan, now: Instant) -> bool {
         let state = self.lock();

@@ -350,3 +350,33 @@ fn unread_uploads_hold_no_more_than_the_budget_of_buffered_bytes() {
     drop(slow);
     until("the budget comes back", || request.try_send(&router).is_some_and(|a| a.status == 200));
 }
+
+#[test]
+fn a_head_larger_than_64_kib_is_refused_before_anything_else() {
+    let upstream = Upstream::healthy();
+    let router = router(&upstream);
+    let large = |bytes: usize| Request::get("/v1/files").header("x-large", &"x".repeat(bytes));
+    for size in [65 << 10, 120 << 10, 2 << 20] {
+        let answer = large(size).send(&router).expect(431);
+        assert!(answer.error().is_object(), "{}", answer.text());
+    }
+    large(60 << 10).send(&router).expect(200);
+    assert_eq!(upstream.count(), 1);
+}
+
+#[test]
+fn a_wrong_method_is_told_the_right_ones() {
+    let upstream = Upstream::healthy();
+    let router = router(&upstream);
+    for (method, path, allow) in [
+        ("GET", "/v1/embeddings", "POST"),
+        ("DELETE", "/v1/chat/completions", "GET, POST"),
+        ("POST", "/v1/models", "GET, HEAD"),
+        ("POST", "/health", "GET, HEAD"),
+    ] {
+        let answer = Request::new(method, path).send(&router).expect(405);
+        assert_eq!(answer.header("allow"), Some(allow), "{method} {path}");
+        assert!(answer.message().contains(allow), "{}", answer.text());
+    }
+    assert_eq!(upstream.count(), 0);
+}

@@ -67,9 +67,40 @@ fn an_empty_file_and_a_missing_one_are_explained() {
     let (code, text) = check(dir.path());
     assert_eq!(code, 78, "{text}");
     assert!(text.contains("credentials"), "{text}");
+    assert!(text.contains("config.yaml:1:1"), "{text}");
     let (code, out, err) = run(dir.path(), &["check", "-c", "nowhere.yaml"]);
     assert_ne!(code, 0);
     assert!((out + &err).contains("nowhere.yaml"));
+}
+
+#[test]
+fn a_file_that_is_no_text_is_told_from_where_on() {
+    let dir = TempDir::new().unwrap();
+    let start = b"\xef\xbb\xbfserver:\n  master_key: sk-good-master-key-0123456789\n  host: h\xff\xfe\n";
+    std::fs::write(dir.path().join("config.yaml"), start).unwrap();
+    let (code, text) = check(dir.path());
+    assert_eq!(code, 78, "{text}");
+    assert!(text.contains("config.yaml:3:10") && text.contains('^') && text.contains("UTF-8"), "{text}");
+    assert!(!text.contains("sk-good"), "a key is shown:\n{text}");
+}
+
+#[test]
+fn the_warning_about_an_open_address_says_where_to_mend_it() {
+    let (code, text) = check(dir_with(GOOD).path());
+    assert!(code == 0 && text.contains("config.yaml:1:1"), "{text}");
+    let open = GOOD.replace("port: 8080", "host: 0.0.0.0");
+    let (code, text) = check(dir_with(&open).path());
+    assert!(code == 0 && text.contains("config.yaml:2:9") && text.contains("127.0.0.1"), "{text}");
+}
+
+#[test]
+fn an_errors_log_that_cannot_be_opened_is_named() {
+    let keys = "log_errors: true\nerrors_log_path: no/such/directory/errors.log";
+    let config = Config::single("http://127.0.0.1:9").monitoring(keys);
+    let dir = dir_with(&config.yaml(free_port(), "."));
+    let (code, _, err) = run(dir.path(), &["run"]);
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("errors_log_path") && err.contains("no/such/directory/errors.log"), "{err}");
 }
 
 #[test]
@@ -172,6 +203,18 @@ fn route_says_who_would_be_tried_and_why_others_would_not() {
     assert!(at("main") < at("spare"), "the fallback comes last:\n{out}");
     assert!(out.contains("other"), "{out}");
     assert!(!out.contains("sk-other-secret") && !out.contains("sk-upstream-secret"));
+}
+
+#[test]
+fn route_fails_for_a_model_that_nobody_would_be_tried_for() {
+    let config = GOOD.replace("    api_key", "    models: [gpt-4o]\n    api_key")
+        + "  - name: claude\n    type: anthropic\n    api_key: sk-other-secret-abcdef\n    base_url: https://api.anthropic.com\n    models: [claude-5]\n";
+    let dir = dir_with(&config);
+    let (code, out, err) = run(dir.path(), &["route", "claude-5"]);
+    assert_eq!(code, 1, "{out}{err}");
+    assert!(out.contains("\"claude\"") && out.contains("does not route"), "why is said:\n{out}{err}");
+    assert!(err.contains("nobody would be tried"), "{err}");
+    assert_eq!(run(dir.path(), &["route", "gpt-4o"]).0, 0);
 }
 
 #[test]

@@ -177,3 +177,72 @@ fn a_client_s_headers_never_choose_an_upstream() {
     assert_eq!((mine.count(), other.count()), (2, 0));
     assert_eq!(mine.last().key, Some(key_of("a")));
 }
+
+/// A chat, a stream, bytes, and a request whose answer is not opened.
+fn of_every_kind() -> [Request; 4] {
+    [
+        Request::chat(&chat("m")),
+        Request::chat(&chat_streamed("m")),
+        Request::post("/v1/audio/speech").json(&json!({"model": "m", "input": "hi", "voice": "v"})),
+        Request::get("/v1/files/file-1"),
+    ]
+}
+
+/// Answers each kind with these headers.
+fn with_headers(call: &Call, headers: &[(&str, &str)]) -> Reply {
+    let respond = headers.iter().fold(respond(200), |respond, (name, value)| respond.header(name, value));
+    match call.path.as_str() {
+        "/v1/audio/speech" => respond.body("audio/mpeg", b"sound"),
+        "/v1/files/file-1" => respond.json(&json!({"id": "file-1"})),
+        _ if call.wants_stream() => respond.sse(chat_frames("m", &["Hi"], true)),
+        _ => respond.json(&reply::chat_body("m", "Hi", 7, 5)),
+    }
+}
+
+#[test]
+fn an_answer_names_its_credential_only_where_that_is_wanted() {
+    const NAMED: &str = "x-auto-ai-router-credential";
+    let upstream = Upstream::scripted(|call| with_headers(call, &[(NAMED, "an upstream's own")]));
+    let plain = Config::new().keyless(
+        "openai",
+        "the first",
+        &upstream.url(),
+        "api_key: sk-upstream-first-0123456789",
+    );
+    let telling = plain.clone().server("expose_route: true").start();
+    let silent = plain.start();
+    for request in of_every_kind() {
+        let answer = request.send(&telling).expect(200);
+        assert_eq!(answer.header(NAMED), Some("the first"), "{:?}", answer.headers);
+        let answer = request.send(&silent).expect(200);
+        assert_eq!(answer.header(NAMED), None, "{:?}", answer.headers);
+    }
+}
+
+#[test]
+fn a_header_of_an_answer_that_repeats_a_secret_is_dropped() {
+    let upstream = Upstream::scripted(|call| {
+        let echo = format!("asked by Bearer {}", call.key.clone().unwrap_or_default());
+        let headers = [
+            ("x-echo", echo.as_str()),
+            ("x-request-id", echo.as_str()),
+            ("x-master", MASTER_KEY),
+            ("x-tag", "blue"),
+            ("x-kept", "sk-something-else"),
+        ];
+        with_headers(call, &headers)
+    });
+    let router = Config::new().credential("a", &upstream.url(), "headers: {x-custom: blue}").start();
+    for request in of_every_kind() {
+        let answer = request.send(&router).expect(200);
+        for name in ["x-echo", "x-master", "x-upstream-request-id"] {
+            assert_eq!(answer.header(name), None, "{:?}", answer.headers);
+        }
+        assert_eq!(
+            (answer.header("x-tag"), answer.header("x-kept")),
+            (Some("blue"), Some("sk-something-else"))
+        );
+    }
+    until("all are told", || router.access_log().iter().filter(|l| l["status"] == 200).count() >= 4);
+    assert!(!router.stdout().contains(&key_of("a")), "{}", router.stdout());
+}

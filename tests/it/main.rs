@@ -4,6 +4,7 @@
 
 mod support;
 
+mod admin;
 mod admission;
 mod architecture;
 mod bans;
@@ -24,3 +25,5 @@ mod readme;
 mod regressions;
 mod shutdown;
 mod streaming;
+mod timeouts;
+mod tls;

@@ -306,15 +306,44 @@ fn a_client_that_falls_silent_in_its_upload_is_ended() {
 }
 
 #[test]
-fn an_upload_may_take_longer_than_any_timeout() {
+fn a_large_upload_may_take_longer_than_a_small_one() {
+    const PIECE: usize = 512 << 10;
     let upstream = Upstream::healthy();
     let router = Config::single(&upstream.url()).server("body_timeout: 1s\nrequest_timeout: 1s").start();
-    let mut conn = open_upload(&router, 8, "");
-    for byte in 0..8 {
+    let mut conn = open_upload(&router, 8 * PIECE, "");
+    for _ in 0..8 {
         std::thread::sleep(ms(300));
-        conn.write(&[byte]);
+        conn.write(&[7; PIECE]);
     }
     conn.answer().expect(200);
+}
+
+#[test]
+fn an_upload_that_drips_is_ended() {
+    let upstream = Upstream::healthy();
+    let router = strict(&upstream).server("body_timeout: 1s").start();
+    let mut conn = open_upload(&router, 1000, "");
+    let mut writer = conn.writer();
+    std::thread::spawn(move || {
+        while writer.write_all(b"x").is_ok() {
+            std::thread::sleep(ms(200));
+        }
+    });
+    let answer = conn.answer().expect(408);
+    assert_eq!(answer.code(), "body_timeout");
+    assert!(answer.took < secs(3), "{:?}", answer.took);
+    is_not_banned(&router);
+    assert_eq!(upstream.count(), 0, "a whole upload has arrived");
+}
+
+#[test]
+fn an_upload_over_http2_that_falls_silent_is_ended_with_the_patience_for_an_answer() {
+    let upstream = Upstream::healthy();
+    let router = strict(&upstream).routing("response_timeout: 1s").start();
+    let answer = h2c::begin(&router, "/v1/uploads/u/parts", &[1; 500], 1000);
+    assert_eq!((answer.status, answer.code().as_str()), (408, "body_timeout"));
+    assert!(answer.took < secs(4), "{:?}", answer.took);
+    is_not_banned(&router);
 }
 
 #[test]

@@ -22,6 +22,23 @@ fn accounts(call: &Call) -> Reply {
             respond(200).json(&json!({"id": format!("resp-{mine}-{}", call.number), "object": "response",
                 "status": "completed", "model": call.model(), "output": []}))
         }
+        ("POST", "/v1/vector_stores") => {
+            respond(200).json(&json!({"id": format!("vs-{mine}-{}", call.number)}))
+        }
+        ("POST", "/v1/chat/completions") => {
+            let id = format!("chatcmpl-{mine}-{}", call.number);
+            if call.wants_stream() {
+                let frames = chat_frames("m", &["Hi"], false).into_iter();
+                return respond(200).sse(frames.map(|frame| frame.replace("chatcmpl-1", &id)));
+            }
+            let mut body = reply::chat_body("m", "Hi", 7, 5);
+            body["id"] = json!(id);
+            respond(200).json(&body)
+        }
+        ("GET", "/v1/files") => match call.path.split_once("after=") {
+            Some((_, id)) if !id.contains(&format!("-{mine}-")) => unknown(),
+            _ => respond(200).json(&json!({"object": "list", "data": [], "account": mine})),
+        },
         ("POST", "/v1/batches") => {
             let file = call.json()["input_file_id"].as_str().unwrap_or_default().to_string();
             if !file.contains(&format!("-{mine}-")) {
@@ -177,4 +194,83 @@ fn two_models_of_one_pinned_account_do_not_matter() {
     let keys: std::collections::HashSet<_> =
         upstream.calls().iter().filter(|c| c.method == "GET").map(|c| c.key.clone()).collect();
     assert_eq!(keys.len(), 1);
+}
+
+/// Makes things until both accounts have one; their ids.
+fn one_of_each(mut make: impl FnMut() -> String) -> Vec<String> {
+    let made: Vec<_> = (0..4).map(|_| make()).collect();
+    assert!(["-red-", "-blue-"].iter().all(|mine| made.iter().any(|id| id.contains(mine))), "{made:?}");
+    made
+}
+
+#[test]
+fn a_page_of_a_list_is_asked_where_its_cursor_is_known() {
+    let (_upstream, router) = two_accounts();
+    for file in one_of_each(|| upload(&router)) {
+        for _ in 0..2 {
+            let page = router.get(&format!("/v1/files?limit=1&after={file}")).expect(200).json();
+            assert!(file.contains(&format!("-{}-", page["account"].as_str().unwrap())), "{page}");
+        }
+    }
+}
+
+#[test]
+fn a_vector_store_is_asked_where_it_lies() {
+    let (_upstream, router) = two_accounts();
+    let id = |answer: Answer| answer.json()["id"].as_str().unwrap().to_owned();
+    for store in one_of_each(|| id(router.post("/v1/vector_stores", &json!({"name": "s"})).expect(200))) {
+        router.get(&format!("/v1/vector_stores/{store}")).expect(200);
+        router.get(&format!("/v1/vector_stores/{store}/files")).expect(200);
+    }
+}
+
+#[test]
+fn a_chat_that_is_kept_is_asked_where_it_lies() {
+    let (_upstream, router) = two_accounts();
+    let whole = |router: &Router| {
+        let mut body = chat("m");
+        body["store"] = json!(true);
+        router.chat(&body).expect(200).json()["id"].as_str().unwrap().to_owned()
+    };
+    let streamed = |router: &Router| {
+        let mut body = chat_streamed("m");
+        body["store"] = json!(true);
+        router.stream(&body).expect(200).rest()[0].json()["id"].as_str().unwrap().to_owned()
+    };
+    for id in one_of_each(|| whole(&router)).into_iter().chain(one_of_each(|| streamed(&router))) {
+        router.get(&format!("/v1/chat/completions/{id}")).expect(200);
+        router.get(&format!("/v1/chat/completions/{id}/messages")).expect(200);
+    }
+}
+
+#[test]
+fn a_chat_that_nobody_keeps_takes_no_room() {
+    let (_upstream, router) = two_accounts();
+    router.chat(&chat("m")).expect(200);
+    router.stream(&chat_streamed("m")).expect(200).rest();
+    upload(&router);
+    let kept = || {
+        let files = std::fs::read_dir(router.dir().join("state")).into_iter().flatten().flatten();
+        files.map(|file| std::fs::read_to_string(file.path()).unwrap_or_default()).collect::<String>()
+    };
+    until("the pin of the upload is written", || kept().contains("file-"));
+    assert!(!kept().contains("chatcmpl-"), "{}", kept());
+}
+
+#[test]
+fn an_id_of_a_credential_that_has_left_the_configuration_is_a_conflict_that_names_it() {
+    let (upstream, router) = two_accounts();
+    let files = one_of_each(|| upload(&router));
+    let mut router = router;
+    router.reconfigure(Config::pool(&["blue"], &upstream.url()));
+    let router = router.restart();
+    for file in files {
+        let path = format!("/v1/files/{file}");
+        if file.contains("-blue-") {
+            router.get(&path).expect(200);
+        } else {
+            let message = router.get(&path).expect(409).message();
+            assert!(message.contains("red") && message.contains("not configured any more"), "{message}");
+        }
+    }
 }

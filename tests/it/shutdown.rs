@@ -1,4 +1,4 @@
-//! SIGTERM: readiness fails, what flows is finished, and the exit code is 0.
+//! SIGTERM: readiness fails, what flows is finished, and the exit code is 0. SIGINT: at once.
 
 use crate::support::*;
 
@@ -84,4 +84,17 @@ fn a_kept_connection_is_told_to_close() {
     }
     events.rest();
     assert_eq!(router.exit(secs(10)).expect("it leaves").code(), Some(0));
+}
+
+#[test]
+fn sigint_ends_it_at_once_and_tells_what_it_cut() {
+    let upstream = Upstream::always(respond(200).open_sse([role("m"), word("m", "Hel")]).hang());
+    let mut router = Config::single(&upstream.url()).server("drain_timeout: 60s").start();
+    let mut events = router.stream(&chat_streamed("m")).expect(200);
+    events.next_text().expect("a first word");
+    router.signal("-INT");
+    let status = router.exit(secs(5)).expect("it does not wait for streams");
+    assert_eq!(status.code(), Some(0));
+    events.rest();
+    assert_ne!(events.end(), End::Clean);
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::Check;
 use crate::config::file;
-use crate::config::problem::{Fault, Severity};
+use crate::config::problem::Fault;
 use crate::config::quantity::{Limit, Listen, Size, Term};
 use crate::config::settings::{AdminListen, CodeRule, Fail2ban, Monitoring, Routing, Server, FOREVER};
 use crate::secret::Secret;
@@ -89,7 +89,7 @@ impl Check<'_, '_> {
             let message =
                 "the router listens on every address without TLS, so keys cross the network readable; set \
                            `server.host: 127.0.0.1` or put TLS in front";
-            self.report.add(Severity::Warning, None, path, Fault::new(message));
+            self.warn(path, Fault::new(message));
         }
         host.to_owned()
     }

@@ -31,7 +31,8 @@ fn an_empty_file_is_answered_with_the_smallest_one() {
         let rendered = loaded.render(false);
         if text != "---\n" {
             assert!(
-                rendered.contains("config.yaml: the file is empty")
+                rendered.contains("config.yaml:1:1")
+                    && rendered.contains("the file is empty")
                     && rendered.contains("master_key: os.environ"),
                 "{rendered}"
             );
@@ -156,16 +157,31 @@ fn servers() {
 }
 
 #[test]
-fn an_open_address_is_told_in_one_line() {
-    let loaded = World::default().load(&GOOD.replace(", host: 127.0.0.1", ""));
-    assert!(loaded.settings.is_some());
-    let rendered = loaded.render(false);
-    let first = rendered.lines().next().unwrap();
-    assert!(
-        first.starts_with("warning: config.yaml: the router listens on every address without TLS"),
-        "{first}"
-    );
-    assert_eq!(rendered.trim().lines().count(), 3, "{rendered}");
+fn an_open_address_is_told_where_it_is_written_or_would_be() {
+    for (host, place) in [("", "config.yaml:1:1"), (", host: '::'", "config.yaml:1:46")] {
+        let loaded = World::default().load(&GOOD.replace(", host: 127.0.0.1", host));
+        assert!(loaded.settings.is_some());
+        let rendered = loaded.render(false);
+        assert!(
+            rendered.starts_with("warning: the router listens on every address without TLS"),
+            "{rendered}"
+        );
+        assert!(rendered.contains(place), "{rendered}");
+    }
+}
+
+#[test]
+fn what_is_no_text_has_a_place_too() {
+    for (bytes, place) in
+        [(&b"\xff"[..], (1, 1)), (b"a: 1\nb: \xe2\x82", (2, 4)), (b"\xef\xbb\xbfa\xffb", (1, 2))]
+    {
+        let valid = std::str::from_utf8(bytes).unwrap_err().valid_up_to();
+        let loaded = not_utf8(Path::new("config.yaml"), bytes, valid);
+        assert!(loaded.settings.is_none());
+        let problem = &loaded.problems[0];
+        assert_eq!((problem.line, problem.column), place);
+        assert!(loaded.render(false).contains(&format!("config.yaml:{}:{}", place.0, place.1)));
+    }
 }
 
 #[test]

@@ -98,8 +98,50 @@ fn ids_in_paths_are_found() {
 }
 
 #[test]
+fn ids_in_queries_are_found() {
+    assert_eq!(Endpoint::cursors("limit=2&after=file-1&before=batch%5F2"), ["file-1", "batch_2"]);
+    assert!(Endpoint::cursors("after=&afterwards=file-1&order=desc&after").is_empty());
+}
+
+#[test]
+fn a_list_of_stored_chats_gives_ids_and_a_chat_does_not() {
+    let gives_ids = |method, path: &str| Endpoint::of(&method, path).gives_ids();
+    assert!(gives_ids(Method::GET, "/v1/chat/completions") && gives_ids(Method::POST, "/v1/vector_stores"));
+    assert!(!gives_ids(Method::POST, "/v1/chat/completions"));
+}
+
+#[test]
 fn pages_need_no_key_at_the_doorstep_and_the_api_does() {
     let open = |path: &str| Endpoint::of(&Method::GET, path).is_open();
     assert!(["/", "/health", "/metrics", "/vhealth"].into_iter().all(open));
     assert!(!["/v1/models", "/v1/models/x", "/v1/files", "/nowhere"].into_iter().any(open));
+}
+
+#[test]
+fn geminis_paths_name_the_model_and_the_verb() {
+    for (path, template, model, streams) in [
+        ("/v1beta/models/gemini-pro:generateContent", "generateContent", "gemini-pro", false),
+        ("/v1/models/gemini-pro:streamGenerateContent", "streamGenerateContent", "gemini-pro", true),
+        ("/v1beta/models/a%2Fb:c:generateContent", "generateContent", "a/b:c", false),
+    ] {
+        let endpoint = Endpoint::of(&Method::POST, path);
+        assert_eq!(endpoint.template(), format!("/v1beta/models/{{id}}:{template}"));
+        assert_eq!((endpoint.path_model(), endpoint.path_streams()), (Some(model), streams));
+        assert_eq!((endpoint.door(Sent::Measured), endpoint.wire()), (Door::Converse, Wire::Gemini));
+        assert_eq!(endpoint.tongue(), Wire::Gemini);
+    }
+    let unknown = Endpoint::of(&Method::POST, "/v1beta/models/gemini-pro:destroy");
+    assert_eq!(unknown.door(Sent::Measured), Door::Refuse);
+    let listed = Endpoint::of(&Method::GET, "/v1/models/ft:gpt-4o:org::id");
+    assert_eq!(listed.door(Sent::Nothing), Door::Local(Page::Model("ft:gpt-4o:org::id".to_owned())));
+}
+
+#[test]
+fn a_providers_name_before_the_path_means_nothing() {
+    let messages = Endpoint::of(&Method::POST, "/anthropic/v1/messages");
+    assert_eq!((messages.path(), messages.tongue()), ("/v1/messages", Wire::Messages));
+    let chat = Endpoint::of(&Method::POST, "/openai/v1/chat/completions");
+    assert_eq!((chat.path(), chat.tongue()), ("/v1/chat/completions", Wire::Chat));
+    assert!(Endpoint::of(&Method::POST, "/anthropic/v1/messages/count_tokens").counts_tokens());
+    assert_eq!(Endpoint::of(&Method::POST, "/mistral/v1/messages").door(Sent::Measured), Door::Refuse);
 }

@@ -142,6 +142,13 @@ fn ids_of_stored_things_are_collected() {
 }
 
 #[test]
+fn whether_the_answer_is_to_be_kept_is_seen() {
+    let stores = |store: &str| read(&format!(r#"{{"store":{store},"model":"a"}}"#)).unwrap().stores();
+    assert!(stores("true") && !stores("false") && !stores("null") && !stores(r#"{"store":true}"#));
+    assert!(!read(r#"{"model":"a","metadata":{"store":true}}"#).unwrap().stores());
+}
+
+#[test]
 fn a_picture_does_not_cost_its_base64() {
     let body = format!(
         r#"{{"model":"a","messages":[{{"image_url":"data:image/png;base64,{}"}}]}}"#,

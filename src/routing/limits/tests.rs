@@ -110,8 +110,6 @@ fn counted(admissions: &[Admission], since: u64) -> u64 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
-
     /// The two promises: no sixty seconds see an admission past the limit, and what fits into the last sixty-one is
     /// admitted. Checked against a list of exact moments.
     #[test]

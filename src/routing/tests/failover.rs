@@ -223,3 +223,34 @@ fn the_only_candidate_of_a_fallback_model_gets_a_second_try_too() {
     let pause = wait(pool.next(&mut plan, at(1.0)));
     assert_eq!(lease(pool.next(&mut plan, at(1.0) + pause)).attempt(), 4);
 }
+
+#[test]
+fn a_candidate_without_words_for_the_request_is_passed_over_and_nobody_is_blamed() {
+    let pool = pool(&["a", "b"]);
+    let mut asked = plan(&pool, "m");
+    let first = lease(pool.next(&mut asked, at(0.0)));
+    let (unable, other) = (first.credential(), 1 - first.credential());
+    pool.pass_over(&mut asked, first);
+    let second = lease(pool.next(&mut asked, at(0.0)));
+    assert_eq!((second.credential(), second.attempt()), (other, 1));
+    assert!(!pool.has_alternative(&asked, at(0.0)));
+    drop(second);
+    assert_eq!(condition(&pool, unable, "m", at(0.0)), Condition::default());
+    // The one that is left is a lone candidate: it gets its second try.
+    let mut asked = plan(&pool, "m");
+    asked.bar(unable);
+    assert_eq!(fail(&pool, &mut asked, &host(500), at(1.0)).0, other);
+    assert!(matches!(pool.next(&mut asked, at(1.0)), Step::Wait(_)));
+}
+
+#[test]
+fn a_request_that_nobody_has_words_for_is_told_apart_from_one_that_nobody_may_serve_now() {
+    let limited = CredentialSpec { rpm: Some(1), ..credential("b") };
+    let pool = Pool::new(blueprint(vec![credential("a"), limited]));
+    let mut asked = plan(&pool, "m");
+    asked.bar(0);
+    assert_eq!(lease(pool.next(&mut asked, at(0.0))).credential(), 1);
+    let mut asked = plan(&pool, "m");
+    (0..2).for_each(|credential| asked.bar(credential));
+    assert_eq!(stopped(pool.next(&mut asked, at(0.0))), Stopped::Unfit);
+}

@@ -17,8 +17,11 @@ pub struct Config {
     monitoring: Vec<String>,
     credentials: Vec<String>,
     models: Vec<String>,
+    admin: Option<String>,
     master_key: Option<String>,
     threads: Option<u32>,
+    /// Variables of its environment.
+    pub(super) environment: Vec<(String, String)>,
 }
 
 impl Config {
@@ -80,6 +83,12 @@ impl Config {
         self
     }
 
+    /// The admin section, instead of a socket in the router's directory; empty: none.
+    pub fn admin(mut self, lines: &str) -> Self {
+        self.admin = Some(indented(lines));
+        self
+    }
+
     /// No status code is ever a strike.
     pub fn never_bans(self) -> Self {
         self.fail2ban("error_codes: []")
@@ -92,6 +101,12 @@ impl Config {
 
     pub fn key(&self) -> &str {
         self.master_key.as_deref().unwrap_or(MASTER_KEY)
+    }
+
+    /// A variable of the router's environment.
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
     }
 
     /// The file, for a router on `port` that keeps its socket and its state in `dir`.
@@ -110,7 +125,11 @@ impl Config {
             monitoring.push_str(&indented("prometheus_listen: \"off\""));
         }
         section("monitoring", &[monitoring]);
-        section("admin", &[indented(&format!("listen: unix:{dir}/admin.sock"))]);
+        match &self.admin {
+            Some(lines) if lines.is_empty() => {}
+            Some(lines) => section("admin", std::slice::from_ref(lines)),
+            None => section("admin", &[indented(&format!("listen: unix:{dir}/admin.sock"))]),
+        }
         section("state", &[indented(&format!("dir: {dir}/state"))]);
         section("credentials", &self.credentials);
         section("models", &self.models);

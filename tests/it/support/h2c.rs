@@ -12,22 +12,31 @@ use super::router::Router;
 /// Posts `body` in DATA frames of at most `piece` bytes. Without `length` the end is an empty frame with END_STREAM.
 #[track_caller]
 pub fn post(router: &Router, path: &str, body: &[u8], piece: usize, length: bool) -> Answer {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let answer = async {
-        let exchanged =
-            tokio::time::timeout(Duration::from_secs(60), exchange(router, path, body, piece, length));
-        exchanged.await.expect("an answer within a minute").expect("an HTTP/2 answer")
-    };
-    runtime.block_on(answer)
+    let length = length.then_some(body.len());
+    run(exchange(router, path, Upload { body, piece, length, ends: true }))
 }
 
-async fn exchange(
-    router: &Router,
-    path: &str,
-    body: &[u8],
+/// Begins a body of `length` bytes with `body`, and sends nothing more.
+#[track_caller]
+pub fn begin(router: &Router, path: &str, body: &[u8], length: usize) -> Answer {
+    run(exchange(router, path, Upload { body, piece: body.len(), length: Some(length), ends: false }))
+}
+
+#[track_caller]
+fn run(exchange: impl std::future::Future<Output = Result<Answer, h2::Error>>) -> Answer {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let answer = async { tokio::time::timeout(Duration::from_secs(60), exchange).await };
+    runtime.block_on(answer).expect("an answer within a minute").expect("an HTTP/2 answer")
+}
+
+struct Upload<'b> {
+    body: &'b [u8],
     piece: usize,
-    length: bool,
-) -> Result<Answer, h2::Error> {
+    length: Option<usize>,
+    ends: bool,
+}
+
+async fn exchange(router: &Router, path: &str, sent: Upload<'_>) -> Result<Answer, h2::Error> {
     let start = Instant::now();
     let tcp = TcpStream::connect(router.address()).await.expect("the router takes connections");
     let (send, connection) = client::handshake(tcp).await?;
@@ -38,11 +47,11 @@ async fn exchange(
     let mut request = http::Request::post(format!("http://{}{path}", router.address()))
         .header("authorization", format!("Bearer {}", router.key()))
         .header("content-type", "application/json");
-    if length {
-        request = request.header("content-length", body.len());
+    if let Some(length) = sent.length {
+        request = request.header("content-length", length);
     }
     let (response, mut upload) = send.send_request(request.body(()).expect("a request"), false)?;
-    for part in body.chunks(piece) {
+    for part in sent.body.chunks(sent.piece) {
         upload.reserve_capacity(part.len());
         let mut left = Bytes::copy_from_slice(part);
         while !left.is_empty() {
@@ -53,7 +62,9 @@ async fn exchange(
             upload.send_data(now, false)?;
         }
     }
-    upload.send_data(Bytes::new(), true)?;
+    if sent.ends {
+        upload.send_data(Bytes::new(), true)?;
+    }
     let (head, mut incoming) = response.await?.into_parts();
     let mut answer = Vec::new();
     while let Some(data) = incoming.data().await {

@@ -8,6 +8,7 @@ pub mod h2c;
 pub mod reply;
 pub mod router;
 pub mod stream;
+pub mod tls;
 pub mod upstream;
 pub mod wire;
 

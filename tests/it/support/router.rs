@@ -75,6 +75,7 @@ impl Router {
             .unwrap();
         let mut child = command(dir.path())
             .args(["run", "--config", "config.yaml"])
+            .envs(config.environment.iter().cloned())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -206,8 +207,13 @@ impl Router {
     /// Posts to the admin listener, a unix socket: status and body.
     #[track_caller]
     pub fn admin(&self, path: &str) -> (u16, String) {
-        let mut socket =
-            UnixStream::connect(self.dir().join("admin.sock")).expect("the admin socket is there");
+        self.admin_at("admin.sock", path)
+    }
+
+    /// The same at a socket of another name in the router's directory.
+    #[track_caller]
+    pub fn admin_at(&self, name: &str, path: &str) -> (u16, String) {
+        let mut socket = UnixStream::connect(self.dir().join(name)).expect("the admin socket is there");
         let request =
             format!("POST {path} HTTP/1.1\r\nHost: admin\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         socket.write_all(request.as_bytes()).unwrap();
@@ -218,8 +224,13 @@ impl Router {
     }
 
     pub fn sigterm(&self) {
+        self.signal("-TERM");
+    }
+
+    /// Sends a signal, as `kill` spells it.
+    pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status().expect("kill is there");
+        let sent = Command::new("kill").args([name, &pid]).status().expect("kill is there");
         assert!(sent.success());
     }
 
@@ -228,10 +239,21 @@ impl Router {
         eventually(limit, || self.child.try_wait().unwrap())
     }
 
+    /// The configuration of its next start.
+    pub fn reconfigure(&mut self, config: Config) {
+        self.config = config;
+    }
+
     /// Stops it in order and starts it again on the same port with the same state.
     #[track_caller]
-    pub fn restart(mut self) -> Self {
+    pub fn restart(self) -> Self {
         self.sigterm();
+        self.relaunch()
+    }
+
+    /// Starts it again on the same port with the same state, once it has left.
+    #[track_caller]
+    pub fn relaunch(mut self) -> Self {
         self.exit(secs(15)).expect("the router leaves when idle");
         let dir = std::mem::replace(&mut self.dir, TempDir::new().unwrap());
         Self::launch(self.config.clone(), self.port, dir)

@@ -1,0 +1,276 @@
+//! An answer on its way from one dialect to another: frames in, pieces in the middle, frames out.
+//!
+//! It is to translated streams what `StreamWatch` is to untouched ones, and keeps the same facts. Between reader and
+//! writer stands `Labels`: it gives tools their client's names back, turns the tool that only stands for the answer's
+//! JSON into text, and notes what routing must know. A stream that says `[DONE]` without a finish reason is given one;
+//! a stream that merely ends is whole only if every choice had one.
+
+use bytes::Bytes;
+
+use super::reply::{Finish, Piece, Reply, Sink};
+use super::{Composed, ReadReply, Seen, WriteReply};
+use crate::llm::sse::{Frame, SseDecoder};
+use crate::llm::stream::{AnswerStream, Ending, StreamFault};
+use crate::llm::upstream_error::UpstreamError;
+use crate::llm::usage::Usage;
+
+/// More signatures than this in one answer are not remembered.
+const MOST_SIGNATURES: usize = 128;
+
+/// One answer being translated.
+pub struct Translation {
+    reader: Box<dyn ReadReply>,
+    writer: Box<dyn WriteReply>,
+    labels: Labels,
+    decoder: SseDecoder,
+    done: bool,
+    frames: usize,
+    dropped: u64,
+}
+
+/// What is between reader and writer.
+#[derive(Default)]
+struct Labels {
+    renamed: Vec<(String, String)>,
+    answer_tool: Option<String>,
+    /// The call of the answer tool, by choice and number.
+    answering: Vec<(u32, u32)>,
+    /// One bit per choice; indices above 63 share the last.
+    started: u64,
+    finished: u64,
+    called: u64,
+    output_bytes: u64,
+    usage: Option<Usage>,
+    signatures: Vec<(String, String)>,
+}
+
+/// A whole answer, translated.
+#[derive(Debug)]
+pub struct Translated {
+    /// The body for the client.
+    pub body: Vec<u8>,
+    /// What it cost.
+    pub usage: Option<Usage>,
+    /// Gemini's thought signatures of tool calls, by the calls' ids.
+    pub signatures: Vec<(String, String)>,
+}
+
+impl Translation {
+    /// A translation of the answer to a composed request.
+    pub fn new(reader: Box<dyn ReadReply>, writer: Box<dyn WriteReply>, composed: &mut Composed) -> Self {
+        let labels = Labels {
+            renamed: std::mem::take(&mut composed.renamed),
+            answer_tool: composed.answer_tool.take(),
+            ..Labels::default()
+        };
+        Self { reader, writer, labels, decoder: SseDecoder::default(), done: false, frames: 0, dropped: 0 }
+    }
+
+    /// Translates a whole answer.
+    ///
+    /// # Errors
+    /// It is no answer of its dialect (`None`), or an error in the place of one.
+    pub fn whole(mut self, body: &[u8]) -> Result<Translated, Option<UpstreamError>> {
+        let mut reply = Reply::default();
+        let mut sink = Relabelled { labels: &mut self.labels, next: &mut reply };
+        match self.reader.whole(body, &mut sink) {
+            Ok(Seen::More | Seen::Last) if self.labels.finished != 0 => {}
+            Ok(Seen::Failure) => return Err(Some(UpstreamError::in_stream(body))),
+            Ok(_) | Err(_) => return Err(None),
+        }
+        let body = self.writer.whole(&reply);
+        Ok(Translated { body, usage: self.labels.usage, signatures: self.labels.signatures })
+    }
+
+    fn frame(&mut self, frame: &Frame, out: &mut Vec<u8>) -> Result<(), StreamFault> {
+        self.frames += 1;
+        let Some(data) = frame.data() else { return Ok(()) };
+        let data = data.trim_ascii();
+        if data == b"[DONE]" {
+            self.close(out);
+            return Ok(());
+        }
+        let Self { reader, writer, labels, .. } = self;
+        let mut written = Written { writer: writer.as_mut(), out };
+        let mut sink = Relabelled { labels, next: &mut written };
+        let named_error = frame.event().is_some_and(|event| event == b"error");
+        match if named_error { Ok(Seen::Failure) } else { reader.event(data, &mut sink) } {
+            Ok(Seen::Failure) => return Err(StreamFault::Upstream(UpstreamError::in_stream(data))),
+            Ok(Seen::Last) => self.close(out),
+            Ok(Seen::More) => {}
+            Err(_) => self.dropped += 1,
+        }
+        Ok(())
+    }
+
+    /// The upstream has said that it is done. What began and has no finish reason is given one.
+    fn close(&mut self, out: &mut Vec<u8>) {
+        let Self { writer, labels, .. } = self;
+        if labels.started == 0 {
+            labels.started = 1;
+        }
+        let open = labels.started & !labels.finished;
+        let mut written = Written { writer: writer.as_mut(), out };
+        for choice in (0..64).filter(|choice| open & (1 << choice) != 0) {
+            let called = labels.called & (1 << choice) != 0;
+            let finish = if called { Finish::ToolCalls } else { Finish::Stop };
+            Relabelled { labels, next: &mut written }.piece(choice, Piece::Finish(finish));
+        }
+        self.writer.end(out);
+        self.done = true;
+    }
+}
+
+impl AnswerStream for Translation {
+    fn push(&mut self, chunk: Bytes, out: &mut Vec<Bytes>) -> Result<(), StreamFault> {
+        // What a translated event grows by is little.
+        let mut written = Vec::with_capacity(chunk.len() + 256);
+        self.decoder.push(chunk);
+        let result = loop {
+            if self.done {
+                break Ok(());
+            }
+            match self.decoder.next_frame() {
+                Ok(Some(frame)) => {
+                    if let Err(fault) = self.frame(&frame, &mut written) {
+                        break Err(fault);
+                    }
+                }
+                Ok(None) => break Ok(()),
+                Err(fault) => break Err(fault.into()),
+            }
+        };
+        if !written.is_empty() {
+            out.push(written.into());
+        }
+        result
+    }
+
+    fn finish(&mut self, out: &mut Vec<Bytes>) -> Ending {
+        let mut written = Vec::new();
+        let last = self.decoder.finish().filter(|_| !self.done);
+        let broken = last.is_some_and(|frame| self.frame(&frame, &mut written).is_err());
+        if !broken && !self.done && self.finished() {
+            self.close(&mut written);
+        }
+        if !written.is_empty() {
+            out.push(written.into());
+        }
+        if self.done && !broken {
+            Ending::Complete
+        } else {
+            Ending::Truncated
+        }
+    }
+
+    fn has_output(&self) -> bool {
+        self.done || self.labels.output_bytes > 0 || self.labels.finished != 0
+    }
+
+    fn finished(&self) -> bool {
+        self.done || self.labels.started != 0 && self.labels.started == self.labels.finished
+    }
+
+    fn done(&self) -> bool {
+        self.done
+    }
+
+    fn usage(&self) -> Option<Usage> {
+        self.labels.usage
+    }
+
+    fn output_bytes(&self) -> u64 {
+        self.labels.output_bytes
+    }
+
+    /// A translated answer is stored nowhere.
+    fn stored_id(&self) -> Option<&str> {
+        None
+    }
+
+    fn frames(&self) -> usize {
+        self.frames
+    }
+
+    fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    fn signatures(&mut self) -> Vec<(String, String)> {
+        std::mem::take(&mut self.labels.signatures)
+    }
+}
+
+/// Pieces on their way to a writer's stream.
+struct Written<'a> {
+    writer: &'a mut dyn WriteReply,
+    out: &'a mut Vec<u8>,
+}
+
+impl Sink for Written<'_> {
+    fn piece(&mut self, choice: u32, piece: Piece<'_>) {
+        self.writer.piece(choice, piece, self.out);
+    }
+}
+
+/// Pieces on their way through the labels.
+struct Relabelled<'a> {
+    labels: &'a mut Labels,
+    next: &'a mut dyn Sink,
+}
+
+impl Sink for Relabelled<'_> {
+    fn piece(&mut self, choice: u32, piece: Piece<'_>) {
+        let bit = 1 << choice.min(63);
+        let labels = &mut *self.labels;
+        if !matches!(piece, Piece::Start { .. } | Piece::Usage(_)) {
+            labels.started |= bit;
+        }
+        match piece {
+            Piece::Usage(usage) => labels.usage = Some(usage),
+            Piece::Finish(finish) => {
+                labels.finished |= bit;
+                let only_answered = labels.called & bit == 0 && labels.answers(choice);
+                if only_answered && finish == Finish::ToolCalls {
+                    return self.next.piece(choice, Piece::Finish(Finish::Stop));
+                }
+            }
+            Piece::ToolCall { ordinal, name, .. } if labels.answer_tool.as_deref() == Some(name) => {
+                labels.answering.push((choice, ordinal));
+                return;
+            }
+            Piece::ToolCall { ordinal, id, name, signature } => {
+                labels.called |= bit;
+                labels.output_bytes += name.len() as u64;
+                labels.remember(id, signature);
+                let named = labels.renamed.iter().find(|(theirs, _)| theirs == name);
+                let name = named.map_or(name, |(_, ours)| ours);
+                return self.next.piece(choice, Piece::ToolCall { ordinal, id, name, signature });
+            }
+            Piece::Arguments { ordinal, json } => {
+                labels.output_bytes += json.len() as u64;
+                if labels.answering.contains(&(choice, ordinal)) {
+                    return self.next.piece(choice, Piece::Text(json));
+                }
+            }
+            Piece::Text(text) | Piece::Reasoning(text) | Piece::Refusal(text) => {
+                labels.output_bytes += text.len() as u64;
+            }
+            Piece::Redacted(data) | Piece::Image { data, .. } => labels.output_bytes += data.len() as u64,
+            Piece::Start { .. } | Piece::Signature(_) => {}
+        }
+        self.next.piece(choice, piece);
+    }
+}
+
+impl Labels {
+    fn answers(&self, choice: u32) -> bool {
+        self.answering.iter().any(|(answered, _)| *answered == choice)
+    }
+
+    fn remember(&mut self, id: &str, signature: Option<&str>) {
+        if let Some(signature) = signature.filter(|_| self.signatures.len() < MOST_SIGNATURES) {
+            self.signatures.push((id.to_owned(), signature.to_owned()));
+        }
+    }
+}

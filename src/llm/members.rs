@@ -1,0 +1,111 @@
+//! Members of a JSON object taken out or renamed by splicing: what a host refuses must not reach it, and everything
+//! else stays the bytes that it was.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::body::Edit;
+use super::request::MOST_DEPTH;
+use super::scan::{Cursor, Fault};
+
+/// What to do with the members of an object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Members that go.
+    pub refused: &'static [&'static str],
+    /// Members with another name there: here, there. Where the object has both, the one named here goes.
+    pub renamed: &'static [(&'static str, &'static str)],
+}
+
+/// The edits that make `changes` to the object `body`, for `Body::spliced`; none where it is no object.
+pub fn edits(body: &[u8], changes: Changes) -> Vec<Edit> {
+    if changes == Changes::default() {
+        return Vec::new();
+    }
+    let members = members(body).unwrap_or_default();
+    let has = |name: &str| members.iter().any(|member| member.name == name.as_bytes());
+    let mut edits = Vec::new();
+    let mut kept = false;
+    for (place, member) in members.iter().enumerate() {
+        let named = |name: &str| name.as_bytes() == member.name;
+        let renamed = changes.renamed.iter().find(|(here, _)| named(here));
+        if changes.refused.iter().any(|name| named(name)) || renamed.is_some_and(|(_, there)| has(there)) {
+            let before = place.checked_sub(1).and_then(|before| members.get(before)).filter(|_| kept);
+            let next = members.get(place + 1);
+            let at = match (before, next) {
+                (Some(before), _) => before.end..member.end,
+                (None, Some(next)) => member.key.start..next.key.start,
+                (None, None) => member.key.start..member.end,
+            };
+            edits.push(Edit { at, with: Bytes::new() });
+            continue;
+        }
+        kept = true;
+        if let Some((_, there)) = renamed {
+            edits.push(Edit { at: member.key.clone(), with: format!("\"{there}\"").into() });
+        }
+    }
+    edits
+}
+
+struct Member<'a> {
+    name: &'a [u8],
+    /// With its quotes.
+    key: Range<usize>,
+    /// Behind its value.
+    end: usize,
+}
+
+fn members(body: &[u8]) -> Result<Vec<Member<'_>>, Fault> {
+    let mut cursor = Cursor::lenient(body, MOST_DEPTH);
+    let mut members = Vec::new();
+    if cursor.peek() != b'{' {
+        return Ok(members);
+    }
+    let mut more = cursor.open_object()?;
+    while more {
+        let start = cursor.at();
+        let key = cursor.key()?;
+        let name = key.raw();
+        cursor.skip(&key, &mut ())?;
+        members.push(Member { name, key: start..start + name.len() + 2, end: cursor.at() });
+        more = cursor.more_members()?;
+    }
+    Ok(members)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::llm::body::Body;
+
+    const CHANGES: Changes = Changes { refused: &["a", "b"], renamed: &[("long", "short")] };
+
+    fn changed(body: &'static str) -> String {
+        let bytes = Bytes::from_static(body.as_bytes());
+        let changed = Body::spliced(&bytes, edits(&bytes, CHANGES)).contiguous();
+        String::from_utf8(changed.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn refused_members_go_with_their_commas_and_nothing_else() {
+        for (before, after) in [
+            (r#"{"a":1}"#, "{}"),
+            (r#"{"a":1,"b":[2]}"#, "{}"),
+            (r#"{ "a" : 1 , "x" : {"a":1} }"#, r#"{ "x" : {"a":1} }"#),
+            (r#"{"x":1,"a":{},"b":2,"y":3}"#, r#"{"x":1,"y":3}"#),
+            (r#"{"a":1,"x":1,"b":2}"#, r#"{"x":1}"#),
+            (r#"{"x":"a","y":1}"#, r#"{"x":"a","y":1}"#),
+            ("[1]", "[1]"),
+        ] {
+            assert_eq!(changed(before), after);
+        }
+    }
+
+    #[test]
+    fn a_renamed_member_gives_way_to_one_that_has_the_name_already() {
+        assert_eq!(changed(r#"{"x":1, "long" :5}"#), r#"{"x":1, "short" :5}"#);
+        assert_eq!(changed(r#"{"long":5,"short":6}"#), r#"{"short":6}"#);
+    }
+}

@@ -1,0 +1,104 @@
+//! The configured times: each holds, and none holds where it should not.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use crate::support::*;
+
+#[test]
+fn a_head_that_never_comes_or_drips_is_ended_after_header_timeout() {
+    let upstream = Upstream::healthy();
+    let router = Config::single(&upstream.url()).server("header_timeout: 1s").start();
+    for first in ["", "GET /v1/models HTTP/1.1\r\nHost: x\r\n"] {
+        let mut conn = Conn::open(router.address());
+        let mut writer = conn.writer();
+        let drips = !first.is_empty();
+        conn.write(first.as_bytes());
+        std::thread::spawn(move || {
+            while drips && writer.write_all(b"x-drip: 1\r\n").is_ok() {
+                std::thread::sleep(ms(200));
+            }
+        });
+        let answer = conn.answer().expect(408);
+        assert!(
+            answer.error().is_object() && answer.took > ms(800) && answer.took < secs(3),
+            "{:?}",
+            answer.took
+        );
+    }
+}
+
+#[test]
+fn an_idle_connection_is_kept_for_keepalive_timeout() {
+    let upstream = Upstream::healthy();
+    let router = Config::single(&upstream.url()).server("keepalive_timeout: 2s\nheader_timeout: 1s").start();
+    let mut conn = Conn::open(router.address());
+    for _ in 0..2 {
+        conn.write(&Request::chat(&chat("m")).bytes(&router));
+        conn.answer().expect(200);
+        std::thread::sleep(ms(1200));
+    }
+    let start = Instant::now();
+    assert!(conn.closes_within(secs(5)), "an idle connection is kept for ever");
+    assert!(start.elapsed() < secs(2), "{:?}", start.elapsed());
+}
+
+/// A place that takes no more connections and refuses none: its queue is full, so the kernel drops who knocks.
+struct Deaf {
+    url: String,
+    _waiting: Vec<TcpStream>,
+    _listener: tokio::net::TcpListener,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Deaf {
+    fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let listener = runtime.block_on(async {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+            socket.listen(1).unwrap()
+        });
+        let address = listener.local_addr().unwrap();
+        let waiting =
+            std::iter::from_fn(|| TcpStream::connect_timeout(&address, ms(300)).ok()).take(50).collect();
+        Self { url: format!("http://{address}"), _waiting: waiting, _listener: listener, _runtime: runtime }
+    }
+}
+
+#[test]
+fn an_upstream_that_does_not_take_the_connection_has_connect_timeout() {
+    let (deaf, good) = (Deaf::new(), Upstream::healthy());
+    let config = Config::new().credential("deaf", &deaf.url, "connect_timeout: 1s\npriority: 0");
+    let router = config.credential("good", &good.url(), "connect_timeout: 9s\npriority: 1").start();
+    for request in [Request::chat(&chat("m")), Request::get("/v1/files")] {
+        let answer = request.send(&router).expect(200);
+        assert!(answer.took > ms(800) && answer.took < secs(3), "{:?}", answer.took);
+    }
+    assert_eq!(good.count(), 2);
+}
+
+#[test]
+fn a_request_timeout_of_minus_one_ends_nothing() {
+    let slow = |call: &Call| Reply::good(call).after(ms(1500));
+    let upstream = Upstream::scripted(slow);
+    let one = Config::single(&upstream.url()).never_bans().server("request_timeout: 1s").start();
+    let none = Config::single(&upstream.url()).never_bans().server("request_timeout: -1").start();
+    for request in
+        [Request::chat(&chat("m")), Request::chat(&chat_streamed("m")), Request::get("/v1/files/f")]
+    {
+        request.send(&one).expect(504);
+        request.send(&none).expect(200);
+    }
+}
+
+#[test]
+fn an_answer_may_take_longer_than_the_times_of_its_request() {
+    const SHORT: &str = "header_timeout: 1s\nbody_timeout: 1s\nkeepalive_timeout: 1s";
+    let upstream = Upstream::scripted(|call| Reply::good(call).after(Duration::from_millis(2500)));
+    let router = Config::single(&upstream.url()).server(SHORT).start();
+    for request in [Request::chat(&chat("m")), Request::get("/v1/files/f")] {
+        request.send(&router).expect(200);
+    }
+}
