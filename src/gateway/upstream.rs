@@ -170,7 +170,7 @@ impl Upstream {
     ) -> pingora::Result<Box<RequestHeader>> {
         let (path, query) = (endpoint.path(), client.uri.query());
         let wire = endpoint.wire();
-        let ask = Ask { wire, path, query, model: None, stream: false, anthropic: false };
+        let ask = Ask { wire, path, query, model: None, stream: false, version: None };
         let route = Kind::Proxy.provider().route(&self.site, &ask);
         let route = route.ok_or_else(|| Error::new(ErrorType::InternalError))?;
         let authorization = &match &self.sign {

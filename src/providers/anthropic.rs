@@ -21,13 +21,15 @@ pub(super) fn route(provider: &Provider, site: &Site, ask: &Ask) -> Option<Route
         path_and_query: upstream_path(&site.base, path, ask.query.filter(|_| native)),
         habits: provider.habits,
         native,
+        body_version: None,
     };
     match ask.counts() {
         Some(wire) => return Some(own(Task::Count, COUNT, wire == Wire::Messages)),
         None if ask.generates() => return Some(own(Task::Generate, MESSAGES, ask.wire == Wire::Messages)),
         None => {}
     }
-    let is_own = ask.path.starts_with("/v1/messages/") || ask.anthropic && ask.path.starts_with("/v1/");
+    let is_own =
+        ask.path.starts_with("/v1/messages/") || ask.version.is_some() && ask.path.starts_with("/v1/");
     let as_it_came = matches!(ask.wire, Wire::Objects | Wire::Opaque) && is_own;
     as_it_came.then(|| ask.as_it_came(&site.base, provider.habits))
 }

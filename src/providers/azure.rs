@@ -41,6 +41,7 @@ pub(super) fn route(provider: &Provider, site: &Site, ask: &Ask) -> Option<Route
         path_and_query: with_query(path, version.as_deref().into_iter().chain(query)),
         habits: provider.habits,
         native: ask.native,
+        body_version: None,
     })
 }
 

@@ -23,16 +23,13 @@ pub(super) struct Call<'a> {
 impl<'a> Call<'a> {
     /// What to call for a request; none if nothing does what it asks for. `embedding` is how the host embeds.
     pub(super) fn of(ask: &'a Ask, embedding: Embedding) -> Option<Self> {
-        let native = ask.path.starts_with("/v1beta/");
+        let native = ask.method().is_some();
         let own = |method, task| Some(Self { method, wire: Wire::Gemini, task, native });
         match (ask.counts(), ask.method()) {
             (Some(_), _) => own("countTokens", Task::Count),
             _ if ask.generates() && ask.stream => own("streamGenerateContent", Task::Generate),
             _ if ask.generates() => own("generateContent", Task::Generate),
-            (None, Some(method)) => {
-                let plain = !method.is_empty() && method.bytes().all(|b| b.is_ascii_alphanumeric());
-                plain.then_some(Self { method, wire: ask.wire, task: Task::AsItCame, native })
-            }
+            (None, Some(method)) => Some(Self { method, wire: ask.wire, task: Task::AsItCame, native }),
             (None, None) if ask.path == "/v1/embeddings" => {
                 let method = match embedding {
                     Embedding::Batch => "batchEmbedContents",
@@ -58,6 +55,7 @@ impl<'a> Call<'a> {
             ),
             habits: provider.habits,
             native: self.native,
+            body_version: None,
         }
     }
 }

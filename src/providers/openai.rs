@@ -28,8 +28,8 @@ impl<'a> Deref for Asked<'a> {
 pub(super) fn in_dialect<'a>(provider: &Provider, has_responses: bool, ask: &Ask<'a>) -> Option<Asked<'a>> {
     let chat = || Ask { wire: Wire::Chat, path: "/v1/chat/completions", query: None, ..*ask };
     let foreign = ask.path.starts_with("/v1/messages")
-        || ask.path.starts_with("/v1beta/")
-        || ask.anthropic && ask.path.starts_with("/v1/files");
+        || ask.method().is_some()
+        || ask.version.is_some() && ask.path.starts_with("/v1/files");
     let lacks = provider.lacks.iter().any(|start| ask.path.starts_with(start))
         || !has_responses && ask.path.starts_with("/v1/responses");
     match ask.wire {
@@ -50,6 +50,7 @@ pub(super) fn route(provider: &Provider, site: &Site, ask: &Ask) -> Option<Route
         path_and_query: upstream_path(&site.base, path, asked.query),
         habits: provider.habits,
         native: asked.native,
+        body_version: None,
     })
 }
 

@@ -111,6 +111,9 @@ impl Provider {
 
 const PLAIN: Habits = Habits { vertex: false, max_tokens: false, refused: &[], renamed: &[] };
 
+/// For hosts that know the older of the two names only.
+const SHORTER: (&str, &str) = ("max_completion_tokens", "max_tokens");
+
 /// A host of the OpenAI dialect, with all of it.
 const fn open(kind: Kind, name: &'static str, home: Home) -> Provider {
     Provider {
@@ -202,14 +205,14 @@ pub static PROVIDERS: [Provider; 15] = [
         ..vendor(Kind::Cerebras, "cerebras", "https://api.cerebras.ai")
     },
     Provider {
-        habits: Habits { max_tokens: true, ..PLAIN },
+        habits: Habits { max_tokens: true, renamed: &[SHORTER], ..PLAIN },
         unversioned: true,
         models: openai::unversioned_models,
         ..vendor(Kind::DeepInfra, "deepinfra", "https://api.deepinfra.com/v1/openai")
     },
     Provider {
         key: KeyNeed::Optional,
-        habits: Habits { max_tokens: true, ..PLAIN },
+        habits: Habits { max_tokens: true, renamed: &[SHORTER], ..PLAIN },
         lacks: &["/v1/audio", "/v1/batches", "/v1/files", "/v1/moderations"],
         ..open(Kind::Ollama, "ollama", Home::At("http://127.0.0.1:11434"))
     },
@@ -234,18 +237,18 @@ pub static PROVIDERS: [Provider; 15] = [
                 "user",
                 "verbosity",
             ],
-            renamed: &[("seed", "random_seed")],
+            renamed: &[SHORTER, ("seed", "random_seed")],
             ..PLAIN
         },
         lacks: &["/v1/completions", "/v1/images"],
         ..vendor(Kind::Mistral, "mistral", "https://api.mistral.ai")
     },
     Provider {
-        habits: Habits { max_tokens: true, ..PLAIN },
+        habits: Habits { max_tokens: true, renamed: &[SHORTER], ..PLAIN },
         ..vendor(Kind::Together, "together", "https://api.together.xyz")
     },
     Provider {
-        habits: Habits { max_tokens: true, ..PLAIN },
+        habits: Habits { max_tokens: true, renamed: &[SHORTER], ..PLAIN },
         lacks: &["/v1/audio", "/v1/batches", "/v1/embeddings", "/v1/files", "/v1/images", "/v1/moderations"],
         ..vendor(Kind::DeepSeek, "deepseek", "https://api.deepseek.com")
     },

@@ -6,6 +6,8 @@
 
 use super::openai;
 use crate::dialect::Habits;
+use crate::llm::body::Edit;
+use crate::llm::members::{self, Changes};
 use crate::llm::Wire;
 
 /// What a client asked for.
@@ -13,7 +15,7 @@ use crate::llm::Wire;
 pub struct Ask<'a> {
     /// The dialect of the endpoint; `Objects` and `Opaque` where only the path says what is meant.
     pub wire: Wire,
-    /// The path, as the endpoint table has it: `/v1/…`, or `/v1beta/models/{model}:{method}`.
+    /// The path, as the endpoint table has it: `/v1/…`, or `/v1beta/models/{model}:{method}`, whose model is not used.
     pub path: &'a str,
     /// The query, without its question mark.
     pub query: Option<&'a str>,
@@ -21,8 +23,8 @@ pub struct Ask<'a> {
     pub model: Option<&'a str>,
     /// Whether the answer is to be a stream.
     pub stream: bool,
-    /// The client speaks the Anthropic API (it sent `anthropic-version`): `/v1/files` is then Anthropic's.
-    pub anthropic: bool,
+    /// The client's `anthropic-version`: where there is one, `/v1/files` is Anthropic's.
+    pub version: Option<&'a str>,
 }
 
 /// What a request is at the upstream.
@@ -36,8 +38,10 @@ pub struct Route {
     pub path_and_query: String,
     /// How this host differs from others of the dialect.
     pub habits: Habits,
-    /// The upstream speaks the client's dialect: nothing is translated, though `habits` may ask for a few edits.
+    /// The upstream speaks the client's dialect: nothing is translated but for `edits`.
     pub native: bool,
+    /// The version that a native body must name (Claude on Vertex).
+    pub body_version: Option<&'static str>,
 }
 
 /// What is asked of an upstream. All but `AsItCame` have bodies that may need a translation.
@@ -75,6 +79,35 @@ pub struct Site {
     pub project: Option<(String, String)>,
 }
 
+impl Route {
+    /// Whether the upstream takes this member in a native body: one that it does not take goes, and must not be edited
+    /// or added besides.
+    pub fn takes(&self, member: &str) -> bool {
+        !self.changes().refused.contains(&member)
+    }
+
+    /// The edits that make a native body one that this upstream takes.
+    pub fn edits(&self, body: &[u8]) -> Vec<Edit> {
+        let inside = body.iter().position(|&byte| byte == b'{').map(|at| at + 1);
+        let version = self.body_version.zip(inside).map(|(version, at)| Edit {
+            at: at..at,
+            with: format!(r#""anthropic_version":"{version}","#).into(),
+        });
+        // What is put in at a place comes before what is taken out there.
+        version.into_iter().chain(members::edits(body, self.changes())).collect()
+    }
+
+    fn changes(&self) -> Changes {
+        match (self.native, self.wire) {
+            (true, Wire::Chat) => Changes { refused: self.habits.refused, renamed: self.habits.renamed },
+            (true, Wire::Messages) if self.body_version.is_some() => {
+                Changes { refused: &["anthropic_version", "model"], renamed: &[] }
+            }
+            _ => Changes::default(),
+        }
+    }
+}
+
 impl Ask<'_> {
     /// The text endpoint that this is, if it is one: it names a model and its dialect can be translated.
     pub(super) fn generates(&self) -> bool {
@@ -93,13 +126,15 @@ impl Ask<'_> {
 
     /// The method of a Gemini path: `generateContent` in `/v1beta/models/x:generateContent`.
     pub(super) fn method(&self) -> Option<&str> {
-        let (_, method) = self.path.strip_prefix("/v1beta/")?.rsplit_once(':')?;
-        Some(method)
+        let starts = ["/v1beta/", "/v1/models/"];
+        let rest = starts.iter().find_map(|start| self.path.strip_prefix(start))?;
+        let plain = |method: &str| !method.is_empty() && method.bytes().all(|b| b.is_ascii_alphanumeric());
+        rest.rsplit_once(':').map(|(_, method)| method).filter(|method| plain(method))
     }
 
     /// A route that leaves the body to the client's dialect.
     pub(super) fn native(&self, path_and_query: String, task: Task, habits: Habits) -> Route {
-        Route { wire: self.wire, task, path_and_query, habits, native: true }
+        Route { wire: self.wire, task, path_and_query, habits, native: true, body_version: None }
     }
 
     /// The same for the path that was asked for, below `base`.

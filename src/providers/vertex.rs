@@ -6,6 +6,7 @@
 //! Sources: Vertex AI REST reference (publishers.models, endpoints) and "Deployments and endpoints" for the hosts; Anthropic's
 //! and Google's own clients for the multi-region hosts and for what is percent-encoded.
 
+use super::anthropic;
 use super::gemini::Call;
 use super::provider::Provider;
 use super::route::{segment, with_query, Ask, Embedding, Route, Site, Task};
@@ -67,7 +68,16 @@ fn claude_route(provider: &Provider, site: &Site, ask: &Ask, model: &str) -> Opt
         path_and_query: with_query(path, None),
         habits: provider.habits,
         native,
+        body_version: (native && task == Task::Generate).then(|| body_version(ask.version)),
     })
+}
+
+/// The version for the body: a client that still speaks the first version gets what has always been its like.
+fn body_version(version: Option<&str>) -> &'static str {
+    match version {
+        Some("2023-06-01") => "vertex-2023-10-16",
+        _ => anthropic::NEWEST_VERSION,
+    }
 }
 
 fn parent(site: &Site) -> Option<String> {
