@@ -27,8 +27,9 @@ const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 /// After an early answer, the rest of a request is read and dropped for this long and this much, then closed: a
 /// connection closed with unread bytes would take the answer down with it.
-const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 4 * 1024 * 1024;
+pub const LINGER: Duration = Duration::from_secs(2);
+/// At most this much.
+pub const LINGER_BYTES: usize = 4 * 1024 * 1024;
 
 /// A request that ends with an answer of ours.
 #[derive(Debug)]
