@@ -1,20 +1,21 @@
 //! "Did you mean": the nearest known word, and the words that other programs use for ours.
 
 /// Other programs' spellings (LiteLLM's, the SDKs', older versions') and what they are called here.
-const ALIASES: [(&str, &str); 30] = [
+const ALIASES: [(&str, &str); 33] = [
     ("address", "host"),
     ("allow_models", "models"),
     ("allowed_models", "models"),
     ("api_base", "base_url"),
     ("api_url", "base_url"),
-    ("azure", "openai"),
-    ("azure_openai", "openai"),
+    ("azure_openai", "azure"),
     ("ban_time", "ban_duration"),
     ("bind", "host"),
     ("claude", "anthropic"),
     ("concurrency", "max_concurrent"),
     ("endpoint", "base_url"),
     ("fallback", "is_fallback"),
+    ("google", "gemini"),
+    ("grok", "xai"),
     ("key", "api_key"),
     ("log_level", "logging_level"),
     ("max_parallel_requests", "max_concurrent"),
@@ -31,6 +32,8 @@ const ALIASES: [(&str, &str); 30] = [
     ("token", "api_key"),
     ("url", "base_url"),
     ("vertex", "vertex-ai"),
+    ("vertex_credentials", "credentials_file"),
+    ("vertex_location", "location"),
     ("vertex_project", "project_id"),
 ];
 

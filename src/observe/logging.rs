@@ -197,6 +197,13 @@ mod tests {
     }
 
     #[test]
+    fn what_is_said_about_access_tokens_is_never_written_below_a_warning() {
+        let told = |target, level| tells_tokens(&Record::builder().target(target).level(level).build());
+        assert!(told("yup_oauth2::service_account", Level::Debug) && told("yup_oauth2", Level::Info));
+        assert!(!told("yup_oauth2", Level::Warn) && !told("routing", Level::Debug));
+    }
+
+    #[test]
     fn libraries_are_kept_quieter_than_ourselves() {
         assert_eq!(quieter(LevelFilter::Info), LevelFilter::Warn);
         assert_eq!(quieter(LevelFilter::Error), LevelFilter::Error);

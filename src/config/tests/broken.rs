@@ -187,12 +187,8 @@ fn what_is_no_text_has_a_place_too() {
 #[test]
 fn credentials() {
     credential(
-        "type: gemini",
-        &["3:21 `type`: `gemini` is none of `openai`, `proxy`, `anthropic`, `vertex-ai`"],
-    );
-    credential(
-        "type: azure",
-        &["3:21 `type`: `azure` is none of `openai`, `proxy`, `anthropic`, `vertex-ai`"],
+        "type: bedrock",
+        &["3:21 `type`: `bedrock` is none of `openai`, `azure`, `anthropic`, `vertex-ai`, `gemini`, `proxy`, `openrouter`, `cerebras`, `deepinfra`, `ollama`, `groq`, `mistral`, `together`, `deepseek`, `xai`"],
     );
     credential("rpm: 0", &["3:20 a limit of 0 would refuse everything"]);
     credential("tpm: 0", &["3:20 `tpm: 0` is taken for no limit"]);
@@ -215,8 +211,51 @@ fn credentials() {
         &[
             "4:5 the key `credentials_file` is missing, which a credential of type `vertex-ai` needs",
             "4:5 the key `project_id` is missing, which a credential of type `vertex-ai` needs",
-            "4:21 this version does not route to `vertex-ai` credentials yet",
         ],
+    );
+}
+
+#[test]
+fn keys_of_one_type_of_credential() {
+    let told = |written: &str, expected: &[&str]| {
+        let world = World::default().file("a.json", "{}");
+        let loaded = world.load(&format!("{GOOD}  - {{name: b, {written}}}\n"));
+        assert_eq!(lines(&loaded), expected, "{written}");
+    };
+    told(
+        "type: anthropic",
+        &["4:5 the key `api_key` is missing, which a credential of type `anthropic` needs"],
+    );
+    told(
+        "type: azure, api_key: k",
+        &["4:5 the key `base_url` is missing, which a credential of type `azure` needs"],
+    );
+    let azure = "type: azure, api_key: k, base_url: https://r.azure.com";
+    told(&format!("{azure}, api_version: a/b"), &["4:84 `api_version` is no version of Azure's"]);
+    told(
+        &format!("{azure}/openai/v1, api_version: 2024-10-21"),
+        &["4:94 `api_version` is a date, and `base_url` is of the API that has none"],
+    );
+    told(
+        "type: gemini, api_key: k, api_version: v1",
+        &["4:54 this key is for `type: azure` only, and is not used here"],
+    );
+    told(
+        "type: vertex-ai, api_key: k, location: eu",
+        &["4:54 `location` says nothing beside `api_key`, which knows its project itself"],
+    );
+    told(
+        "type: vertex-ai, api_key: k, credentials_file: a.json",
+        &["4:62 `api_key` and `credentials_file` are two ways to sign in"],
+    );
+    let vertex = "type: vertex-ai, project_id: p, location";
+    told(
+        &format!("{vertex}: EU, credentials_json: '{{}}'"),
+        &["4:57 this is no location", "4:79 `credentials_json` cannot be used: it has no `private_key`"],
+    );
+    told(
+        &format!("{vertex}: eu, credentials_file: a.json"),
+        &["4:79 `credentials_file` cannot be used: it has no `private_key`"],
     );
 }
 

@@ -13,6 +13,8 @@ const FIRST_MODELS: &str = include_str!("yaml/first-models.yaml");
 const REFERENCE: &str = include_str!("../../../conf/reference.yaml");
 const GATEWAY: &str = include_str!("../../../conf/gateway.yaml");
 const CHAIN: &str = include_str!("../../../conf/chain.yaml");
+const ACCOUNT: &str = r#"{"type": "service_account", "client_email": "a@b", "token_uri": "http://127.0.0.1/t",
+    "private_key": "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n"}"#;
 
 fn names(settings: &Settings) -> Vec<&str> {
     settings.credentials.iter().map(|credential| credential.name.as_str()).collect()
@@ -20,7 +22,7 @@ fn names(settings: &Settings) -> Vec<&str> {
 
 #[test]
 fn the_original_readme_loads_unchanged() {
-    let world = World::default().file("path/to/service-account.json", "{\"type\": \"service_account\"}");
+    let world = World::default().file("path/to/service-account.json", ACCOUNT);
     let loaded = world.load(README);
     let warnings = lines(&loaded);
     assert_eq!(
@@ -29,7 +31,6 @@ fn the_original_readme_loads_unchanged() {
             "3:15 `master_key` looks like the placeholder of an example",
             "8:17 a busy minute bans for good: 429 counts, and the ban is permanent",
             "18:14 `api_key` looks like the placeholder of an example",
-            "25:11 this version does not route to `vertex-ai` credentials yet",
         ]
     );
     let settings = loaded.settings.unwrap();
@@ -37,6 +38,8 @@ fn the_original_readme_loads_unchanged() {
     assert_eq!(settings.fail2ban.ban, Term::Permanent);
     assert_eq!(settings.credentials[2].tier, u16::MAX);
     assert_eq!(settings.credentials[1].base_url.as_str(), "https://aiplatform.googleapis.com/");
+    let vertex = settings.credentials[1].vertex.as_ref().unwrap();
+    assert_eq!((vertex.location.as_str(), vertex.service_account.expose()), ("global", ACCOUNT));
     assert!(settings.binding);
     let limits: Vec<_> =
         settings.models.iter().map(|model| (model.name.as_str(), model.rpm, model.tpm)).collect();
@@ -213,6 +216,54 @@ fn an_address_loses_its_version_and_keeps_its_prefix() {
     ] {
         let settings = settings(&GOOD.replace("https://api.openai.com", written));
         assert_eq!(settings.credentials[0].base_url.as_str(), kept, "{written}");
+    }
+}
+
+#[test]
+fn a_provider_with_one_public_address_needs_none_in_the_file() {
+    for (written, address, version) in [
+        ("type: anthropic, api_key: k", "https://api.anthropic.com/", None),
+        ("type: gemini, api_key: k", "https://generativelanguage.googleapis.com/", None),
+        ("type: deepinfra, api_key: k", "https://api.deepinfra.com/v1/openai", None),
+        ("type: openrouter, api_key: k", "https://openrouter.ai/api", None),
+        ("type: ollama", "http://127.0.0.1:11434/", None),
+        ("type: xai, api_key: k, base_url: https://eu.api.x.ai/v1", "https://eu.api.x.ai/", None),
+        ("type: vertex-ai, api_key: k", "https://aiplatform.googleapis.com/", None),
+        (
+            "type: azure, api_key: k, base_url: https://r.openai.azure.com",
+            "https://r.openai.azure.com/",
+            Some("2024-10-21"),
+        ),
+        (
+            "type: azure, api_key: k, base_url: https://r.openai.azure.com/openai/v1/",
+            "https://r.openai.azure.com/openai",
+            None,
+        ),
+        (
+            "type: azure, api_key: k, base_url: https://r.azure.com, api_version: 2025-04-01-preview",
+            "https://r.azure.com/",
+            Some("2025-04-01-preview"),
+        ),
+    ] {
+        let loaded = World::default().load(&format!("{GOOD}  - {{name: b, {written}}}\n"));
+        assert_eq!(lines(&loaded), Vec::<String>::new(), "{written}");
+        let credential = &loaded.settings.unwrap().credentials[1];
+        assert_eq!(credential.base_url.as_str(), address, "{written}");
+        assert_eq!(credential.api_version.as_deref(), version, "{written}");
+    }
+}
+
+#[test]
+fn a_service_account_lives_where_its_location_says() {
+    for (location, host) in [
+        ("eu", "https://aiplatform.eu.rep.googleapis.com/"),
+        ("us-east5", "https://us-east5-aiplatform.googleapis.com/"),
+    ] {
+        let vertex =
+            format!("type: vertex-ai, project_id: p, location: {location}, credentials_file: a.json");
+        let world = World::default().file("a.json", ACCOUNT);
+        let loaded = world.load(&format!("{GOOD}  - {{name: b, {vertex}}}\n"));
+        assert_eq!(loaded.settings.unwrap().credentials[1].base_url.as_str(), host);
     }
 }
 
