@@ -251,3 +251,6 @@ fn connection_names(headers: &HeaderMap) -> Option<&str> {
 fn names(connection: &str, name: &HeaderName) -> bool {
     connection.split(',').any(|named| named.trim().eq_ignore_ascii_case(name.as_str()))
 }
+
+#[cfg(test)]
+mod tests;
