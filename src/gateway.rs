@@ -4,12 +4,13 @@
 mod upstream;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use http::header::HeaderName;
 
 use crate::config::{Credential, Fail2ban, Settings, Term};
+use crate::dialect::signatures::Signatures;
 use crate::edge::addresses::{self, AddressSet};
 use crate::edge::pins::Pinboard;
 use crate::edge::random::Random;
@@ -40,6 +41,7 @@ pub struct Gateway {
     pub addresses: Vec<Arc<AddressSet>>,
     /// When it was assembled.
     pub started: Instant,
+    signatures: Mutex<Signatures>,
     upstreams: Vec<Upstream>,
 }
 
@@ -77,7 +79,9 @@ impl Gateway {
         let secrets = secrets.chain([settings.server.master_key.clone()]).collect();
         let hop = format!("{:016x}", Random::next());
         let scrubber = Scrubber::new(secrets);
-        Arc::new(Self { settings, pool, pins, scrubber, hop, addresses, started: Instant::now(), upstreams })
+        let signatures = Mutex::default();
+        let started = Instant::now();
+        Arc::new(Self { settings, pool, pins, scrubber, hop, addresses, started, signatures, upstreams })
     }
 
     /// The upstream of a credential, by its place in the file.
@@ -96,6 +100,20 @@ impl Gateway {
             }
             [one, other, ..] => Err(Unpinnable::Torn(one.clone(), other.clone())),
         }
+    }
+
+    /// Remembers the thought signatures of an answer.
+    pub fn remember(&self, signatures: Vec<(String, String)>) {
+        if signatures.is_empty() {
+            return;
+        }
+        let mut known = self.signatures.lock().unwrap_or_else(PoisonError::into_inner);
+        signatures.iter().for_each(|(id, signature)| known.learn(id, signature));
+    }
+
+    /// The thought signature of an earlier tool call.
+    pub fn signature(&self, call: &str) -> Option<String> {
+        self.signatures.lock().unwrap_or_else(PoisonError::into_inner).get(call)
     }
 
     /// The upstreams that list their models, each with its place in the file.

@@ -99,7 +99,8 @@ pub fn not_utf8(path: &Path, bytes: &[u8], valid: usize) -> Loaded {
     let text = Text::new(&path.to_string_lossy(), &String::from_utf8_lossy(bytes));
     let mut report = Report::new(&text);
     // A byte order mark is not part of the text.
-    let at = valid.saturating_sub(bytes.starts_with("\u{feff}".as_bytes()).then_some(3).unwrap_or_default());
+    let mark = if bytes.starts_with("\u{feff}".as_bytes()) { '\u{feff}'.len_utf8() } else { 0 };
+    let at = valid.saturating_sub(mark);
     let fault = Fault::new("the file is not UTF-8 from here on").help("save it as UTF-8");
     report.add(Severity::Error, Some(at..at + char::REPLACEMENT_CHARACTER.len_utf8()), "", fault);
     let mut loaded = Loaded { settings: None, problems: Vec::new(), masked: Vec::new() };

@@ -19,6 +19,8 @@ pub struct Conversation<'a> {
     pub tools: Vec<Tool<'a>>,
     /// Those of them that the client keeps in groups (Responses: `namespace`).
     pub grouped: Vec<Grouped<'a>>,
+    /// Whether the client offered them as OpenAI's older `functions`, and so wants a call as `function_call`.
+    pub functions: bool,
     /// Which of them must.
     pub tool_choice: Option<ToolChoice<'a>>,
     /// Whether several may be called at once.
@@ -345,6 +347,11 @@ pub struct Untranslatable {
 }
 
 impl Untranslatable {
+    /// An endpoint that the provider does not have.
+    pub fn unserved(path: &str) -> Self {
+        Self::new("", format!("None of the credentials that could serve this request has {path}."))
+    }
+
     /// The fault of one member.
     pub fn new(param: impl Into<String>, why: impl Into<String>) -> Self {
         Self { param: param.into(), why: why.into() }

@@ -5,12 +5,92 @@
 //! write a client's answer from them. Four dialects so need four folders and not sixteen pairs, and a new one meets
 //! all the others at once. Traffic of one dialect on both sides never comes here: it stays the bytes that it was.
 
+pub mod chat;
+pub mod completions;
 pub mod conversation;
+mod fault;
+pub mod gemini;
 pub mod json;
+pub mod messages;
 pub mod reply;
+pub mod responses;
+pub mod signatures;
 pub mod translation;
 
+use std::borrow::Cow;
+
+use crate::llm::Wire;
+use conversation::{Conversation, Signer, Untranslatable};
 use reply::{Piece, Reply, Sink};
+
+/// A client's request in one of the dialects of text. `stream`: the answer is to be a stream.
+///
+/// # Errors
+/// The request is none of this dialect, or one that has a meaning at one provider only.
+pub fn read(wire: Wire, body: &str, stream: bool) -> Result<Conversation<'_>, Untranslatable> {
+    match wire {
+        Wire::Chat => chat::request::read(body),
+        Wire::Completions => completions::request::read(body),
+        Wire::Responses => responses::request::read(body),
+        Wire::Messages => messages::request::read(body),
+        Wire::Gemini => gemini::request::read(body, stream),
+        Wire::Objects | Wire::Opaque => Err(Untranslatable::new("", "This is no request for text.")),
+    }
+}
+
+/// The body as `read` is to have it, where that is not the body itself: Google's schemas are not JSON Schema.
+pub fn prepare(wire: Wire, body: &str) -> Option<String> {
+    match wire {
+        Wire::Gemini => match gemini::request::prepare(body) {
+            Cow::Owned(prepared) => Some(prepared),
+            Cow::Borrowed(_) => None,
+        },
+        _ => None,
+    }
+}
+
+/// The request for a provider of one of the dialects.
+///
+/// # Errors
+/// It has no words for it.
+pub fn compose(wire: Wire, conversation: &Conversation, target: &Target) -> Result<Composed, Untranslatable> {
+    match wire {
+        Wire::Messages => messages::compose::compose(conversation, target),
+        Wire::Gemini => gemini::compose::compose(conversation, target),
+        _ => chat::compose::compose(conversation, target),
+    }
+}
+
+/// Reads the answer of a provider of one of the dialects.
+pub fn reader(wire: Wire, stamp: Stamp) -> Box<dyn ReadReply> {
+    match wire {
+        Wire::Messages => Box::new(messages::reader::MessagesReader::new(stamp)),
+        Wire::Gemini => Box::new(gemini::reader::GeminiReader::new(stamp)),
+        _ => Box::new(chat::reader::ChatReader::new(stamp)),
+    }
+}
+
+/// Writes the answer for a client of one of the dialects; `from` is the provider's.
+pub fn writer(wire: Wire, conversation: &Conversation, stamp: Stamp, from: Wire) -> Box<dyn WriteReply> {
+    match wire {
+        Wire::Completions => Box::new(completions::writer::CompletionsWriter::new(conversation, stamp)),
+        Wire::Responses => {
+            Box::new(responses::writer::ResponsesWriter::new(conversation, stamp, signer(from)))
+        }
+        Wire::Messages => Box::new(messages::writer::MessagesWriter::new(conversation, stamp)),
+        Wire::Gemini => Box::new(gemini::writer::GeminiWriter::new(conversation, stamp)),
+        _ => Box::new(chat::writer::ChatWriter::new(conversation, stamp, signer(from))),
+    }
+}
+
+/// Whose signatures the answers of a provider have.
+fn signer(provider: Wire) -> Signer {
+    match provider {
+        Wire::Messages => Signer::Anthropic,
+        Wire::Gemini => Signer::Google,
+        _ => Signer::OpenAi,
+    }
+}
 
 /// What a request is composed for.
 #[derive(Clone, Copy)]

@@ -34,7 +34,7 @@ pub struct Route {
     pub tls: bool,
     /// Offer HTTP/2 by ALPN.
     pub http2: bool,
-    /// TCP (and, again, TLS) must be up within this time.
+    /// TCP and TLS must be up within this time.
     pub connect_timeout: Duration,
 }
 
@@ -115,7 +115,7 @@ impl Route {
         // ALPN is not part of Pingora's reuse key, so routes that differ in it need groups of their own.
         peer.group_key = u64::from(self.http2);
         peer.options.connection_timeout = Some(self.connect_timeout);
-        peer.options.total_connection_timeout = Some(self.connect_timeout * 2);
+        peer.options.total_connection_timeout = Some(self.connect_timeout);
         peer.options.idle_timeout = Some(Duration::from_secs(60));
         peer.options.tcp_keepalive = Some(pingora::protocols::TcpKeepalive {
             idle: Duration::from_secs(60),

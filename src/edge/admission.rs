@@ -22,10 +22,13 @@ use crate::secret::Secret;
 /// What is reserved ahead of the bytes that came; the declared length is the client's word.
 const MOST_RESERVED: usize = 1024 * 1024;
 
+/// Where the APIs have a key but in Authorization: Anthropic's, Azure's, Google's.
+const NAMED: [&str; 3] = ["x-api-key", "api-key", "x-goog-api-key"];
+
 /// Whether the request shows the key: `Authorization: Bearer`, `x-api-key` or `api-key`.
 pub fn knows_key(headers: &HeaderMap, master: &Secret) -> bool {
     let bearer = headers.get_all(AUTHORIZATION).iter().filter_map(|v| bearer(v.as_bytes()));
-    let named = ["x-api-key", "api-key"].into_iter().flat_map(|name| headers.get_all(name));
+    let named = NAMED.into_iter().flat_map(|name| headers.get_all(name));
     // `fold`, not `any`: every presented key is compared.
     let bearer = bearer.fold(false, |known, key| master.matches(key) | known);
     named.fold(bearer, |known, key| master.matches(key.as_bytes()) | known)
@@ -37,7 +40,7 @@ pub fn unauthorized(headers: &HeaderMap) -> Box<Refusal> {
         Some(value) if bearer(value).is_none() => {
             "The Authorization header must be 'Bearer ' followed by the key."
         }
-        None if !headers.contains_key("x-api-key") && !headers.contains_key("api-key") => {
+        None if NAMED.iter().all(|name| !headers.contains_key(*name)) => {
             "No key: send 'Authorization: Bearer' followed by the router's key."
         }
         _ => "Incorrect API key provided.",
@@ -185,6 +188,7 @@ mod tests {
             ("authorization", "bearer sk-master"),
             ("authorization", "BEARER  sk-master"),
             ("x-api-key", "sk-master"),
+            ("x-goog-api-key", "sk-master"),
             ("api-key", "sk-master"),
         ] {
             assert!(knows_key(&headers(name, value), &master), "{name}: {value}");

@@ -9,22 +9,21 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
-use http::HeaderMap;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::time::timeout;
 
-use super::content::Content;
 use super::context::RequestContext;
 use super::exchange::Exchange;
+use super::failure::{Failure, Trouble};
 use super::lifecycle::{client_or, patience, End};
+use super::phrase::{NoAnswer, Phrased, Spoken, Tongue};
 use super::{reply, Edge};
-use crate::gateway::Upstream;
+use crate::gateway::{Dress, Upstream};
 use crate::llm::answer::Answer as Facts;
-use crate::llm::endpoint::Endpoint;
 use crate::llm::stream::{AnswerStream, Ending, StreamFault, StreamWatch};
 use crate::llm::upstream_error::UpstreamError;
-use crate::providers::{judge, judge_stream, judge_transport, Transport, Verdict};
+use crate::providers::{judge, Transport};
 use crate::routing::{Lease, Plan};
 
 /// An error body is read up to this size and for this long; its connection then goes back to the pool.
@@ -37,17 +36,17 @@ const MOST_HELD_FRAMES: usize = 64;
 const MOST_HELD_BYTES: usize = 256 * 1024;
 
 /// What an attempt works with.
-pub struct Attempt<'a> {
+pub struct Attempt<'a, 's> {
     /// The edge.
     pub edge: &'a Edge,
-    /// What was asked.
-    pub endpoint: &'a Endpoint,
-    /// The request, read.
-    pub content: &'a Content,
-    /// The request's bytes.
-    pub body: &'a Bytes,
+    /// The request.
+    pub spoken: &'a Spoken<'s>,
     /// When the request must have shown its first output.
     pub deadline: Option<Instant>,
+    /// Who asked.
+    pub client: &'a mut ServerSession,
+    /// The request's context.
+    pub ctx: &'a mut RequestContext,
 }
 
 /// An answer to commit to.
@@ -66,7 +65,9 @@ pub enum Answer {
         /// The rest comes from here.
         exchange: Exchange,
         /// What was seen so far.
-        watch: Box<StreamWatch>,
+        watch: Box<dyn AnswerStream>,
+        /// It is in another dialect than the upstream's own.
+        translated: bool,
         /// What came so far, to be forwarded first.
         held: Vec<Bytes>,
         /// The upstream has ended already.
@@ -79,104 +80,37 @@ pub enum Answer {
     },
 }
 
-/// Why an attempt gave no answer.
-pub enum Trouble {
-    /// The client left; nobody is to blame.
-    ClientGone,
-    /// The upstream failed.
-    Failed(Box<Failure>),
-}
-
-/// A failed attempt.
-pub struct Failure {
-    /// Whose fault, and where next.
-    pub verdict: Verdict,
-    /// What the upstream said, or what we say for it.
-    pub error: UpstreamError,
-    /// The upstream's status, if it got that far.
-    pub status: Option<u16>,
-    /// The upstream's headers, if it got that far.
-    pub headers: HeaderMap,
-    /// The error body as it came.
-    pub body: Bytes,
-    /// For log and metrics.
-    pub reason: &'static str,
-}
-
-impl Failure {
-    /// A failure below HTTP, or of an answer that cannot be used.
-    pub fn transport(transport: Transport) -> Box<Self> {
-        Box::new(Self {
-            verdict: judge_transport(transport),
-            error: UpstreamError::transport(transport.message()),
-            status: None,
-            headers: HeaderMap::new(),
-            body: Bytes::new(),
-            reason: transport.as_str(),
-        })
-    }
-
-    /// An error that came inside a stream after its first output.
-    pub fn in_stream(error: UpstreamError) -> Box<Self> {
-        Self::in_answer(error, HeaderMap::new(), SystemTime::now())
-    }
-
-    fn in_answer(error: UpstreamError, headers: HeaderMap, now: SystemTime) -> Box<Self> {
-        let verdict = judge_stream(&headers, &error, now);
-        Box::new(Self {
-            verdict,
-            error,
-            status: None,
-            headers,
-            body: Bytes::new(),
-            reason: "error_in_answer",
-        })
-    }
-}
-
-impl From<Transport> for Trouble {
-    fn from(transport: Transport) -> Self {
-        Self::Failed(Failure::transport(transport))
-    }
-}
-
-impl From<End> for Trouble {
-    fn from(_: End) -> Self {
-        Self::ClientGone
-    }
-}
-
-impl Attempt<'_> {
+impl Attempt<'_, '_> {
     /// Runs the attempt, and notes it in the outcome.
-    pub async fn run(
-        &self,
-        lease: &mut Lease,
-        plan: &Plan,
-        client: &mut ServerSession,
-        ctx: &mut RequestContext,
-    ) -> Result<Answer, Trouble> {
+    pub async fn run(mut self, lease: &mut Lease, plan: &Plan) -> Result<Answer, Trouble> {
         let begun = Instant::now();
         let upstream = self.edge.gateway.upstream(lease.credential());
+        let (phrased, tongue) = self.phrase(upstream, lease.upstream_model())?;
         let limit = self.first_output(plan, begun);
-        let result = match self.ask(upstream, lease, limit, client, ctx).await {
-            Ok(exchange) => self.accept(exchange, limit, client, ctx).await,
+        let result = match self.ask(upstream, lease, &phrased, limit).await {
+            Ok(exchange) => self.accept(exchange, tongue, limit).await,
             Err(trouble) => Err(trouble),
         };
         let result = result.map_err(|trouble| self.fair(trouble, lease));
         let (status, reason) = match &result {
             Ok(_) => (200, "ok"),
             Err(Trouble::ClientGone) => (499, "client_gone"),
+            Err(Trouble::Unfit(_)) => (400, "unfit"),
             Err(Trouble::Failed(failure)) => (failure.verdict.code, failure.reason),
         };
-        ctx.attempted(&upstream.name, lease.model(), status, begun.elapsed(), reason);
+        self.ctx.attempted(&upstream.name, lease.model(), status, begun.elapsed(), reason);
         result
+    }
+
+    fn phrase(&self, upstream: &Upstream, model: &str) -> Result<(Phrased, Tongue), Trouble> {
+        Ok(self.spoken.phrase(self.edge, upstream, model, self.client.req_header(), self.ctx.seed)?)
     }
 
     /// When the first output must be there: after `first_token_timeout` or `response_timeout`, where somebody else
     /// could answer instead (a stream that thinks is otherwise given until the deadline).
     fn first_output(&self, plan: &Plan, begun: Instant) -> Option<Instant> {
         let routing = &self.edge.gateway.settings.routing;
-        let limit = match self.content.stream() {
+        let limit = match self.spoken.content.stream() {
             false => routing.response_timeout,
             true if self.edge.gateway.pool.has_alternative(plan, begun) => routing.first_token_timeout,
             true => None,
@@ -199,84 +133,93 @@ impl Attempt<'_> {
     }
 
     /// Sends the request and reads the head of the answer. A pooled connection that dies before it answers is no
-    /// verdict on anybody: the same request goes out once more on a fresh one.
+    /// verdict on anybody: the same request goes out once more on a fresh one. So it does after a 401 where a token can
+    /// be had anew.
     async fn ask(
-        &self,
+        &mut self,
         upstream: &Upstream,
         lease: &mut Lease,
+        phrased: &Phrased,
         limit: Option<Instant>,
-        client: &mut ServerSession,
-        ctx: &mut RequestContext,
     ) -> Result<Exchange, Trouble> {
-        let inject = self.endpoint.wants_usage() && self.content.stream();
-        let renamed = self.content.model().filter(|asked| *asked != lease.upstream_model());
-        let renamed = renamed.map(|_| lease.upstream_model());
-        let body = self.content.rewrite(self.body, renamed, inject);
-        let mut fresh = false;
+        let (mut fresh, mut renewed) = (false, false);
+        let mut authorization = client_or(self.client, self.ctx, pin!(upstream.authorization())).await??;
         loop {
-            let opening =
-                client_or(client, ctx, pin!(self.edge.dialer.open(&upstream.addresses, fresh))).await?;
-            let mut exchange = opening?;
+            let opening = pin!(self.edge.dialer.open(&upstream.addresses, fresh));
+            let mut exchange = client_or(self.client, self.ctx, opening).await??;
             lease.sent();
-            let length = Some(body.len());
-            let dressed =
-                upstream.dress(client.req_header(), self.endpoint, ctx, length, &self.edge.gateway.hop);
+            let dress = Dress {
+                route: &phrased.route,
+                headers: &phrased.headers,
+                authorization: &authorization,
+                length: Some(phrased.body.len()),
+                request_id: self.ctx.request_id(),
+                hop: &self.edge.gateway.hop,
+            };
+            let dressed = upstream.request(self.client.req_header(), &dress);
             let Ok(head) = dressed else { return Err(Transport::LocalFault.into()) };
             let talk = async {
-                exchange.send(head, &body).await?;
+                exchange.send(head, &phrased.body).await?;
                 exchange.head(patience(None, limit)).await
             };
-            let talked = client_or(client, ctx, pin!(talk)).await?;
+            let talked = client_or(self.client, self.ctx, pin!(talk)).await?;
             match talked {
                 Err(Transport::Reset) if exchange.reused && !fresh => fresh = true,
                 Err(transport) => return Err(transport.into()),
-                Ok(()) => return Ok(exchange),
+                Ok(()) if renewed || exchange.response().is_none_or(|head| head.status != 401) => {
+                    return Ok(exchange);
+                }
+                Ok(()) => {
+                    let other =
+                        client_or(self.client, self.ctx, pin!(upstream.renewed(&authorization))).await?;
+                    let Some(other) = other else { return Ok(exchange) };
+                    (authorization, renewed) = (other, true);
+                }
             }
         }
     }
 
     /// Judges the head, and reads as much of the answer as it takes to commit to it.
     async fn accept(
-        &self,
+        &mut self,
         mut exchange: Exchange,
+        tongue: Tongue,
         limit: Option<Instant>,
-        client: &mut ServerSession,
-        ctx: &mut RequestContext,
     ) -> Result<Answer, Trouble> {
         let Some(head) = exchange.response() else { return Err(Transport::Malformed.into()) };
         if !head.status.is_success() {
-            return Err(Trouble::Failed(self.refused(exchange, client, ctx).await?));
+            return Err(Trouble::Failed(self.refused(exchange).await?));
         }
         let id = self.edge.upstream_id(&head.headers).and_then(|id| id.to_str().ok());
-        ctx.outcome.upstream_request_id = id.map(str::to_owned);
+        self.ctx.outcome.upstream_request_id = id.map(str::to_owned);
         let kind = head.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
         let (is_stream, is_json) = (has_type(kind, "text/event-stream"), has_type(kind, "application/json"));
-        if matches!(head.status.as_u16(), 204 | 205) {
+        let empty = matches!(head.status.as_u16(), 204 | 205);
+        let native = matches!(tongue, Tongue::Native);
+        if !native && (empty || is_stream != self.spoken.content.stream()) {
+            // An answer of another form than was asked for has no translation.
+            Err(Transport::Malformed.into())
+        } else if empty {
             Ok(Answer::Raw { exchange })
         } else if is_stream {
             exchange.decode()?;
-            self.hold(exchange, limit, client, ctx).await
-        } else if is_json || self.endpoint.answers_json() {
+            self.hold(exchange, tongue, limit).await
+        } else if is_json || self.spoken.endpoint.answers_json() {
             exchange.decode()?;
             // The head was in time; its body has the deadline and the limit on silence.
-            self.collect(exchange, self.deadline, client, ctx).await
+            self.collect(exchange, tongue).await
         } else {
             Ok(Answer::Raw { exchange })
         }
     }
 
     /// An error answer: read, given back to the pool, judged.
-    async fn refused(
-        &self,
-        mut exchange: Exchange,
-        client: &mut ServerSession,
-        ctx: &mut RequestContext,
-    ) -> Result<Box<Failure>, End> {
+    async fn refused(&mut self, mut exchange: Exchange) -> Result<Box<Failure>, End> {
         let head = exchange.response().map(|head| (head.status.as_u16(), head.headers.clone()));
         let (status, headers) = head.unwrap_or_default();
         let decodes = exchange.decode().is_ok();
         let reading = exchange.error_body(ERROR_BODY, ERROR_BODY_TIME);
-        let body = client_or(client, ctx, pin!(reading)).await?;
+        let body = client_or(self.client, self.ctx, pin!(reading)).await?;
         self.edge.dialer.release(exchange).await;
         let body: Bytes = if decodes { body.into() } else { Bytes::new() };
         let kind = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
@@ -287,17 +230,15 @@ impl Attempt<'_> {
 
     /// A stream, up to its first event with output.
     async fn hold(
-        &self,
+        &mut self,
         mut exchange: Exchange,
+        tongue: Tongue,
         limit: Option<Instant>,
-        client: &mut ServerSession,
-        ctx: &mut RequestContext,
     ) -> Result<Answer, Trouble> {
-        let injected = self.content.stream() && self.endpoint.wants_usage() && !self.content.asked_usage();
-        let mut watch = Box::new(StreamWatch::new(self.endpoint.wire(), injected));
-        if self.content.stores() {
-            watch.keep_chat();
-        }
+        let (mut watch, translated): (Box<dyn AnswerStream>, bool) = match tongue {
+            Tongue::Foreign(translation) => (translation, true),
+            Tongue::Native | Tongue::Vectors(_) => (Box::new(self.watch()), false),
+        };
         let mut held = Vec::new();
         let mut over = false;
         while !(over || watch.has_output() || watch.done()) {
@@ -305,7 +246,7 @@ impl Attempt<'_> {
             if watch.frames() >= MOST_HELD_FRAMES || bytes >= MOST_HELD_BYTES {
                 break;
             }
-            match next(&mut exchange, patience(None, limit), client, ctx).await? {
+            match self.next(&mut exchange, patience(None, limit)).await? {
                 Ok(Some(chunk)) => {
                     watch.push(chunk, &mut held).map_err(|fault| stream_trouble(fault, &exchange))?;
                 }
@@ -315,22 +256,50 @@ impl Attempt<'_> {
                 Err(transport) => return Err(transport.into()),
             }
         }
-        ctx.outcome.first_token = Some(ctx.started.elapsed());
-        Ok(Answer::Stream { exchange, watch, held, over })
+        self.ctx.outcome.first_token = Some(self.ctx.started.elapsed());
+        Ok(Answer::Stream { exchange, watch, translated, held, over })
+    }
+
+    fn watch(&self) -> StreamWatch {
+        let Spoken { endpoint, content, .. } = self.spoken;
+        let injected = content.stream() && endpoint.wants_usage() && !content.asked_usage();
+        let mut watch = StreamWatch::new(endpoint.wire(), injected);
+        if content.stores() {
+            watch.keep_chat();
+        }
+        watch
     }
 
     /// A unary answer, whole.
-    async fn collect(
-        &self,
-        mut exchange: Exchange,
-        limit: Option<Instant>,
-        client: &mut ServerSession,
-        ctx: &mut RequestContext,
-    ) -> Result<Answer, Trouble> {
+    async fn collect(&mut self, mut exchange: Exchange, tongue: Tongue) -> Result<Answer, Trouble> {
+        let body = self.whole(&mut exchange).await?;
+        let upstream = exchange.response().ok_or(Transport::Malformed)?;
+        let translated = !matches!(tongue, Tongue::Native);
+        let (body, facts) = match self.spoken.understand(self.edge, tongue, body) {
+            Ok(understood) => understood,
+            Err(NoAnswer::Malformed) => return Err(Transport::Malformed.into()),
+            Err(NoAnswer::Error(error)) => {
+                let headers = upstream.headers.clone();
+                self.edge.dialer.release(exchange).await;
+                return Err(Trouble::Failed(Failure::in_answer(*error, headers, SystemTime::now())));
+            }
+        };
+        let length = Some(body.len());
+        let head = if translated {
+            reply::translated_head(self.client, self.ctx, upstream, "application/json", length)
+        } else {
+            reply::relayed_head(self.client, self.ctx, upstream, length)
+        };
+        let head = head.map_err(|_| Transport::Malformed)?;
+        self.edge.dialer.release(exchange).await;
+        Ok(Answer::Unary { head, body, facts })
+    }
+
+    async fn whole(&mut self, exchange: &mut Exchange) -> Result<Bytes, Trouble> {
         let stall = self.edge.gateway.settings.routing.stall_timeout;
         let mut first = Bytes::new();
         let mut body = BytesMut::new();
-        while let Some(chunk) = next(&mut exchange, patience(stall, limit), client, ctx).await?? {
+        while let Some(chunk) = self.next(exchange, patience(stall, self.deadline)).await?? {
             if first.is_empty() && body.is_empty() {
                 first = chunk;
                 continue;
@@ -343,38 +312,25 @@ impl Attempt<'_> {
             }
             body.extend_from_slice(&chunk);
         }
-        let body = if body.is_empty() { first } else { body.freeze() };
-        let upstream = exchange.response().ok_or(Transport::Malformed)?;
-        let mut facts = Facts::read(&body, self.endpoint.wire()).map_err(|_| Transport::Malformed)?;
-        if self.content.stores() {
-            facts.keep_chat(self.endpoint.wire());
-        }
-        if let Some(error) = facts.error {
-            let headers = upstream.headers.clone();
-            self.edge.dialer.release(exchange).await;
-            return Err(Trouble::Failed(Failure::in_answer(error, headers, SystemTime::now())));
-        }
-        let head =
-            reply::relayed_head(client, ctx, upstream, Some(body.len())).map_err(|_| Transport::Malformed)?;
-        self.edge.dialer.release(exchange).await;
-        Ok(Answer::Unary { head, body, facts })
+        Ok(if body.is_empty() { first } else { body.freeze() })
     }
-}
 
-/// The next chunk within `limit`, unless the client leaves first.
-async fn next(
-    exchange: &mut Exchange,
-    limit: Option<Duration>,
-    client: &mut ServerSession,
-    ctx: &mut RequestContext,
-) -> Result<Result<Option<Bytes>, Transport>, End> {
-    let reading = async {
-        match limit {
-            Some(limit) => timeout(limit, exchange.chunk()).await.unwrap_or(Err(Transport::ResponseTimeout)),
-            None => exchange.chunk().await,
-        }
-    };
-    client_or(client, ctx, pin!(reading)).await
+    /// The next chunk within `limit`, unless the client leaves first.
+    async fn next(
+        &mut self,
+        exchange: &mut Exchange,
+        limit: Option<Duration>,
+    ) -> Result<Result<Option<Bytes>, Transport>, End> {
+        let reading = async {
+            match limit {
+                Some(limit) => {
+                    timeout(limit, exchange.chunk()).await.unwrap_or(Err(Transport::ResponseTimeout))
+                }
+                None => exchange.chunk().await,
+            }
+        };
+        client_or(self.client, self.ctx, pin!(reading)).await
+    }
 }
 
 fn stream_trouble(fault: StreamFault, exchange: &Exchange) -> Trouble {

@@ -91,10 +91,11 @@ impl Content {
         }
     }
 
-    /// The body for an upstream that knows the model as `model`, with usage asked for where a stream does not yet.
-    pub fn rewrite(&self, body: &Bytes, model: Option<&str>, include_usage: bool) -> Body {
+    /// The body for an upstream that knows the model as `model`, with usage asked for where a stream does not yet, and
+    /// further edits of a JSON body made.
+    pub fn rewrite(&self, body: &Bytes, model: Option<&str>, include_usage: bool, edits: Vec<Edit>) -> Body {
         match (self, model) {
-            (Self::Json(request), _) => request.rewrite(body, model, include_usage),
+            (Self::Json(request), _) => request.rewrite(body, model, include_usage, edits),
             (Self::Form(Some((_, span))), Some(model)) => {
                 let with = Bytes::copy_from_slice(model.as_bytes());
                 Body::spliced(body, vec![Edit { at: span.clone(), with }])

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::drain::InFlight;
 use super::passthrough::Passage;
 use super::random::Random;
+use crate::llm::Wire;
 use crate::observe::metrics;
 use crate::observe::outcome::{AttemptRecord, Ended, Outcome};
 use crate::observe::Recorder;
@@ -23,6 +24,8 @@ pub struct RequestContext {
     pub started: Instant,
     /// Our draw of luck for this request: back-off jitter.
     pub seed: u64,
+    /// Whose words its errors are in.
+    pub tongue: Wire,
     /// The state of a request that Pingora's own phases carry.
     pub passage: Option<Box<Passage>>,
     recorder: Arc<Recorder>,
@@ -40,6 +43,7 @@ impl RequestContext {
             outcome: Outcome::begun(request_id(at, seed), http::Method::GET, "other", at),
             started: Instant::now(),
             seed,
+            tongue: Wire::Chat,
             passage: None,
             recorder,
             handed_on: false,

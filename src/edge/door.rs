@@ -19,6 +19,7 @@ use super::lifecycle::{self, End};
 use super::{admission, local, refusals, reply, Edge};
 use crate::gateway::HOPS;
 use crate::llm::endpoint::{Door, Endpoint, Sent};
+use crate::llm::{Wire, ANTHROPIC_VERSION};
 use crate::providers::chained;
 
 /// A client that takes no byte of its answer for this long is gone.
@@ -89,6 +90,7 @@ fn enter(edge: &Edge, client: &ServerSession, ctx: &mut RequestContext) -> Resul
     let endpoint = Endpoint::of(&request.method, if health { "/health" } else { path });
     ctx.outcome.endpoint = endpoint.template();
     ctx.outcome.method = request.method.clone();
+    ctx.tongue = tongue(&endpoint, request);
     if endpoint.is_open() {
         return Ok(endpoint);
     }
@@ -106,6 +108,14 @@ fn enter(edge: &Edge, client: &ServerSession, ctx: &mut RequestContext) -> Resul
         }
     }
     Ok(endpoint)
+}
+
+/// Whose words the client expects: the endpoint's, or Anthropic's where it says so.
+fn tongue(endpoint: &Endpoint, request: &RequestHeader) -> Wire {
+    match endpoint.tongue() {
+        Wire::Chat if request.headers.contains_key(ANTHROPIC_VERSION) => Wire::Messages,
+        tongue => tongue,
+    }
 }
 
 /// Ends a request that has no answer from upstream.

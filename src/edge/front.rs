@@ -22,7 +22,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::door::{self, Served, Way};
 use super::proxy::EdgeProxy;
-use super::Edge;
+use super::{reply, Edge};
 use crate::llm::error::ApiError;
 use crate::observe::outcome::Ended;
 
@@ -221,7 +221,7 @@ fn inner(session: ServerSession) -> Option<Stream> {
     }
 }
 
-/// Answers a head that never became a request, and closes.
+/// Answers a head that never became a request, reads on for a moment, and closes.
 async fn refuse(edge: &Edge, stream: &mut Stream, status: u16, why: &'static str) {
     let mut ctx = edge.begin();
     ctx.ended(Ended::Refused);
@@ -239,9 +239,9 @@ async fn refuse(edge: &Edge, stream: &mut Stream, status: u16, why: &'static str
         stream.write_all(&body).await?;
         stream.flush().await?;
         AsyncWriteExt::shutdown(stream).await?;
-        std::io::Result::Ok(())
+        tokio::io::copy(&mut stream.take(reply::LINGER_BYTES as u64), &mut tokio::io::sink()).await
     };
-    let _ = timeout(Duration::from_secs(2), answer).await;
+    let _ = timeout(reply::LINGER, answer).await;
 }
 
 #[cfg(test)]

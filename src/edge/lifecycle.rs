@@ -7,6 +7,7 @@
 
 use std::future::Future;
 use std::pin::{pin, Pin};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use http::Method;
@@ -14,16 +15,19 @@ use pingora::protocols::http::ServerSession;
 use pingora::ErrorType;
 
 use super::admission;
-use super::attempt::{Attempt, Failure, Trouble};
+use super::attempt::Attempt;
 use super::content::Content;
 use super::context::RequestContext;
+use super::failure::{Failure, Trouble};
+use super::phrase::Spoken;
 use super::relay::Accepted;
 use super::reply::Refusal;
-use super::{refusals, Edge};
+use super::{local, refusals, Edge};
+use crate::dialect::conversation::Untranslatable;
 use crate::llm::endpoint::Endpoint;
 use crate::llm::request::BadBody;
 use crate::observe::outcome::Ended;
-use crate::routing::{Ask, Plan, Step};
+use crate::routing::{Ask, Plan, Step, Stopped};
 
 /// How a request can end without its answer.
 pub enum End {
@@ -65,6 +69,9 @@ pub async fn converse(
     let deadline = edge.gateway.settings.routing.deadline.map(|budget| Instant::now() + budget);
     let mut plan = plan(edge, ctx, endpoint, &content, deadline)?;
     let mut last: Option<Failure> = None;
+    let mut unfit: Option<Untranslatable> = None;
+    let prepared = OnceLock::new();
+    let spoken = Spoken::new(endpoint, &content, &body, &prepared);
     loop {
         let now = Instant::now();
         if deadline.is_some_and(|deadline| deadline <= now) {
@@ -76,15 +83,22 @@ pub async fn converse(
                 client_or(client, ctx, pin!(tokio::time::sleep(pause))).await?;
                 continue;
             }
-            Step::Stop(refusal) => return Err(refusals::stopped(edge, &plan, refusal, last).into()),
+            Step::Stop(Stopped::Unfit) if endpoint.counts_tokens() => {
+                let counted = spoken.count().map_err(refusals::unfit)?;
+                return local::counted(counted, client, ctx).await;
+            }
+            Step::Stop(refusal) => {
+                return Err(refusals::stopped(edge, &plan, refusal, last, unfit).into());
+            }
         };
-        let attempt = Attempt { edge, endpoint, content: &content, body: &body, deadline };
-        match attempt.run(&mut lease, &plan, client, ctx).await {
+        let attempt = Attempt { edge, spoken: &spoken, deadline, client, ctx };
+        match attempt.run(&mut lease, &plan).await {
             Ok(answer) => {
                 // Nothing is sent again from here on: the body goes, and its share of the budget.
                 let prompt = content.prompt_estimate();
                 let accepted = Box::new(Accepted { edge, endpoint, prompt, lease, plan });
-                drop((body, held, content, last));
+                drop(spoken);
+                drop((body, held, content, last, unfit));
                 return accepted.relay(answer, client, ctx).await;
             }
             Err(Trouble::ClientGone) => {
@@ -93,6 +107,10 @@ pub async fn converse(
                     lease.charge(content.prompt_estimate());
                 }
                 return Err(End::ClientGone);
+            }
+            Err(Trouble::Unfit(why)) => {
+                edge.gateway.pool.pass_over(&mut plan, lease);
+                unfit = Some(why);
             }
             Err(Trouble::Failed(failure)) => {
                 edge.tell(edge.gateway.pool.failed(&mut plan, lease, &failure.verdict, Instant::now()));

@@ -13,6 +13,7 @@ use super::context::RequestContext;
 use super::lifecycle::End;
 use super::{admission, refusals, reply, Edge};
 use crate::llm::endpoint::Page;
+use crate::llm::ANTHROPIC_VERSION;
 use crate::observe::outcome::Ended;
 use crate::observe::{health, metrics, page};
 use crate::routing::Listed;
@@ -77,6 +78,15 @@ pub async fn answer(
     Ok(())
 }
 
+/// The answer to a request that only asks how long its prompt is, and that no upstream has counted.
+pub async fn counted(body: Bytes, client: &mut ServerSession, ctx: &mut RequestContext) -> Result<(), End> {
+    let mut head = ResponseHeader::build_no_case(200, Some(4)).map_err(|_| End::Cut)?;
+    head.insert_header(CONTENT_TYPE, JSON).map_err(|_| End::Cut)?;
+    reply::send(client, ctx, head, body).await.map_err(|_| End::ClientGone)?;
+    ctx.ended(Ended::Complete);
+    Ok(())
+}
+
 fn secure(head: &mut ResponseHeader) -> pingora::Result<()> {
     head.insert_header("content-security-policy", PAGE_POLICY)?;
     head.insert_header("x-content-type-options", "nosniff")?;
@@ -86,9 +96,6 @@ fn secure(head: &mut ResponseHeader) -> pingora::Result<()> {
 /// A date for models whose own is unknown: clients want a number, and one that does not change.
 const CREATED: u64 = 1_700_000_000;
 const CREATED_AT: &str = "2023-11-14T22:13:20Z";
-
-/// Its clients say so.
-const ANTHROPIC_VERSION: &str = "anthropic-version";
 
 /// OpenAI's list. Codex takes an answer without `models` for a broken one, and an empty one for nothing to add.
 #[derive(Serialize)]

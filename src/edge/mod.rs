@@ -1,7 +1,8 @@
 //! The shell around the core: the only room that knows Pingora's sessions.
 //!
 //! Start reading in `lifecycle`: the life of a request from top to bottom. `front` stands before Pingora's parser, `door`
-//! lets requests in, `proxy` is the `ProxyHttp`, `attempt` and `exchange` talk to an upstream, `relay` brings its answer
+//! lets requests in, `proxy` is the `ProxyHttp`, `phrase` puts a request in an upstream's words, `attempt` and
+//! `exchange` talk to an upstream, `relay` brings its answer
 //! to the client, `refusals` and `reply` say no.
 #![doc = include_str!("../LIFECYCLE.md")]
 
@@ -14,11 +15,13 @@ pub mod context;
 pub mod door;
 pub mod drain;
 pub mod exchange;
+pub mod failure;
 pub mod front;
 pub mod inflate;
 pub mod lifecycle;
 pub mod local;
 pub mod passthrough;
+pub mod phrase;
 pub mod pins;
 pub mod proxy;
 pub mod random;

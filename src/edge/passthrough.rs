@@ -16,6 +16,7 @@
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -26,19 +27,22 @@ use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 
-use super::attempt::Failure;
 use super::context::RequestContext;
 use super::exchange::fault;
+use super::failure::Failure;
 use super::inflate::Inflate;
 use super::lifecycle::{client_or, patience, End};
 use super::reply::Refusal;
 use super::{door, refusals, reply, Edge};
+use crate::dialect::conversation::Untranslatable;
+use crate::gateway::{Authorization, Dress};
 use crate::llm::answer::Answer as Facts;
 use crate::llm::endpoint::Endpoint;
 use crate::llm::error::ApiError;
 use crate::llm::upstream_error::UpstreamError;
+use crate::llm::ANTHROPIC_VERSION;
 use crate::observe::outcome::Ended;
-use crate::providers::{judge, judge_transport, Next, Transport};
+use crate::providers::{self, judge, judge_transport, Next, Route, Transport};
 use crate::routing::{Ask, Lease, Plan, Step};
 
 /// Of an answer that may carry ids, this much is looked at.
@@ -59,6 +63,8 @@ pub struct Passage {
     whole_by: Option<Instant>,
     lease: Option<Lease>,
     credential: usize,
+    /// Where it goes at this candidate, and by whose leave.
+    way: Option<(Route, Authorization)>,
     begun: Instant,
     /// The connection of this attempt is not one from the pool.
     fresh: bool,
@@ -67,6 +73,7 @@ pub struct Passage {
     /// The answer, as far as it is looked at.
     seen: Option<Seen>,
     last: Option<Failure>,
+    unfit: Option<Untranslatable>,
     refusal: Option<Box<Refusal>>,
 }
 
@@ -109,11 +116,13 @@ pub fn admit(
         whole_by,
         lease: None,
         credential: 0,
+        way: None,
         begun: Instant::now(),
         fresh: false,
         heard: false,
         seen: None,
         last: None,
+        unfit: None,
         refusal: None,
     };
     ctx.passage = Some(Box::new(passage));
@@ -150,12 +159,16 @@ pub async fn peer(
                     continue;
                 }
                 Step::Stop(stopped) => {
-                    let last = passage.last.take();
-                    return Err(passage.refuse(refusals::stopped(edge, &passage.plan, stopped, last)));
+                    let (last, unfit) = (passage.last.take(), passage.unfit.take());
+                    let refusal = refusals::stopped(edge, &passage.plan, stopped, last, unfit);
+                    return Err(passage.refuse(refusal));
                 }
             }
+            if !passage.address(edge, client.req_header()) {
+                continue;
+            }
         }
-        match edge.gateway.upstream(passage.credential).addresses.pick().await {
+        match passage.reach(edge).await {
             Ok(peer) => return Ok(Box::new(passage.dial(edge, &peer))),
             Err(transport) => failed(edge, ctx, Failure::transport(transport)),
         }
@@ -189,6 +202,37 @@ impl Passage {
         self.fresh = self.has_body;
         self.heard = false;
         self.seen = None;
+    }
+
+    /// Finds where the request goes at this candidate. Where it has nothing like it, it is passed over.
+    fn address(&mut self, edge: &Edge, client: &RequestHeader) -> bool {
+        let ask = providers::Ask {
+            wire: self.endpoint.wire(),
+            path: self.endpoint.path(),
+            query: client.uri.query(),
+            model: None,
+            stream: false,
+            version: client.headers.get(ANTHROPIC_VERSION).and_then(|version| version.to_str().ok()),
+        };
+        let route = edge.gateway.upstream(self.credential).route(&ask).filter(|route| route.native);
+        let Some(route) = route else {
+            if let Some(lease) = self.lease.take() {
+                edge.gateway.pool.pass_over(&mut self.plan, lease);
+            }
+            self.unfit = Some(Untranslatable::unserved(self.endpoint.path()));
+            return false;
+        };
+        self.way = Some((route, Authorization::default()));
+        true
+    }
+
+    /// What it takes to send to this candidate: leave, and an address.
+    async fn reach(&mut self, edge: &Edge) -> Result<Arc<HttpPeer>, Transport> {
+        let upstream = edge.gateway.upstream(self.credential);
+        if let Some((_, authorization)) = &mut self.way {
+            *authorization = upstream.authorization().await?;
+        }
+        upstream.addresses.pick().await
     }
 
     /// Keeps the answer of ours; the error that makes Pingora ask for it.
@@ -250,12 +294,15 @@ pub fn dress(
     let upstream = edge.gateway.upstream(passage.credential);
     let length = door::declared_length(client);
     ctx.outcome.bytes_in = length.unwrap_or(0) as u64;
-    let dressed = upstream.dress(client, &passage.endpoint, ctx, length, &edge.gateway.hop);
+    let (request_id, hop) = (ctx.request_id(), &*edge.gateway.hop);
+    let dressed = passage.way.as_ref().map(|(route, authorization)| {
+        upstream.request(client, &Dress { route, headers: &[], authorization, length, request_id, hop })
+    });
     if let Some(lease) = passage.lease.as_mut() {
         lease.sent();
     }
     ctx.passage = Some(passage);
-    *request = *dressed?;
+    *request = *dressed.ok_or_else(|| Error::new_in(ErrorType::InternalError))??;
     Ok(())
 }
 

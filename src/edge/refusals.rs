@@ -11,9 +11,10 @@ use http::header::{HeaderName, ALLOW};
 use http::HeaderValue;
 use pingora::http::RequestHeader;
 
-use super::attempt::Failure;
+use super::failure::Failure;
 use super::reply::{Refusal, UPSTREAM_REQUEST_ID};
 use super::Edge;
+use crate::dialect::conversation::Untranslatable;
 use crate::gateway::Unpinnable;
 use crate::llm::endpoint::Endpoint;
 use crate::llm::error::ApiError;
@@ -24,6 +25,14 @@ use crate::routing::{Plan, Stopped, UnknownModel, Which};
 /// A body that cannot be read: 400 with the place.
 pub fn bad_body(bad: BadBody) -> Box<Refusal> {
     let mut refusal = Refusal::new(ApiError::bad_request(&bad.message, bad.param), "bad_request");
+    refusal.should_retry = Some(false);
+    refusal
+}
+
+/// A request that no candidate has words for: 400 with the member.
+pub fn unfit(why: Untranslatable) -> Box<Refusal> {
+    let param = Some(why.param.as_str()).filter(|param| !param.is_empty());
+    let mut refusal = Refusal::new(ApiError::bad_request(&why.why, param), "unfit");
     refusal.should_retry = Some(false);
     refusal
 }
@@ -88,9 +97,18 @@ pub fn out_of_time(edge: &Edge, last: Option<Failure>) -> Box<Refusal> {
 }
 
 /// Nothing is left to try: the last upstream error if there was an attempt, else why nobody could be asked.
-pub fn stopped(edge: &Edge, plan: &Plan, stopped: Stopped, last: Option<Failure>) -> Box<Refusal> {
+pub fn stopped(
+    edge: &Edge,
+    plan: &Plan,
+    stopped: Stopped,
+    last: Option<Failure>,
+    unfit: Option<Untranslatable>,
+) -> Box<Refusal> {
     if let Some(failure) = last {
         return from_failure(edge, failure);
+    }
+    if let (Stopped::Unfit, Some(why)) = (stopped, unfit) {
+        return self::unfit(why);
     }
     if let Some(credential) = plan.pinned() {
         let name = &edge.gateway.upstream(credential).name;
@@ -132,7 +150,7 @@ pub fn from_failure(edge: &Edge, failure: Failure) -> Box<Refusal> {
             Some(status) if status >= 400 => {
                 let mut refusal =
                     Refusal::new(ApiError::upstream(status, &failure.error, message), "upstream");
-                refusal.body = failure.error.raw_is_openai.then(|| scrubbed(edge, &failure.body));
+                refusal.body = failure.error.shape.map(|shape| (shape, scrubbed(edge, &failure.body)));
                 refusal
             }
             _ => Refusal::new(ApiError::upstream(failure.verdict.code, &failure.error, message), "upstream"),

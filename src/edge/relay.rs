@@ -12,15 +12,16 @@ use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::time::{sleep, timeout};
 
-use super::attempt::{Answer, Failure};
+use super::attempt::Answer;
 use super::context::RequestContext;
 use super::exchange::{Dialer, Exchange};
+use super::failure::Failure;
 use super::lifecycle::{client_left, End};
 use super::{drain, reply, Edge};
 use crate::llm::answer::Answer as Facts;
 use crate::llm::endpoint::Endpoint;
 use crate::llm::error::ApiError;
-use crate::llm::stream::{AnswerStream, Ending, StreamFault, StreamWatch};
+use crate::llm::stream::{AnswerStream, Ending, StreamFault};
 use crate::llm::usage::Usage;
 use crate::llm::Wire;
 use crate::observe::metrics::OpenStream;
@@ -31,6 +32,7 @@ use crate::routing::{Lease, Plan};
 /// A comment goes out after this long a silence, so that clients and balancers see life.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 const COMMENT: &[u8] = b": keep-alive\n\n";
+const PING: &[u8] = b"event: ping\ndata: {\"type\":\"ping\"}\n\n";
 /// A finished stream's connection is worth keeping if its end comes within this time.
 const TAIL: Duration = Duration::from_millis(200);
 
@@ -61,12 +63,13 @@ impl Accepted<'_> {
         ctx.outcome.model_served = Some(self.lease.model().clone());
         match answer {
             Answer::Unary { head, body, facts } => Box::pin(self.unary(head, body, facts, client, ctx)).await,
-            Answer::Stream { exchange, watch, held, over } => {
+            Answer::Stream { exchange, watch, translated, held, over } => {
                 let _open = OpenStream::enter();
                 let Accepted { edge, endpoint, prompt, lease, plan } = *self;
                 let lease = Some(lease);
+                let last = Instant::now();
                 let mut stream =
-                    Stream { edge, endpoint, prompt, lease, plan, exchange, watch, last: Instant::now() };
+                    Stream { edge, endpoint, prompt, lease, plan, exchange, watch, translated, last };
                 let end = match stream.commit(client, ctx, held).await {
                     Ok(()) if !over => stream.pump(client, ctx).await,
                     committed => committed,
@@ -119,7 +122,8 @@ struct Stream<'a> {
     lease: Option<Lease>,
     plan: Plan,
     exchange: Exchange,
-    watch: Box<StreamWatch>,
+    watch: Box<dyn AnswerStream>,
+    translated: bool,
     last: Instant,
 }
 
@@ -136,7 +140,12 @@ impl Stream<'_> {
         }
         ctx.ended(Ended::ClientGone);
         let upstream = self.exchange.response().ok_or(Stop::ClientGone)?;
-        let mut head = reply::relayed_head(client, ctx, upstream, None).map_err(|_| Stop::ClientGone)?;
+        let head = if self.translated {
+            reply::translated_head(client, ctx, upstream, "text/event-stream", None)
+        } else {
+            reply::relayed_head(client, ctx, upstream, None)
+        };
+        let mut head = head.map_err(|_| Stop::ClientGone)?;
         if let Some(lease) = &self.lease {
             self.edge.seal(lease.credential(), &mut head);
         }
@@ -159,9 +168,7 @@ impl Stream<'_> {
                 () = sleep(quiet) => {
                     ctx.waited(since);
                     self.stalled()?;
-                    if self.endpoint.wire() != Wire::Opaque {
-                        self.forward(vec![Bytes::from_static(COMMENT)], client, ctx).await?;
-                    }
+                    self.forward(heartbeat(self.endpoint.wire()), client, ctx).await?;
                     continue;
                 }
             };
@@ -246,6 +253,7 @@ impl Stream<'_> {
         let cost = usage.unwrap_or_else(|| Usage::seen(self.prompt, self.watch.output_bytes()));
         ctx.outcome.usage = Some(tokens(&cost, usage.is_none()));
         ctx.outcome.frames_dropped = self.watch.dropped();
+        self.edge.gateway.remember(self.watch.signatures());
         let Some(lease) = self.lease.as_mut() else { return };
         lease.charge(cost.charge());
         if let Some(id) = self.watch.stored_id() {
@@ -315,6 +323,15 @@ async fn keep(dialer: Arc<Dialer>, mut exchange: Exchange) {
     let tail = async { while let Ok(Some(_)) = exchange.chunk().await {} };
     if timeout(TAIL, tail).await.is_ok() {
         dialer.release(exchange).await;
+    }
+}
+
+/// What tells a client of this API that its stream is alive.
+fn heartbeat(wire: Wire) -> Vec<Bytes> {
+    match wire {
+        Wire::Opaque => Vec::new(),
+        Wire::Messages => vec![Bytes::from_static(PING)],
+        _ => vec![Bytes::from_static(COMMENT)],
     }
 }
 

@@ -1,13 +1,13 @@
 //! Answers that we write ourselves, and the heads of those that we pass on: the only place where a status is chosen.
 //!
-//! Error bodies are always `{"error":{message,type,param,code}}`, because the OpenAI SDKs show nothing useful for any
-//! other shape. `x-should-retry: false` tells them (they obey it before the status) that asking again will not help.
+//! Error bodies have the shape of the client's API, for OpenAI's `{"error":{message,type,param,code}}`, because its SDKs
+//! show nothing useful for any other. `x-should-retry: false` tells them (they obey it before the status) that asking again will not help.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
-    HeaderName, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, TRANSFER_ENCODING,
+    HeaderName, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, TRANSFER_ENCODING,
 };
 use http::{HeaderValue, Version};
 use pingora::http::ResponseHeader;
@@ -16,6 +16,7 @@ use pingora::time::timeout;
 
 use super::context::RequestContext;
 use crate::llm::error::ApiError;
+use crate::llm::Wire;
 use crate::providers::headers::{keep_response_header, upstream_request_id};
 
 /// Our request id, on every answer.
@@ -26,16 +27,17 @@ const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 /// After an early answer, the rest of a request is read and dropped for this long and this much, then closed: a
 /// connection closed with unread bytes would take the answer down with it.
-const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 4 * 1024 * 1024;
+pub const LINGER: Duration = Duration::from_secs(2);
+/// At most this much.
+pub const LINGER_BYTES: usize = 4 * 1024 * 1024;
 
 /// A request that ends with an answer of ours.
 #[derive(Debug)]
 pub struct Refusal {
     /// Status and body.
     pub error: ApiError,
-    /// The body as the upstream wrote it (already scrubbed), where that is what the caller gets.
-    pub body: Option<Bytes>,
+    /// The body as the upstream wrote it (already scrubbed), and for whose clients: a caller of that API gets it.
+    pub body: Option<(Wire, Bytes)>,
     /// Bare `retry-after` (whole seconds, rounded up) and `retry-after-ms`.
     pub retry_after: Option<Duration>,
     /// `x-should-retry`.
@@ -73,7 +75,8 @@ pub async fn refuse(
     ctx: &mut RequestContext,
     refusal: &Refusal,
 ) -> pingora::Result<()> {
-    let body = refusal.body.clone().unwrap_or_else(|| refusal.error.body());
+    let own = refusal.body.as_ref().filter(|(shape, _)| *shape == ctx.tongue);
+    let body = own.map_or_else(|| refusal.error.body_for(ctx.tongue), |(_, body)| body.clone());
     let mut head = ResponseHeader::build_no_case(refusal.error.status, Some(8))?;
     head.insert_header(CONTENT_TYPE, "application/json")?;
     if let Some(wait) = refusal.retry_after {
@@ -143,14 +146,40 @@ pub fn relayed_head(
         head.insert_header(UPSTREAM_REQUEST_ID, id)?;
     }
     head.insert_header(REQUEST_ID, ctx.request_id())?;
+    frame(&mut head, client, length)?;
+    Ok(Box::new(head))
+}
+
+/// How its body is delimited.
+fn frame(head: &mut ResponseHeader, client: &ServerSession, length: Option<usize>) -> pingora::Result<()> {
     match length {
-        _ if matches!(upstream.status.as_u16(), 100..=199 | 204 | 304) => {}
-        Some(length) => head.insert_header(CONTENT_LENGTH, length)?,
+        _ if matches!(head.status.as_u16(), 100..=199 | 204 | 304) => Ok(()),
+        Some(length) => head.insert_header(CONTENT_LENGTH, length),
         None if client.req_header().version == Version::HTTP_11 => {
-            head.insert_header(TRANSFER_ENCODING, "chunked")?;
+            head.insert_header(TRANSFER_ENCODING, "chunked")
         }
-        None => {}
+        None => Ok(()),
     }
+}
+
+/// The head of an answer that was translated: nothing of the upstream's but its request id.
+pub fn translated_head(
+    client: &ServerSession,
+    ctx: &RequestContext,
+    upstream: &ResponseHeader,
+    kind: &'static str,
+    length: Option<usize>,
+) -> pingora::Result<Box<ResponseHeader>> {
+    let mut head = ResponseHeader::build_no_case(upstream.status, Some(6))?;
+    head.insert_header(CONTENT_TYPE, kind)?;
+    if length.is_none() {
+        head.insert_header(CACHE_CONTROL, "no-cache")?;
+    }
+    if let Some(id) = upstream_request_id(&upstream.headers) {
+        head.insert_header(UPSTREAM_REQUEST_ID, id)?;
+    }
+    head.insert_header(REQUEST_ID, ctx.request_id())?;
+    frame(&mut head, client, length)?;
     Ok(Box::new(head))
 }
 

@@ -10,16 +10,13 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method};
 use pingora::http::RequestHeader;
-use pingora::{Error, ErrorType};
 use url::Url;
 
 use super::HOPS;
-use crate::config::{Credential, Kind};
+use crate::config::Credential;
 use crate::edge::addresses::AddressSet;
-use crate::edge::context::RequestContext;
 use crate::edge::reply::REQUEST_ID;
 use crate::edge::token::Token;
-use crate::llm::endpoint::Endpoint;
 use crate::providers::headers::{keep_dialect_header, keep_request_header};
 use crate::providers::{chained, Ask, Provider, Route, Site, Transport, Versions, ANTHROPIC_VERSION};
 
@@ -47,7 +44,7 @@ enum Sign {
 }
 
 /// What authorizes one request; a header, or nothing.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Authorization(Option<(HeaderName, HeaderValue)>);
 
 /// What the head of a request is made of, besides the client's.
@@ -157,28 +154,6 @@ impl Upstream {
             head.insert_header(REQUEST_ID, dress.request_id)?;
         }
         Ok(Box::new(head))
-    }
-
-    /// The head of a client's request that goes on as it came.
-    pub fn dress(
-        &self,
-        client: &RequestHeader,
-        endpoint: &Endpoint,
-        ctx: &RequestContext,
-        length: Option<usize>,
-        hop: &str,
-    ) -> pingora::Result<Box<RequestHeader>> {
-        let (path, query) = (endpoint.path(), client.uri.query());
-        let wire = endpoint.wire();
-        let ask = Ask { wire, path, query, model: None, stream: false, version: None };
-        let route = Kind::Proxy.provider().route(&self.site, &ask);
-        let route = route.ok_or_else(|| Error::new(ErrorType::InternalError))?;
-        let authorization = &match &self.sign {
-            Sign::Key(key) => key.clone(),
-            Sign::Nothing | Sign::Token(_) => Authorization(None),
-        };
-        let request_id = ctx.request_id();
-        self.request(client, &Dress { route: &route, headers: &[], authorization, length, request_id, hop })
     }
 
     /// Whether its models can be asked for.

@@ -20,6 +20,9 @@ pub mod stream;
 pub mod upstream_error;
 pub mod usage;
 
+/// The header by which clients of the Anthropic API can be told.
+pub const ANTHROPIC_VERSION: &str = "anthropic-version";
+
 /// The shape of what a client and an upstream say to each other, as far as we look into it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wire {

@@ -165,10 +165,15 @@ impl Request {
         self.prompt_tokens
     }
 
-    /// The body for an upstream: with another model name, and with usage asked for where a stream does not yet.
-    /// `body` must be the bytes that were read.
-    pub fn rewrite(&self, body: &Bytes, model: Option<&str>, include_usage: bool) -> Body {
-        let mut edits = Vec::new();
+    /// The body for an upstream: with another model name, with usage asked for where a stream does not yet, and with
+    /// further `edits`. `body` must be the bytes that were read.
+    pub fn rewrite(
+        &self,
+        body: &Bytes,
+        model: Option<&str>,
+        include_usage: bool,
+        mut edits: Vec<Edit>,
+    ) -> Body {
         let own = self.model.as_ref().filter(|_| self.addressed.is_none());
         if let (Some(name), Some((_, span))) = (model, own) {
             let quoted = serde_json::Value::from(name).to_string();

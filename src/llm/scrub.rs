@@ -57,7 +57,7 @@ impl Beginnings {
     fn of(spellings: &[Secret]) -> Option<Self> {
         let long = || spellings.iter().map(|s| s.expose().as_bytes()).filter(|s| s.len() >= LEAST_IN_HEADER);
         let mut pairs = Box::new([0; 1024]);
-        for (word, bit) in long().filter_map(|spelling| place(spelling)) {
+        for (word, bit) in long().filter_map(place) {
             pairs[word] |= bit;
         }
         Some(Self { least: long().map(<[u8]>::len).min()?, pairs })

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::Wire;
+
 /// Longer messages are cut.
 const MOST_MESSAGE: usize = 512;
 /// A quota that comes back with the next day is as good as exhausted.
@@ -31,8 +33,9 @@ pub struct UpstreamError {
     pub inner: Option<Box<str>>,
     /// How long to wait, where the body says so (Google's `retryDelay`).
     pub retry_delay: Option<Duration>,
-    /// The body is `{"error":{"message":…}}` with a text or null as its code, which clients understand as it is.
-    pub raw_is_openai: bool,
+    /// Whose clients understand the body as it is: OpenAI's (`Chat`: `{"error":{"message":…}}` with a text or null as
+    /// its code), Anthropic's or Google's.
+    pub shape: Option<Wire>,
 }
 
 impl UpstreamError {
@@ -191,9 +194,7 @@ impl UpstreamError {
         }
         let in_choice = || object.get("choices")?.get(0)?.get("error");
         match object.get("error").filter(|error| !error.is_null()).or_else(in_choice) {
-            Some(Value::Object(error)) => {
-                Self { raw_is_openai: is_openai(object, error), ..Self::from_members(error) }
-            }
+            Some(Value::Object(error)) => Self { shape: shape(object, error), ..Self::from_members(error) },
             Some(Value::String(text)) => {
                 let said = Self::from_members(object);
                 let message = if said.message.is_empty() { text.clone() } else { said.message.clone() };
@@ -227,14 +228,18 @@ impl UpstreamError {
     }
 }
 
-/// OpenAI's shape: a member `error` with a message, whose code and type are a text or null.
-fn is_openai(object: &Map<String, Value>, error: &Map<String, Value>) -> bool {
+/// Whose shape it is: a type beside the error is Anthropic's, a number and a status in it Google's, and OpenAI's code and
+/// type are a text or null.
+fn shape(object: &Map<String, Value>, error: &Map<String, Value>) -> Option<Wire> {
     let textual = |key: &str| error.get(key).is_none_or(|value| value.is_string() || value.is_null());
-    // A type beside the error is Anthropic's shape.
-    !object.contains_key("type")
-        && error.get("message").is_some_and(Value::is_string)
-        && textual("code")
-        && textual("type")
+    error.get("message").filter(|message| message.is_string())?;
+    if object.contains_key("type") {
+        return error.get("type").filter(|kind| kind.is_string()).map(|_| Wire::Messages);
+    }
+    if error.get("code").is_some_and(Value::is_number) && error.get("status").is_some_and(Value::is_string) {
+        return Some(Wire::Gemini);
+    }
+    (textual("code") && textual("type")).then_some(Wire::Chat)
 }
 
 fn text(value: &Value) -> Option<String> {

@@ -80,6 +80,18 @@ fn an_upstream_that_does_not_take_the_connection_has_connect_timeout() {
 }
 
 #[test]
+fn connect_timeout_includes_tls() {
+    let (silent, good) = (Upstream::always(Reply::silence()), Upstream::healthy());
+    let url = silent.url().replace("http://", "https://");
+    let config = Config::new().credential("silent", &url, "connect_timeout: 1s\npriority: 0");
+    let router = config.credential("good", &good.url(), "priority: 1").start();
+    for request in [Request::chat(&chat("m")), Request::get("/v1/files")] {
+        let answer = request.send(&router).expect(200);
+        assert!(answer.took > ms(800) && answer.took < ms(1800), "{:?}", answer.took);
+    }
+}
+
+#[test]
 fn a_request_timeout_of_minus_one_ends_nothing() {
     let slow = |call: &Call| Reply::good(call).after(ms(1500));
     let upstream = Upstream::scripted(slow);

@@ -10,7 +10,7 @@ fn read(body: &str) -> Result<Request, BadBody> {
 
 fn rewritten(body: &'static str, model: Option<&str>, usage: bool) -> String {
     let bytes = Bytes::from_static(body.as_bytes());
-    let body = read(body).unwrap().rewrite(&bytes, model, usage).contiguous();
+    let body = read(body).unwrap().rewrite(&bytes, model, usage, Vec::new()).contiguous();
     String::from_utf8(body.to_vec()).unwrap()
 }
 
@@ -184,7 +184,7 @@ proptest! {
         prop_assert_eq!(request.model(), Some(model.as_str()));
         prop_assert_eq!(request.stream(), stream.unwrap_or(false));
         let new: serde_json::Map<String, serde_json::Value> =
-            serde_json::from_slice(&request.rewrite(&bytes, Some(&rename), true).contiguous()).unwrap();
+            serde_json::from_slice(&request.rewrite(&bytes, Some(&rename), true, Vec::new()).contiguous()).unwrap();
         body.insert("model".into(), rename.into());
         if stream == Some(true) {
             body.insert("stream_options".into(), serde_json::json!({"include_usage": true}));

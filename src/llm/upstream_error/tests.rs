@@ -40,11 +40,17 @@ fn codes_are_texts() {
     );
     assert_eq!(router.code.as_deref(), Some("429"));
     assert_eq!(router.message, "Provider returned error: slow down");
-    assert!(!router.raw_is_openai);
-    assert!(parse(400, r#"{"error":{"message":"m","type":"t","param":null,"code":"c"}}"#).raw_is_openai);
-    assert!(parse(400, r#"{"error":{"message":"m"},"request_id":"x"}"#).raw_is_openai);
-    assert!(!parse(400, r#"{"type":"error","error":{"type":"t","message":"m"}}"#).raw_is_openai);
-    assert!(!parse(400, r#"{"error":"m"}"#).raw_is_openai);
+    assert_eq!(router.shape, None);
+    for (body, shape) in [
+        (r#"{"error":{"message":"m","type":"t","param":null,"code":"c"}}"#, Some(Wire::Chat)),
+        (r#"{"error":{"message":"m"},"request_id":"x"}"#, Some(Wire::Chat)),
+        (r#"{"type":"error","error":{"type":"t","message":"m"}}"#, Some(Wire::Messages)),
+        (r#"{"error":{"code":400,"message":"m","status":"INVALID_ARGUMENT"}}"#, Some(Wire::Gemini)),
+        (r#"{"error":{"code":400,"message":"m"}}"#, None),
+        (r#"{"error":"m"}"#, None),
+    ] {
+        assert_eq!(parse(400, body).shape, shape, "{body}");
+    }
 }
 
 #[test]

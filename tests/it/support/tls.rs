@@ -16,10 +16,11 @@ use tokio_rustls::TlsAcceptor;
 
 use super::reply::chat_body;
 
-/// A request as it came: protocol, authority or Host, path, and whether it named a Host header.
+/// A request as it came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
     pub protocol: &'static str,
+    /// Or Host, over HTTP/1.1.
     pub authority: String,
     pub path: String,
     /// Number of its connection, from 0.

@@ -1,0 +1,143 @@
+//! Which member of a client's body has the wrong type.
+//!
+//! serde says at which line and column it stopped, not in which member. Keeping the path while reading would cost every
+//! good request; so it is found afterwards, by a walk over the bytes up to that place, in bad requests only.
+
+use serde::Deserialize;
+
+use super::conversation::Untranslatable;
+
+/// Reads a client's body. A fault names its member as a path, such as `messages[2].content`.
+pub fn read<'a, T: Deserialize<'a>>(body: &'a str) -> Result<T, Untranslatable> {
+    serde_json::from_str(body).map_err(|fault| {
+        let (param, why) = (path(body, offset(body, &fault)), fault.to_string());
+        // The path says the place; line and column mean nothing to a client that did not write the text.
+        let why = why.split(" at line ").next().unwrap_or_default();
+        match param.as_str() {
+            "" => Untranslatable::new("body", format!("The body is not a request: {why}.")),
+            _ => Untranslatable::new(param.as_str(), format!("`{param}` cannot be read: {why}.")),
+        }
+    })
+}
+
+/// How many bytes serde had taken.
+fn offset(body: &str, fault: &serde_json::Error) -> usize {
+    let lines = body.split_inclusive('\n').take(fault.line().saturating_sub(1));
+    lines.map(str::len).sum::<usize>().saturating_add(fault.column()).min(body.len())
+}
+
+/// An object or an array that the walk is in.
+enum Level<'a> {
+    Member(&'a str),
+    Item(usize),
+}
+
+/// The path of the value at which the first `taken` bytes end.
+fn path(body: &str, taken: usize) -> String {
+    let mut levels: Vec<Level> = Vec::new();
+    let bytes = body.as_bytes().get(..taken).unwrap_or_default();
+    let mut at = 0;
+    let mut last_text = 0..0;
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => {
+                let start = at + 1;
+                at = start + text_length(bytes.get(start..).unwrap_or_default());
+                last_text = start..at;
+            }
+            b':' => {
+                if let Some(Level::Member(name)) = levels.last_mut() {
+                    *name = body.get(last_text.clone()).unwrap_or_default();
+                }
+            }
+            b'{' => levels.push(Level::Member("")),
+            b'[' => levels.push(Level::Item(0)),
+            b',' => match levels.last_mut() {
+                Some(Level::Item(number)) => *number += 1,
+                Some(Level::Member(name)) => *name = "",
+                None => {}
+            },
+            b'}' | b']' => drop(levels.pop()),
+            _ => {}
+        }
+        at += 1;
+    }
+    written(&levels)
+}
+
+/// The bytes of a string up to its closing quote, escapes as they are.
+fn text_length(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => break,
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    at
+}
+
+fn written(levels: &[Level]) -> String {
+    let mut path = String::new();
+    for level in levels {
+        match level {
+            Level::Member("") => {}
+            Level::Member(name) if path.is_empty() => path.push_str(name),
+            Level::Member(name) => path.extend([".", name]),
+            Level::Item(number) => path.push_str(&format!("[{number}]")),
+        }
+    }
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::json::{OneOrMany, Str};
+    use super::*;
+
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(default)]
+    struct Body<'a> {
+        #[serde(borrow)]
+        name: Option<Str<'a>>,
+        list: Vec<Item<'a>>,
+        one: Option<OneOrMany<'a, Item<'a>>>,
+    }
+
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(default)]
+    struct Item<'a> {
+        #[serde(borrow)]
+        inner: Option<Str<'a>>,
+    }
+
+    fn param(body: &str) -> String {
+        read::<Body>(body).unwrap_err().param
+    }
+
+    #[test]
+    fn a_wrong_type_is_named_by_its_path() {
+        assert_eq!(param(r#"{"name":5}"#), "name");
+        assert_eq!(
+            param(r#"{"x":"a,]}\"","list":[{"inner":"a"},{"y":[1,{"z":2}],"inner":{"w":1}}]}"#),
+            "list[1].inner"
+        );
+        assert_eq!(param("{\"x\":1,\n \"list\":\n [{\"inner\":\ntrue}]}"), "list[0].inner");
+        assert_eq!(param(r#"{"one":{"inner":[1]}}"#), "one.inner");
+        assert_eq!(param(r#"{"list":"none"}"#), "list");
+    }
+
+    #[test]
+    fn what_is_no_object_is_the_body_s_fault() {
+        assert_eq!(param("7"), "body");
+        assert_eq!(param(""), "body");
+    }
+
+    #[test]
+    fn the_walk_ends_within_any_text() {
+        for cut in ["{\"a", "{\"a\\", "{\"a\\\"", "[[{\"a\":", "}}]]", "\"\\"] {
+            path(cut, cut.len());
+        }
+    }
+}

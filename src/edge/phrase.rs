@@ -1,0 +1,208 @@
+//! A client's request in the words of one upstream, and how that upstream's answer is to be read.
+//!
+//! An upstream that speaks the client's dialect gets the client's bytes, with a few places spliced. For any other the
+//! request is read as a conversation, once and only when the first such upstream is tried, and composed anew for each
+//! attempt, because versions, names and abilities differ from host to host.
+
+use std::sync::OnceLock;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+use super::content::Content;
+use super::Edge;
+use crate::dialect::conversation::{Conversation, Untranslatable};
+use crate::dialect::gemini::embeddings::{self, EmbeddingsWriter};
+use crate::dialect::translation::Translation;
+use crate::dialect::{self, Composed, Stamp, Target};
+use crate::gateway::Upstream;
+use crate::llm::answer::Answer as Facts;
+use crate::llm::body::Body;
+use crate::llm::endpoint::Endpoint;
+use crate::llm::upstream_error::UpstreamError;
+use crate::llm::{Wire, ANTHROPIC_VERSION};
+use crate::providers::{Ask, Route, Task};
+
+/// Headers that a composed body needs beside it.
+pub type Headers = Vec<(&'static str, String)>;
+
+/// What a client said.
+pub struct Spoken<'a> {
+    /// To which endpoint.
+    pub endpoint: &'a Endpoint,
+    /// What is known of the body,
+    pub content: &'a Content,
+    /// and its bytes.
+    pub body: &'a Bytes,
+    /// The body as it is read, where that differs.
+    prepared: &'a OnceLock<Option<String>>,
+    conversation: OnceLock<Result<Box<Conversation<'a>>, Untranslatable>>,
+}
+
+/// A request as one upstream gets it.
+pub struct Phrased {
+    /// Where it goes there.
+    pub route: Route,
+    /// What is sent.
+    pub body: Body,
+    /// What is said beside it.
+    pub headers: Headers,
+}
+
+/// How an upstream's answer is to be read.
+pub enum Tongue {
+    /// It is in the client's dialect.
+    Native,
+    /// It is translated.
+    Foreign(Box<Translation>),
+    /// It is a list of vectors in Google's shape.
+    Vectors(EmbeddingsWriter),
+}
+
+/// Why a whole answer is none.
+pub enum NoAnswer {
+    /// It is not what it should be.
+    Malformed,
+    /// It is an error.
+    Error(Box<UpstreamError>),
+}
+
+impl<'a> Spoken<'a> {
+    /// A request whose body has been read. `prepared` is a place for another form of the body, if one is needed.
+    pub fn new(
+        endpoint: &'a Endpoint,
+        content: &'a Content,
+        body: &'a Bytes,
+        prepared: &'a OnceLock<Option<String>>,
+    ) -> Self {
+        Self { endpoint, content, body, prepared, conversation: OnceLock::new() }
+    }
+
+    /// The request in the words of `upstream`, which calls the model `model`, and how its answer is to be read.
+    ///
+    /// # Errors
+    /// It has no words for it.
+    pub fn phrase(
+        &self,
+        edge: &Edge,
+        upstream: &Upstream,
+        model: &str,
+        client: &pingora::http::RequestHeader,
+        seed: u64,
+    ) -> Result<(Phrased, Tongue), Untranslatable> {
+        let ask = Ask {
+            wire: self.endpoint.wire(),
+            path: self.endpoint.path(),
+            query: client.uri.query(),
+            model: self.content.model().map(|_| model),
+            stream: self.content.stream(),
+            version: client.headers.get(ANTHROPIC_VERSION).and_then(|version| version.to_str().ok()),
+        };
+        let route = upstream.route(&ask).ok_or_else(|| Untranslatable::unserved(self.endpoint.path()))?;
+        if route.native {
+            return Ok((self.native(route, model), Tongue::Native));
+        }
+        match route.task {
+            Task::Generate => self.translated(edge, route, model, seed),
+            Task::Embed(_) => {
+                let signature = |_: &str| None;
+                let target = Target { model, habits: route.habits, signature: &signature };
+                let (composed, writer) = embeddings::compose(self.text()?, &target)?;
+                Ok((phrased(route, composed), Tongue::Vectors(writer)))
+            }
+            Task::Count | Task::AsItCame => Err(Untranslatable::unserved(self.endpoint.path())),
+        }
+    }
+
+    /// An estimate of the prompt's tokens, for upstreams that cannot count them.
+    ///
+    /// # Errors
+    /// The body is no conversation.
+    pub fn count(&self) -> Result<Bytes, Untranslatable> {
+        let conversation = dialect::read(Wire::Messages, self.text()?, false)?;
+        Ok(dialect::messages::count::body(&conversation).into())
+    }
+
+    /// A whole answer as the client gets it, and what it says.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn understand(&self, edge: &Edge, tongue: Tongue, body: Bytes) -> Result<(Bytes, Facts), NoAnswer> {
+        let wire = self.endpoint.wire();
+        match tongue {
+            Tongue::Native => {
+                let mut facts = Facts::read(&body, wire).map_err(|_| NoAnswer::Malformed)?;
+                if self.content.stores() {
+                    facts.keep_chat(wire);
+                }
+                match facts.error.take() {
+                    Some(error) => Err(NoAnswer::Error(Box::new(error))),
+                    None => Ok((body, facts)),
+                }
+            }
+            Tongue::Foreign(translation) => {
+                let failed = |error| match error {
+                    Some(error) => NoAnswer::Error(Box::new(error)),
+                    None => NoAnswer::Malformed,
+                };
+                let translated = translation.whole(&body).map_err(failed)?;
+                edge.gateway.remember(translated.signatures);
+                Ok((translated.body.into(), Facts { usage: translated.usage, ..Facts::default() }))
+            }
+            Tongue::Vectors(writer) => {
+                let (body, usage) = writer.whole(&body).map_err(|_| NoAnswer::Malformed)?;
+                Ok((body.into(), Facts { usage, ..Facts::default() }))
+            }
+        }
+    }
+
+    fn native(&self, route: Route, model: &str) -> Phrased {
+        let inject = self.endpoint.wants_usage() && self.content.stream() && route.takes("stream_options");
+        let named = |asked: &&str| *asked != model && route.takes("model");
+        let renamed = self.content.model().filter(named).map(|_| model);
+        let body = self.content.rewrite(self.body, renamed, inject, route.edits(self.body));
+        Phrased { route, body, headers: Headers::new() }
+    }
+
+    fn translated(
+        &self,
+        edge: &Edge,
+        route: Route,
+        model: &str,
+        seed: u64,
+    ) -> Result<(Phrased, Tongue), Untranslatable> {
+        let conversation = self.conversation()?;
+        let signature = |id: &str| edge.gateway.signature(id);
+        let target = Target { model, habits: route.habits, signature: &signature };
+        let mut composed = dialect::compose(route.wire, conversation, &target)?;
+        let stamp = Stamp { seed, created: unix_now() };
+        let reader = dialect::reader(route.wire, stamp);
+        let writer = dialect::writer(self.endpoint.wire(), conversation, stamp, route.wire);
+        let several = conversation.answers.is_some_and(|answers| answers > 1);
+        let translation = Translation::new(reader, writer, &mut composed, several);
+        Ok((phrased(route, composed), Tongue::Foreign(Box::new(translation))))
+    }
+
+    fn conversation(&self) -> Result<&Conversation<'a>, Untranslatable> {
+        let read = self.conversation.get_or_init(|| {
+            let (wire, body) = (self.endpoint.wire(), self.text()?);
+            let prepared = self.prepared.get_or_init(|| dialect::prepare(wire, body));
+            let body = prepared.as_deref().unwrap_or(body);
+            dialect::read(wire, body, self.content.stream()).map(Box::new)
+        });
+        read.as_deref().map_err(Clone::clone)
+    }
+
+    fn text(&self) -> Result<&'a str, Untranslatable> {
+        let text = std::str::from_utf8(self.body);
+        text.map_err(|_| Untranslatable::new("", "The request body is not valid UTF-8."))
+    }
+}
+
+fn phrased(route: Route, composed: Composed) -> Phrased {
+    Phrased { route, body: Body::whole(composed.body.into()), headers: composed.headers }
+}
+
+fn unix_now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
