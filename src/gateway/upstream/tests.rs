@@ -102,7 +102,7 @@ fn anthropics_version_goes_to_anthropic_and_to_nobody_else() {
     assert_eq!(value(&translated, "anthropic-version"), Some("2020-01-01"));
     assert_eq!(value(&translated, "anthropic-beta"), None);
     let without = sent(anthropic.upstream(0), Wire::Chat, &[]);
-    assert_eq!(value(&without, "anthropic-version"), Some(ANTHROPIC_VERSION));
+    assert_eq!(value(&without, "anthropic-version"), Some(NEWEST_ANTHROPIC));
 
     let proxy = gateway("type: proxy, api_key: k");
     assert_eq!(value(&sent(proxy.upstream(0), Wire::Messages, &[]), "anthropic-version"), Some("2023-06-01"));
