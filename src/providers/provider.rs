@@ -249,7 +249,15 @@ pub static PROVIDERS: [Provider; 15] = [
     },
     Provider {
         habits: Habits { max_tokens: true, renamed: &[SHORTER], ..PLAIN },
-        lacks: &["/v1/audio", "/v1/batches", "/v1/embeddings", "/v1/files", "/v1/images", "/v1/moderations"],
+        lacks: &[
+            "/v1/audio",
+            "/v1/batches",
+            "/v1/completions",
+            "/v1/embeddings",
+            "/v1/files",
+            "/v1/images",
+            "/v1/moderations",
+        ],
         ..vendor(Kind::DeepSeek, "deepseek", "https://api.deepseek.com")
     },
     open(Kind::XAi, "xai", Home::At("https://api.x.ai")),
