@@ -54,7 +54,7 @@ pub async fn converse(
     endpoint: &Endpoint,
 ) -> Result<(), End> {
     let mut held = edge.budget.hold();
-    let body = read(edge, client, ctx, &mut held).await?;
+    let body = read(edge, endpoint, client, ctx, &mut held).await?;
     let content = Content::read(endpoint, &client.req_header().headers, &body).map_err(refusals::bad_body)?;
     ctx.outcome.model = content.model().map(str::to_owned);
     ctx.outcome.stream = content.stream();
@@ -115,12 +115,18 @@ fn abandoned(mut lease: Lease, content: &Content) -> End {
 
 async fn read(
     edge: &Edge,
+    endpoint: &Endpoint,
     client: &mut ServerSession,
     ctx: &mut RequestContext,
     held: &mut Held,
 ) -> Result<Bytes, End> {
     if client.req_header().method == Method::HEAD {
         return Err(refusals::bad_body(BadBody::new("A HEAD request takes no body.")).into());
+    }
+    let events = |query: &str| query.split('&').any(|member| member == "alt=sse");
+    if endpoint.path_streams() && !client.req_header().uri.query().is_some_and(events) {
+        let why = "Streams are sent as server-sent events only: add '?alt=sse' to the path.";
+        return Err(refusals::bad_body(BadBody::member("alt", why)).into());
     }
     let reading = Instant::now();
     let body = admission::read_body(client, edge.bounds(), held).await?;
