@@ -4,8 +4,8 @@
 //! are joined except a user's, a choice among some tools is made by offering only those, and what only OpenAI knows is
 //! left out where a word that all know says the same. Custom tools stay custom, with their grammar, unless the host's
 //! `refused` names `custom`: then they are functions with one text, `input`. Members after OpenAI's API reference;
-//! limits (`stop` 4, `user` and `prompt_cache_key` 64 characters: a longer one is a 400 at OpenAI, seen in public issues)
-//! are kept by leaving out.
+//! limits (`stop` 4, `user` and `prompt_cache_key` 64 characters: a longer one is a 400 at OpenAI, in public issues) are
+//! kept by leaving out.
 
 use std::collections::BTreeMap;
 

@@ -233,8 +233,6 @@ impl MessagesReader {
 
     fn message_start(&mut self, message: &Message, sink: &mut dyn Sink) {
         self.start(message, sink);
-        // Indices begin anew where another model takes over.
-        self.open.clear();
         self.usage(message.usage, sink);
     }
 

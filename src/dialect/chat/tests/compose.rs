@@ -400,6 +400,7 @@ fn every_recorded_request_means_the_same_when_composed_again() {
             let mut rest = body.as_object().unwrap().clone();
             for tool in rest.get_mut("tools").and_then(Value::as_array_mut).into_iter().flatten() {
                 tool["type"] = json!("function");
+                tool.as_object_mut().unwrap().remove("cache_control");
             }
             rest.retain(|key, value| {
                 key != "messages"
