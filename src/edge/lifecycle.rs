@@ -79,7 +79,8 @@ pub async fn converse(
             Step::Stop(refusal) => return Err(refusals::stopped(edge, &plan, refusal, last).into()),
         };
         let attempt = Attempt { edge, endpoint, content: &content, body: &body, deadline };
-        match attempt.run(&mut lease, &plan, client, ctx).await {
+        // Boxed, so that its room is given back before the answer is relayed.
+        match Box::pin(attempt.run(&mut lease, &plan, client, ctx)).await {
             Ok(answer) => {
                 // Nothing is sent again from here on: the body goes, and its share of the budget.
                 let prompt = content.prompt_estimate();

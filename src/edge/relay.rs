@@ -137,6 +137,7 @@ impl Stream<'_> {
         ctx.ended(Ended::ClientGone);
         let upstream = self.exchange.response().ok_or(Stop::ClientGone)?;
         let mut head = reply::relayed_head(client, ctx, upstream, None).map_err(|_| Stop::ClientGone)?;
+        self.exchange.forget_head();
         if let Some(lease) = &self.lease {
             self.edge.expose_route(lease.credential(), &mut head);
         }
