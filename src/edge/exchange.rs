@@ -23,7 +23,7 @@ use pingora::connectors::http::Connector;
 use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::client::HttpSession;
-use pingora::protocols::http::v1::client::{http_req_header_to_wire, HttpSession as Http1Session};
+use pingora::protocols::http::v1::client::http_req_header_to_wire;
 use pingora::protocols::Stream;
 use pingora::server::configuration::ServerConf;
 use pingora::time::timeout;
@@ -32,6 +32,7 @@ use pingora::{Error, ErrorType};
 use tokio::io::AsyncWriteExt;
 
 use super::addresses::AddressSet;
+use super::http1::Http1;
 use super::inflate::Inflate;
 use crate::llm::body::Body;
 use crate::providers::Transport;
@@ -67,7 +68,7 @@ enum Line {
     /// HTTP/1, before the request.
     Open(Stream),
     /// HTTP/1, with the request written.
-    Http1(Box<Http1Session>),
+    Http1(Http1),
     /// Whatever ALPN has settled on.
     Negotiated(Box<HttpSession>),
     /// Given up in the middle of a write.
@@ -137,9 +138,8 @@ impl Dialer {
         }
         let idle = exchange.peer.options.idle_timeout;
         match exchange.line {
-            Line::Http1(mut session) => {
-                session.respect_keepalive();
-                if let Some(stream) = session.reuse().await {
+            Line::Http1(answer) => {
+                if let Some(stream) = answer.into_reusable() {
                     self.http1.release_stream(stream, exchange.peer.reuse_hash(), idle);
                 }
             }
@@ -161,7 +161,7 @@ impl Exchange {
         self.line = match std::mem::replace(&mut self.line, Line::Broken) {
             Line::Open(mut stream) => {
                 self.write_failed = write_http1(&mut stream, &head, body).await.is_err();
-                Line::Http1(Box::new(Http1Session::new_with_options(stream, self.peer.as_ref())))
+                Line::Http1(Http1::new(stream))
             }
             Line::Negotiated(mut session) => {
                 self.write_failed = !Box::pin(write_negotiated(&mut session, head, body)).await?;
@@ -190,12 +190,11 @@ impl Exchange {
 
     async fn next_head(&mut self) -> Result<(), Transport> {
         loop {
-            let read = match &mut self.line {
-                Line::Http1(session) => session.read_response().await.map(drop),
-                Line::Negotiated(session) => session.read_response_header().await,
+            match &mut self.line {
+                Line::Http1(answer) => answer.read_head().await?,
+                Line::Negotiated(session) => session.read_response_header().await.map_err(|e| fault(&e))?,
                 Line::Open(_) | Line::Broken => return Err(Transport::Reset),
-            };
-            read.map_err(|e| fault(&e))?;
+            }
             if self.response().is_some_and(|head| !head.status.is_informational()) {
                 return Ok(());
             }
@@ -205,9 +204,16 @@ impl Exchange {
     /// The head that `head` has read.
     pub fn response(&self) -> Option<&ResponseHeader> {
         match &self.line {
-            Line::Http1(session) => session.resp_header(),
+            Line::Http1(answer) => answer.response(),
             Line::Negotiated(session) => session.response_header(),
             Line::Open(_) | Line::Broken => None,
+        }
+    }
+
+    /// Drops the head: nobody asks for it any more (HTTP/2 keeps it).
+    pub fn forget_head(&mut self) {
+        if let Line::Http1(answer) = &mut self.line {
+            answer.forget_head();
         }
     }
 
@@ -221,12 +227,11 @@ impl Exchange {
     /// The next piece of the answer's body; `None` at its proper end.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Transport> {
         loop {
-            let read = match &mut self.line {
-                Line::Http1(session) => session.read_body_bytes().await,
-                Line::Negotiated(session) => session.read_response_body().await,
+            let chunk = match &mut self.line {
+                Line::Http1(answer) => answer.chunk().await?,
+                Line::Negotiated(session) => session.read_response_body().await.map_err(|e| fault(&e))?,
                 Line::Open(_) | Line::Broken => return Err(Transport::Reset),
             };
-            let chunk = read.map_err(|e| fault(&e))?;
             let (Some(inflate), Some(packed)) = (self.inflate.as_mut(), chunk.as_ref()) else {
                 return Ok(chunk);
             };

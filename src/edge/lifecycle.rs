@@ -83,7 +83,8 @@ pub async fn converse(
             Step::Stop(stop) => return Err(refusals::stopped(edge, &plan, stop, last, unfit).into()),
         };
         let attempt = Attempt { edge, spoken: &spoken, deadline, client, ctx };
-        match attempt.run(&mut lease, &plan).await {
+        // Boxed, so that its room is given back before the answer is relayed.
+        match Box::pin(attempt.run(&mut lease, &plan)).await {
             Ok(answer) => {
                 // Nothing is sent again from here on: the body goes, and its share of the budget.
                 let prompt = content.prompt_estimate();
