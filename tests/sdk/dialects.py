@@ -1,0 +1,389 @@
+"""The OpenAI Python SDK through the router to every kind of provider: `dialects.py BINARY`. The table is `fleet.TARGETS`."""
+
+import dataclasses
+import sys
+
+import openai
+import pydantic
+from openai import OpenAI
+
+import checks
+import fleet as fleets
+import router as routers
+from checks import PDF, PNG, TOOL, raises, same
+from fakes import plan
+
+WEATHER = {"name": "weather", "description": "The weather of a city", "parameters": TOOL}
+check = checks.Checks()
+
+
+class Report(pydantic.BaseModel):
+    """A structured answer."""
+
+    city: str
+    degrees: int
+
+
+@dataclasses.dataclass
+class Stage:
+    """A client and where its requests end."""
+
+    fleet: fleets.Fleet
+    target: fleets.Target
+
+    def __post_init__(self):
+        url = self.fleet.router(self.target).url
+        self.client = OpenAI(api_key=routers.KEY, base_url=url, timeout=20, max_retries=0)
+
+    def __str__(self):
+        return fleets.label(self.target)
+
+    def chat(self, content, **more):
+        """A chat completion; `content` may be a whole history."""
+        history = content if isinstance(content, list) else [{"role": "user", "content": content}]
+        return self.client.chat.completions.create(**{"model": self.target.name} | more, messages=history)
+
+    def respond(self, content, **more):
+        """A response."""
+        return self.client.responses.create(**{"model": self.target.name} | more, input=content)
+
+    def faulty(self):
+        """The model whose provider has a bad day."""
+        return f"{self.target.name}-faulty"
+
+
+def foreign(target):
+    """Providers that do not speak OpenAI's API."""
+    return target.wire != "openai"
+
+
+def samples(target):
+    """Places where a temperature can be asked for without a refusal by the provider itself."""
+    return foreign(target) or target.old
+
+
+def functions(**more):
+    """The weather tool of a chat."""
+    return {"tools": [{"type": "function", "function": WEATHER | more}]}
+
+
+def texts(chunks):
+    """The text of a chat stream."""
+    return "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+
+
+def usage_is_told(usage, reasoning=0):
+    """The figures of the plan, in OpenAI's sense of them."""
+    found = (usage.prompt_tokens, usage.prompt_tokens_details.cached_tokens, usage.completion_tokens, usage.total_tokens)
+    same(found, (plan.PROMPT, plan.CACHED, plan.OUTPUT, plan.PROMPT + plan.OUTPUT))
+    details = usage.completion_tokens_details
+    same((details.reasoning_tokens or 0) if details else 0, reasoning)
+
+
+def results(calls):
+    """The tool messages that answer calls, each with what it was asked."""
+    return [{"role": "tool", "tool_call_id": call.id, "content": f"sunny: {call.function.arguments}"} for call in calls]
+
+
+def said(*cities):
+    """The answer after results."""
+    return "Results:" + "".join(f' [sunny: {{"city": "{city}"}}]' for city in cities)
+
+
+def compact(text):
+    """Without the blanks, which are no part of a JSON value."""
+    return text.replace(" ", "")
+
+
+@check()
+def an_answer_comes_whole_with_its_usage(stage):
+    answer = stage.chat("hello")
+    same((answer.choices[0].message.content, answer.choices[0].finish_reason), (plan.TEXT, "stop"))
+    assert answer.object == "chat.completion" and answer.id and answer.model, answer
+    usage_is_told(answer.usage)
+
+
+@check()
+def a_stream_has_one_id_one_role_one_finish_and_its_usage_last(stage):
+    chunks = list(stage.chat("hello", stream=True, stream_options={"include_usage": True}))
+    same(texts(chunks), plan.TEXT)
+    assert len({chunk.id for chunk in chunks if chunk.id}) == 1, {chunk.id for chunk in chunks}
+    choices = [chunk.choices[0] for chunk in chunks if chunk.choices]
+    same([choice.delta.role for choice in choices if choice.delta.role], ["assistant"])
+    same([choice.finish_reason for choice in choices if choice.finish_reason], ["stop"])
+    same(chunks[-1].choices, [])
+    usage_is_told(chunks[-1].usage)
+    assert all(chunk.usage is None for chunk in chunks[:-1]), "usage was told twice"
+
+
+@check(lambda target: target.provider != "azure")
+def a_stream_has_no_chunk_without_choices_unless_asked(stage):
+    chunks = list(stage.chat("hello", stream=True))
+    same(texts(chunks), plan.TEXT)
+    assert all(chunk.choices and chunk.usage is None for chunk in chunks), chunks
+
+
+@check()
+def a_system_prompt_arrives(stage):
+    history = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "do:system"}]
+    same(stage.chat(history).choices[0].message.content, "Be kind.")
+
+
+@check()
+def a_tool_is_called_and_its_result_understood(stage):
+    first = stage.chat("do:tool", **functions()).choices[0]
+    same((first.finish_reason, len(first.message.tool_calls)), ("tool_calls", 1))
+    history = [{"role": "user", "content": "do:tool"}, first.message, *results(first.message.tool_calls)]
+    same(compact(stage.chat(history, **functions()).choices[0].message.content), compact(said("Oslo")))
+
+
+@check()
+def two_calls_at_once_are_answered_in_one_turn(stage):
+    message = stage.chat("do:two", **functions()).choices[0].message
+    calls = message.tool_calls
+    assert len({call.id for call in calls}) == 2, calls
+    history = [{"role": "user", "content": "do:two"}, message, *results(calls)]
+    same(compact(stage.chat(history, **functions()).choices[0].message.content), compact(said("Oslo", "Lima")))
+
+
+@check()
+def the_stream_helper_puts_two_calls_together(stage):
+    history = [{"role": "user", "content": "do:two"}]
+    with stage.client.chat.completions.stream(model=stage.target.name, messages=history, **functions()) as stream:
+        choice = stream.get_final_completion().choices[0]
+    same([(call.index, call.function.name) for call in choice.message.tool_calls], [(0, "weather"), (1, "weather")])
+    same(choice.finish_reason, "tool_calls")
+    message = choice.message.model_dump(exclude_none=True, exclude={"parsed"})
+    for call in message["tool_calls"]:
+        call["function"].pop("parsed_arguments", None)
+    history += [message, *results(choice.message.tool_calls)]
+    with stage.client.chat.completions.stream(model=stage.target.name, messages=history, **functions()) as stream:
+        final = stream.get_final_completion().choices[0].message.content
+    same(compact(final), compact(said("Oslo", "Lima")))
+
+
+@check(foreign)
+def a_call_sent_back_with_nothing_but_its_id_keeps_its_signature(stage):
+    call = stage.chat("do:tool", **functions()).choices[0].message.tool_calls[0]
+    bare = {"id": call.id, "type": "function", "function": {"name": "weather", "arguments": call.function.arguments}}
+    history = [{"role": "user", "content": "do:tool"}, {"role": "assistant", "content": None, "tool_calls": [bare]}]
+    answer = stage.chat(history + results([call]), **functions())
+    same(compact(answer.choices[0].message.content), compact(said("Oslo")))
+    assert not getattr(stage.fleet.calls(stage.target, "tool")[-1], "dummy", False), "the signature was lost"
+
+
+@check(foreign)
+def a_history_from_another_provider_is_taken(stage):
+    arguments = '{"city": "Oslo"}'
+    strange = {"id": "call_ü|1:2/strange", "type": "function", "function": {"name": "weather", "arguments": arguments}}
+    history = [{"role": "user", "content": "do:tool"}, {"role": "assistant", "content": "", "tool_calls": [strange]},
+               {"role": "tool", "tool_call_id": strange["id"], "content": "sunny"}]
+    same(stage.chat(history, **functions()).choices[0].message.content, "Results: [sunny]")
+    same(stage.chat(history).choices[0].message.content, "Results: [sunny]")
+
+
+@check(foreign)
+def an_untidy_history_is_made_what_the_provider_takes(stage):
+    history = [{"role": "assistant", "content": "Welcome."}, {"role": "user", "content": "one"},
+               {"role": "user", "content": ""}, {"role": "assistant", "content": ""},
+               {"role": "user", "content": [{"type": "text", "text": ""}, {"type": "text", "text": "two"}]},
+               {"role": "developer", "content": "Be brief."}, {"role": "user", "content": "hello"}]
+    same(stage.chat(history).choices[0].message.content, plan.TEXT)
+
+
+@check(lambda target: not (target.provider == "openai" and not target.old))
+def a_tool_can_be_forced(stage):
+    choice = {"type": "function", "function": {"name": "weather"}}
+    for wish in (choice, "required", "auto"):
+        calls = stage.chat("do:tool", tool_choice=wish, parallel_tool_calls=False, **functions()).choices[0].message
+        same([call.function.name for call in calls.tool_calls], ["weather"])
+    stage.chat("hello", tool_choice="none", **functions())
+
+
+@check()
+def a_picture_arrives_intact(stage):
+    picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}", "detail": "high"}}
+    answer = stage.chat([{"role": "user", "content": [{"type": "text", "text": "do:image"}, picture]}])
+    same(answer.choices[0].message.content, " ".join(plan.picture("image/png", PNG)))
+
+
+@check()
+def a_document_arrives_intact(stage):
+    file = {"type": "file", "file": {"filename": "a.pdf", "file_data": f"data:application/pdf;base64,{PDF}"}}
+    answer = stage.chat([{"role": "user", "content": [file, {"type": "text", "text": "do:document"}]}])
+    same(answer.choices[0].message.content, " ".join(plan.picture("application/pdf", PDF)))
+
+
+@check()
+def reasoning_is_asked_for_and_shown(stage):
+    for effort in ("minimal", "medium", "xhigh"):
+        answer = stage.chat("hello", reasoning_effort=effort)
+        same(answer.choices[0].message.content, plan.TEXT)
+        usage_is_told(answer.usage, plan.REASONING)
+        if foreign(stage.target):
+            same(answer.choices[0].message.reasoning_content, "".join(plan.THOUGHT))
+    usage_is_told(stage.chat("hello", reasoning_effort="none").usage)
+
+
+@check(foreign)
+def reasoning_is_streamed_before_the_text(stage):
+    chunks = list(stage.chat("hello", reasoning_effort="high", stream=True))
+    deltas = [chunk.choices[0].delta for chunk in chunks if chunk.choices]
+    thoughts = [getattr(delta, "reasoning_content", None) or "" for delta in deltas]
+    same(("".join(thoughts), texts(chunks)), ("".join(plan.THOUGHT), plan.TEXT))
+
+
+@check()
+def a_tool_is_used_in_the_middle_of_thinking(stage):
+    message = stage.chat("do:tool", reasoning_effort="high", **functions()).choices[0].message
+    whole = message.model_dump(exclude_none=True) if foreign(stage.target) else message
+    bare = {"role": "assistant", "content": None, "tool_calls": [call.model_dump() for call in message.tool_calls]}
+    for turn in (whole, bare):
+        history = [{"role": "user", "content": "do:tool"}, turn, *results(message.tool_calls)]
+        answer = stage.chat(history, reasoning_effort="high", **functions())
+        same(compact(answer.choices[0].message.content), compact(said("Oslo")))
+
+
+@check()
+def a_structured_answer_is_parsed(stage):
+    answer = stage.client.chat.completions.parse(
+        model=stage.target.name, messages=[{"role": "user", "content": "do:json"}], response_format=Report)
+    same((answer.choices[0].finish_reason, answer.choices[0].message.parsed), ("stop", Report(**plan.STRUCTURED)))
+
+
+@check(lambda target: not (target.wire == "gemini" and target.old))
+def a_structured_answer_goes_together_with_tools(stage):
+    strict = functions(strict=True)
+    answer = stage.client.chat.completions.parse(
+        model=stage.target.name, messages=[{"role": "user", "content": "do:json"}], response_format=Report, **strict)
+    same(answer.choices[0].message.parsed, Report(**plan.STRUCTURED))
+
+
+@check()
+def an_answer_that_was_too_long_says_so(stage):
+    same(stage.chat("do:long").choices[0].finish_reason, "length")
+    last = [chunk for chunk in stage.chat("do:long", stream=True) if chunk.choices][-1]
+    same(last.choices[0].finish_reason, "length")
+
+
+@check(samples)
+def settings_are_taken_or_left_out_but_never_break(stage):
+    answer = stage.chat("hello", temperature=0.2, top_p=0.9, max_tokens=500, stop=["END", " "], user="someone@example.com",
+                        metadata={"a": "b"}, store=False, service_tier="auto", verbosity="low",
+                        prompt_cache_key="k", safety_identifier="s")
+    same(answer.choices[0].message.content, plan.TEXT)
+
+
+@check()
+def a_refused_prompt_is_a_bad_request_tried_once(stage):
+    before = len(stage.fleet.calls(stage.target, "400"))
+    error = raises(openai.BadRequestError, lambda: stage.chat("do:400"))
+    assert plan.FAULTS["400"][1] in str(error) and error.type == "invalid_request_error", error
+    same(len(stage.fleet.calls(stage.target, "400")) - before, 1)
+
+
+@check()
+def an_overloaded_provider_is_told_from_a_broken_one(stage):
+    for mark, status in (("500", 502), ("529", 503)):
+        error = raises(openai.InternalServerError, lambda: stage.chat(f"do:{mark}"))  # pylint: disable=W0640
+        same((mark, error.status_code), (mark, status))
+        assert plan.FAULTS[mark][1] in str(error) or "Overloaded" in str(error), error
+
+
+@check()
+def a_stream_that_fails_in_its_middle_raises(stage):
+    for mark in ("error", "cut"):
+        seen = []
+
+        def read():
+            seen.extend(stage.chat(f"do:{mark}", stream=True))  # pylint: disable=W0640
+        raises(openai.APIError, read)
+
+
+@check()
+def a_limited_provider_says_when_to_come_back(stage):
+    error = raises(openai.RateLimitError, lambda: stage.chat("do:429", model=stage.faulty()))
+    assert 1 <= int(error.response.headers["retry-after"]) <= 17, error.response.headers
+    assert error.request_id, error
+
+
+@check()
+def a_response_comes_whole_and_by_the_stream_helper(stage):
+    answer = stage.respond("hello", instructions="Be kind.")
+    same((answer.status, answer.output_text), ("completed", plan.TEXT))
+    found = (answer.usage.input_tokens, answer.usage.input_tokens_details.cached_tokens, answer.usage.output_tokens)
+    same(found, (plan.PROMPT, plan.CACHED, plan.OUTPUT))
+    with stage.client.responses.stream(model=stage.target.name, input="hello") as stream:
+        events = list(stream)
+        final = stream.get_final_response()
+    same("".join(event.delta for event in events if event.type == "response.output_text.delta"), plan.TEXT)
+    same((final.output_text, final.usage.total_tokens), (plan.TEXT, plan.PROMPT + plan.OUTPUT))
+    same([event.sequence_number for event in events if hasattr(event, "sequence_number")][-1] > 5, True)
+
+
+@check()
+def a_response_s_tools_are_called_and_their_outputs_understood(stage):
+    tools = {"tools": [{"type": "function", "strict": True, **WEATHER}]}
+    for extra in ({}, {"reasoning": {"effort": "high", "summary": "auto"}}):
+        history = [{"role": "user", "content": "do:two"}]
+        with stage.client.responses.stream(model=stage.target.name, input=history, **tools, **extra) as stream:
+            final = stream.get_final_response()
+        calls = [item for item in final.output if item.type == "function_call"]
+        same([call.name for call in calls], ["weather", "weather"])
+        for item in final.output:
+            history.append(item.model_dump(exclude_none=True, exclude={"parsed_arguments"}))
+        for call in calls:
+            history.append({"type": "function_call_output", "call_id": call.call_id, "output": f"sunny: {call.arguments}"})
+        answer = stage.respond(history, **tools, **extra)
+        same(compact(answer.output_text), compact(said("Oslo", "Lima")))
+
+
+@check()
+def a_response_shows_its_reasoning(stage):
+    answer = stage.respond("hello", reasoning={"effort": "medium", "summary": "auto"})
+    summary = [part.text for item in answer.output if item.type == "reasoning" for part in item.summary]
+    if foreign(stage.target) or stage.target.provider == "openai":
+        same("".join(summary), "".join(plan.THOUGHT))
+    same(answer.output_text, plan.TEXT)
+
+
+@check()
+def a_response_s_picture_and_schema_arrive(stage):
+    parts = [{"type": "input_text", "text": "do:image"},
+             {"type": "input_image", "image_url": f"data:image/png;base64,{PNG}", "detail": "auto"}]
+    same(stage.respond([{"role": "user", "content": parts}]).output_text, " ".join(plan.picture("image/png", PNG)))
+    parsed = stage.client.responses.parse(model=stage.target.name, input="do:json", text_format=Report)
+    same(parsed.output_parsed, Report(**plan.STRUCTURED))
+
+
+@check()
+def a_response_that_breaks_or_is_too_long_never_looks_complete(stage):
+    same(stage.respond("do:long").status, "incomplete")
+    for mark in ("error", "cut"):
+        events = []
+        try:
+            events.extend(stage.respond(f"do:{mark}", stream=True))
+        except openai.APIError:
+            continue
+        assert events[-1].type in ("error", "response.failed"), [event.type for event in events]
+
+
+@check(lambda target: target.provider in fleets.EMBEDDERS and not target.proxied)
+def embeddings_come_in_both_encodings(stage):
+    for encoding in (openai.NOT_GIVEN, "float"):
+        answer = stage.client.embeddings.create(model=f"embed-{stage.target.provider}", input=["x", "y"],
+                                                encoding_format=encoding)
+        same([item.embedding for item in answer.data], [plan.VECTOR] * 2)
+
+
+def main(binary):
+    """Runs every check at every target."""
+    with fleets.Fleet(binary) as fleet:
+        failed = check.run("dialects", [Stage(fleet, target) for target in fleets.TARGETS])
+        if failed:
+            print(fleet.inner.tail())
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
