@@ -17,11 +17,22 @@ PARTS = "text thought thoughtSignature inlineData fileData functionCall function
 # The OpenAPI subset of `parameters`; `parametersJsonSchema` and `responseJsonSchema` take real JSON Schema.
 SCHEMA = """type format title description nullable enum maxItems minItems properties required minProperties
     maxProperties minLength maxLength pattern example anyOf propertyOrdering default items minimum maximum""".split()
+FREE = ("args", "response", "parametersJsonSchema", "responseJsonSchema", "parameters", "responseSchema", "labels")
 MODES = ("AUTO", "ANY", "NONE", "VALIDATED")
 NAME = re.compile(r"^[a-zA-Z_][a-zA-Z0-9_.:-]{0,127}$")
 DUMMIES = ("skip_thought_signature_validator", "context_engineering_is_the_way_to_go")
 LEVELS = ("MINIMAL", "LOW", "MEDIUM", "HIGH", "XHIGH")
 MEDIA = re.compile(r"^(image/(png|jpeg|webp|heic|heif)|audio/.+|video/.+|application/pdf|text/plain)$")
+
+
+def camel(value):
+    """Google's JSON readers take names with underscores as well; the names inside of free-form values are nobody's."""
+    if isinstance(value, list):
+        return [camel(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    named = {re.sub(r"_(\w)", lambda found: found[1].upper(), name): item for name, item in value.items()}
+    return {name: item if name in FREE else camel(item) for name, item in named.items()}
 
 
 def known(members, allowed, where):
@@ -33,6 +44,7 @@ def known(members, allowed, where):
 
 def read(body, model, vertex=False):
     """What a checked request asks for."""
+    body = camel(body)
     known(body, MEMBERS + ([] if vertex else ["serviceTier"]), "")
     must("labels" not in body or vertex, 'Invalid JSON payload received. Unknown name "labels": Cannot find field.')
     must(body.get("contents"), "* GenerateContentRequest.contents: contents is not specified")
