@@ -17,6 +17,8 @@ pub mod responses;
 pub mod signatures;
 pub mod translation;
 
+use std::borrow::Cow;
+
 use crate::llm::Wire;
 use conversation::{Conversation, Signer, Untranslatable};
 use reply::{Piece, Reply, Sink};
@@ -33,6 +35,17 @@ pub fn read(wire: Wire, body: &str, stream: bool) -> Result<Conversation<'_>, Un
         Wire::Messages => messages::request::read(body),
         Wire::Gemini => gemini::request::read(body, stream),
         Wire::Objects | Wire::Opaque => Err(Untranslatable::new("", "This is no request for text.")),
+    }
+}
+
+/// The body as `read` is to have it, where that is not the body itself: Google's schemas are not JSON Schema.
+pub fn prepare(wire: Wire, body: &str) -> Option<String> {
+    match wire {
+        Wire::Gemini => match gemini::request::prepare(body) {
+            Cow::Owned(prepared) => Some(prepared),
+            Cow::Borrowed(_) => None,
+        },
+        _ => None,
     }
 }
 

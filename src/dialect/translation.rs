@@ -22,6 +22,7 @@ pub struct Translation {
     reader: Box<dyn ReadReply>,
     writer: Box<dyn WriteReply>,
     labels: Labels,
+    several: bool,
     decoder: SseDecoder,
     done: bool,
     frames: usize,
@@ -56,14 +57,21 @@ pub struct Translated {
 }
 
 impl Translation {
-    /// A translation of the answer to a composed request.
-    pub fn new(reader: Box<dyn ReadReply>, writer: Box<dyn WriteReply>, composed: &mut Composed) -> Self {
+    /// A translation of the answer to a composed request. `several`: it may have more than one choice, and then only
+    /// the end of the stream says that there is no other.
+    pub fn new(
+        reader: Box<dyn ReadReply>,
+        writer: Box<dyn WriteReply>,
+        composed: &mut Composed,
+        several: bool,
+    ) -> Self {
         let labels = Labels {
             renamed: std::mem::take(&mut composed.renamed),
             answer_tool: composed.answer_tool.take(),
             ..Labels::default()
         };
-        Self { reader, writer, labels, decoder: SseDecoder::default(), done: false, frames: 0, dropped: 0 }
+        let decoder = SseDecoder::default();
+        Self { reader, writer, labels, several, decoder, done: false, frames: 0, dropped: 0 }
     }
 
     /// Translates a whole answer.
@@ -96,8 +104,8 @@ impl Translation {
         let named_error = frame.event().is_some_and(|event| event == b"error");
         match if named_error { Ok(Seen::Failure) } else { reader.event(data, &mut sink) } {
             Ok(Seen::Failure) => return Err(StreamFault::Upstream(UpstreamError::in_stream(data))),
-            Ok(Seen::Last) => self.close(out),
-            Ok(Seen::More) => {}
+            Ok(Seen::Last) if !self.several => self.close(out),
+            Ok(Seen::Last | Seen::More) => {}
             Err(_) => self.dropped += 1,
         }
         Ok(())

@@ -7,6 +7,7 @@
 
 use std::future::Future;
 use std::pin::{pin, Pin};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use http::Method;
@@ -69,7 +70,8 @@ pub async fn converse(
     let mut plan = plan(edge, ctx, endpoint, &content, deadline)?;
     let mut last: Option<Failure> = None;
     let mut unfit: Option<Untranslatable> = None;
-    let spoken = Spoken::new(endpoint, &content, &body);
+    let prepared = OnceLock::new();
+    let spoken = Spoken::new(endpoint, &content, &body, &prepared);
     loop {
         let now = Instant::now();
         if deadline.is_some_and(|deadline| deadline <= now) {

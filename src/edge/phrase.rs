@@ -34,6 +34,8 @@ pub struct Spoken<'a> {
     pub content: &'a Content,
     /// and its bytes.
     pub body: &'a Bytes,
+    /// The body as it is read, where that differs.
+    prepared: &'a OnceLock<Option<String>>,
     conversation: OnceLock<Result<Box<Conversation<'a>>, Untranslatable>>,
 }
 
@@ -66,9 +68,14 @@ pub enum NoAnswer {
 }
 
 impl<'a> Spoken<'a> {
-    /// A request whose body has been read.
-    pub fn new(endpoint: &'a Endpoint, content: &'a Content, body: &'a Bytes) -> Self {
-        Self { endpoint, content, body, conversation: OnceLock::new() }
+    /// A request whose body has been read. `prepared` is a place for another form of the body, if one is needed.
+    pub fn new(
+        endpoint: &'a Endpoint,
+        content: &'a Content,
+        body: &'a Bytes,
+        prepared: &'a OnceLock<Option<String>>,
+    ) -> Self {
+        Self { endpoint, content, body, prepared, conversation: OnceLock::new() }
     }
 
     /// The request in the words of `upstream`, which calls the model `model`, and how its answer is to be read.
@@ -171,14 +178,17 @@ impl<'a> Spoken<'a> {
         let stamp = Stamp { seed, created: unix_now() };
         let reader = dialect::reader(route.wire, stamp);
         let writer = dialect::writer(self.endpoint.wire(), conversation, stamp, route.wire);
-        let translation = Translation::new(reader, writer, &mut composed);
+        let several = conversation.answers.is_some_and(|answers| answers > 1);
+        let translation = Translation::new(reader, writer, &mut composed, several);
         Ok((phrased(route, composed), Tongue::Foreign(Box::new(translation))))
     }
 
     fn conversation(&self) -> Result<&Conversation<'a>, Untranslatable> {
         let read = self.conversation.get_or_init(|| {
-            let body = self.text()?;
-            dialect::read(self.endpoint.wire(), body, self.content.stream()).map(Box::new)
+            let (wire, body) = (self.endpoint.wire(), self.text()?);
+            let prepared = self.prepared.get_or_init(|| dialect::prepare(wire, body));
+            let body = prepared.as_deref().unwrap_or(body);
+            dialect::read(wire, body, self.content.stream()).map(Box::new)
         });
         read.as_deref().map_err(Clone::clone)
     }

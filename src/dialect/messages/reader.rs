@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 use crate::dialect::json::Str;
 use crate::dialect::reply::{Finish, Piece, Sink};
 use crate::dialect::{ReadReply, Seen, Stamp, Unreadable};
-use crate::llm::scan::Cursor;
+use crate::llm::scan::{Cursor, Text};
 use crate::llm::usage::{Reported, Usage};
 
 /// Reads one answer.
@@ -54,18 +54,15 @@ struct Event<'a> {
     kind: Option<Str<'a>>,
     index: Option<u32>,
     delta: Option<Delta<'a>>,
-    content_block: Option<Block<'a>>,
-    message: Option<Message<'a>>,
+    content_block: Option<Box<Block<'a>>>,
+    message: Option<Box<Message<'a>>>,
     usage: Option<&'a RawValue>,
 }
 
+/// What `message_delta` says.
 #[derive(Default, Deserialize)]
 struct Delta<'a> {
     #[serde(borrow)]
-    text: Option<Str<'a>>,
-    partial_json: Option<Str<'a>>,
-    thinking: Option<Str<'a>>,
-    signature: Option<Str<'a>>,
     stop_reason: Option<Str<'a>>,
     stop_sequence: Option<Str<'a>>,
     stop_details: Option<StopDetails<'a>>,
@@ -123,17 +120,63 @@ struct Attempt {
     cache_creation_input_tokens: Option<u64>,
 }
 
+/// What `content_block_delta` says.
+struct Spoken<'a> {
+    index: u64,
+    /// The member that says it, and what.
+    said: Option<(Text<'a>, Text<'a>)>,
+}
+
+impl<'a> Spoken<'a> {
+    /// `None`: another event, or one that cannot be read so.
+    fn read(data: &'a [u8]) -> Option<Self> {
+        let mut cursor = Cursor::lenient(data, 64);
+        let mut spoken = Self { index: 0, said: None };
+        let mut is_delta = false;
+        let mut more = cursor.open_object().ok()?;
+        while more {
+            let key = cursor.key().ok()?;
+            match key.raw() {
+                b"type" if cursor.string().ok()?.raw() != b"content_block_delta" => return None,
+                b"type" => is_delta = true,
+                b"index" => spoken.index = cursor.number_or_skip().ok()??,
+                b"delta" => spoken.delta(&mut cursor)?,
+                _ => cursor.skip(&key, &mut ()).ok()?,
+            }
+            more = cursor.more_members().ok()?;
+        }
+        is_delta.then_some(spoken)
+    }
+
+    fn delta(&mut self, cursor: &mut Cursor<'a>) -> Option<()> {
+        let mut more = cursor.open_object().ok()?;
+        while more {
+            let key = cursor.key().ok()?;
+            let value = cursor.string_or_skip().ok()?;
+            if let (b"text" | b"thinking" | b"signature" | b"partial_json", Some(value)) = (key.raw(), value)
+            {
+                self.said = Some((key, value));
+            }
+            more = cursor.more_members().ok()?;
+        }
+        Some(())
+    }
+}
+
 impl ReadReply for MessagesReader {
     fn event(&mut self, data: &[u8], sink: &mut dyn Sink) -> Result<Seen, Unreadable> {
+        // Nearly all events are these, and a tree of each would take most of the time.
+        if let Some(spoken) = Spoken::read(data) {
+            return self.spoken(&spoken, sink).map(|()| Seen::More);
+        }
         let event = match serde_json::from_slice::<Event>(data) {
             Ok(event) => event,
             Err(_) => return unknown(data),
         };
         match event.kind.as_deref().unwrap_or_default() {
-            "content_block_delta" => self.delta(event, sink),
             "content_block_start" => self.block_start(event, sink),
             "content_block_stop" => self.block_stop(event.index.unwrap_or_default(), sink),
-            "message_start" => self.message_start(&event.message.ok_or(Unreadable)?, sink),
+            "message_start" => self.message_start(event.message.as_deref().ok_or(Unreadable)?, sink),
             "message_delta" => self.message_delta(event, sink),
             "message_stop" => {
                 self.finish(if self.calls > 0 { Finish::ToolCalls } else { Finish::Stop }, sink);
@@ -190,8 +233,6 @@ impl MessagesReader {
 
     fn message_start(&mut self, message: &Message, sink: &mut dyn Sink) {
         self.start(message, sink);
-        // Indices begin anew where another model takes over.
-        self.open.clear();
         self.usage(message.usage, sink);
     }
 
@@ -248,23 +289,28 @@ impl MessagesReader {
         OpenKind::Call { ordinal, input: input.map(str::to_owned) }
     }
 
-    fn delta(&mut self, event: Event, sink: &mut dyn Sink) {
-        let (Some(index), Some(delta)) = (event.index, event.delta) else { return };
-        let open = self.open.iter_mut().rev().find(|open| open.index == index);
+    fn spoken(&mut self, spoken: &Spoken, sink: &mut dyn Sink) -> Result<(), Unreadable> {
+        let Some((member, text)) = &spoken.said else { return Ok(()) };
+        let open = self.open.iter_mut().rev().find(|open| u64::from(open.index) == spoken.index);
+        let mut call = None;
         match open.map(|open| &mut open.kind) {
-            Some(OpenKind::Skipped) => {}
-            Some(OpenKind::Call { ordinal, input }) => {
-                if let Some(json) = delta.partial_json.as_deref().filter(|json| !json.is_empty()) {
-                    *input = None;
-                    sink.piece(0, Piece::Arguments { ordinal: *ordinal, json });
-                }
-            }
-            Some(OpenKind::Said) | None => {
-                given(&delta.text, Piece::Text, sink);
-                given(&delta.thinking, Piece::Reasoning, sink);
-                given(&delta.signature, Piece::Signature, sink);
-            }
+            Some(OpenKind::Skipped) => return Ok(()),
+            Some(OpenKind::Call { ordinal, input }) => call = Some((*ordinal, input)),
+            Some(OpenKind::Said) | None => {}
         }
+        let text = &*text.decode().ok_or(Unreadable)?;
+        match (member.raw(), call) {
+            _ if text.is_empty() => {}
+            (b"partial_json", Some((ordinal, input))) => {
+                *input = None;
+                sink.piece(0, Piece::Arguments { ordinal, json: text });
+            }
+            (b"text", None) => sink.piece(0, Piece::Text(text)),
+            (b"thinking", None) => sink.piece(0, Piece::Reasoning(text)),
+            (b"signature", None) => sink.piece(0, Piece::Signature(text)),
+            _ => {}
+        }
+        Ok(())
     }
 
     fn block_stop(&mut self, index: u32, sink: &mut dyn Sink) {

@@ -5,6 +5,7 @@ mod composed;
 mod fixtures;
 mod garbage;
 mod requests;
+mod settings;
 mod thinking;
 
 use serde_json::{json, Value};
