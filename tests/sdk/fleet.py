@@ -1,7 +1,7 @@
 """Every kind of provider behind one router, and that router behind another: what the suites with real SDKs run against.
 
 A target is a model name that clients ask for, and whose place is one provider. `faulty` names belong to credentials of
-their own, so that a cool-down meets nobody else.
+their own, so that a cool-down meets nobody else; there are two of each, since a lone one would wait for the cool-down's end.
 """
 
 import contextlib
@@ -67,11 +67,12 @@ class Fleet(contextlib.ExitStack):
         self.account.flush()
         self.enter_context(self.account)
         self.inner = self.enter_context(routers.Router(binary, "", self.credentials()))
-        proxy = "  - {{name: next, type: proxy, api_key: %s, base_url: 'http://127.0.0.1:%d'}}\n"
-        self.outer = self.enter_context(routers.Router(binary, "", proxy % (routers.KEY, self.inner.port)))
+        proxy = "  - {{name: %s, type: proxy, api_key: %s, base_url: 'http://127.0.0.1:%d'}}\n"
+        proxies = "".join(proxy % (name, routers.KEY, self.inner.port) for name in ("next", "other"))
+        self.outer = self.enter_context(routers.Router(binary, "", proxies))
 
     def credentials(self):
-        """One credential for the good days of each provider, and one for its bad ones."""
+        """One credential for the good days of each provider, and two for its bad ones."""
         lines = []
         for name in FAKES:
             places = [place for place in PLACES if place.provider == name]
@@ -79,8 +80,8 @@ class Fleet(contextlib.ExitStack):
             if name in EMBEDDERS:
                 good[f"embed-{name}"] = EMBEDDERS[name]
             lines.append(self.credential(name, name, good))
-            lines += [self.credential(f"{place.name}-faulty", name, {f"{place.name}-faulty": place.model})
-                      for place in places]
+            lines += [self.credential(f"{place.name}-{twin}", name, {f"{place.name}-faulty": place.model})
+                      for place in places for twin in "ab"]
         return "".join(lines)
 
     def credential(self, name, kind, models):

@@ -31,7 +31,7 @@ class Google(Exchange):
         """Google's shape; the time to wait is in the details."""
         details = []
         if refused.status == 429:
-            details = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "17s"}]
+            details = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "41s"}]
         if refused.code:
             details = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": refused.code}]
         return problem(refused.status, refused.message, details)

@@ -76,7 +76,7 @@ def tools(groups):
     for group in groups:
         known(group, "functionDeclarations googleSearch codeExecution urlContext".split(), "tools[0]")
         for function in group.get("functionDeclarations", []):
-            known(function, "name description parameters parametersJsonSchema response behavior".split(), "tools[0]")
+            known(function, "name description parameters parametersJsonSchema response responseJsonSchema behavior".split(), "tools[0]")
             must(NAME.match(function.get("name", "")), f"Invalid function name: {function.get('name')!r}")
             must(not {"parameters", "parametersJsonSchema"} <= set(function), "both parameters and a JSON Schema")
             subset(function.get("parameters"), "tools[0].function_declarations[0].parameters")

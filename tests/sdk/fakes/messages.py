@@ -54,7 +54,7 @@ def answer(exchange, ask, body, model):
     """Streamed when asked for. A success may carry `retry-after`, as the real one does."""
     status, message = FAULTS.get(ask.mark[0], (200, ""))
     if status != 200:
-        raise Refused(status, message, **({"retry_after": "17"} if status == 429 else {}))
+        raise Refused(status, message, **({"retry_after": "41"} if status == 429 else {}))
     reply = decide(ask)
     if body.get("stream"):
         return exchange.stream(frames(reply, model), reply.fault)

@@ -15,6 +15,8 @@ VERSIONS = ("2023-06-01", "2026-10-21")
 SAMPLING = ("temperature", "top_p", "top_k")
 # Models up to 4.6 take sampling parameters; those up to 4.5 think by a budget and know no effort.
 SAMPLED = re.compile(r"claude-(3|haiku-4|(opus|sonnet)-4(-[0-6])?(-\d{8})?(@|$))")
+# Orders in the middle of a conversation: right after a user turn, and before an assistant's or nothing.
+ORDERED = re.compile(r"claude-(opus-(4-[89]|[5-9])|sonnet-5-[5-9]|fable)[^@]*$")
 BUDGETED = re.compile(r"claude-(3|haiku-4|(opus|sonnet)-4(-[0-5])?(-\d{8})?(@|$))")
 NAME = re.compile(r"^[a-zA-Z0-9_-]{1,128}$")
 IDENTITY = re.compile(r"^[a-zA-Z0-9_-]+$")
@@ -145,19 +147,28 @@ class Conversation:
         self.turns, self.ask = merged(body["messages"]), ask
         self.open, self.known, self.cached = [], set(), str(body).count("'cache_control': {")
         self.needs_thoughts = (body.get("thinking") or {}).get("type") == "enabled"
-        self.prefill = SAMPLED.match(model)
+        self.prefill, self.ordered = SAMPLED.match(model), ORDERED.match(model)
 
     def check(self):
         """Turn by turn."""
         must(self.cached <= 4, f"A maximum of 4 blocks with cache_control may be provided. Found {self.cached}.")
         must(self.turns[0][0] == "user", "messages: first message must use the \"user\" role")
+        takers = {"user": self.user, "assistant": self.assistant, "system": self.order}
         for index, (role, blocks) in enumerate(self.turns):
             must(blocks, f"messages.{index}: all messages must have non-empty content")
-            (self.user if role == "user" else self.assistant)(index, blocks)
+            takers[role](index, blocks)
         must(not self.open, f"`tool_use` ids were found without `tool_result` blocks after them: {self.open}")
-        must(self.turns[-1][0] == "user" or self.prefill, "This model does not support assistant message prefill.")
+        must(self.turns[-1][0] != "assistant" or self.prefill, "This model does not support assistant message prefill.")
         if self.known:
             must(self.ask.tools, "Requests which have tool_use or tool_result blocks must define tools")
+
+    def order(self, index, blocks):
+        """What the system says later on."""
+        must(self.ordered, f"messages.{index}.role: 'system' is not supported on this model")
+        neighbours = [role for role, _ in self.turns[index - 1 : index + 2]]
+        must(neighbours in (["user", "system"], ["user", "system", "assistant"]), f"messages.{index}: system misplaced")
+        for block in blocks:
+            text_of(block, index)
 
     def user(self, index, blocks):
         """Results first, one for each open call; then the rest."""
@@ -227,7 +238,7 @@ def merged(messages):
     for index, message in enumerate(messages):
         only(message, ("role", "content"), f"messages.{index}.")
         role, content = message["role"], message["content"]
-        must(role in ("user", "assistant"), f"messages.{index}.role: {role!r} is not user or assistant")
+        must(role in ("user", "assistant", "system"), f"messages.{index}.role: {role!r} is not known")
         blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
         if turns and turns[-1][0] == role:
             turns[-1][1].extend(blocks)

@@ -54,7 +54,7 @@ class OpenAi(Exchange):
         call.mark = ask.mark[0]
         status, message = FAULTS.get(call.mark, (200, ""))
         if status != 200:
-            raise Refused(status, message, **({"retry_after": "17"} if status == 429 else {}))
+            raise Refused(status, message, **({"retry_after": "41"} if status == 429 else {}))
         if not body.get("stream"):
             return self.json(200, responses.whole(ask, body, model) if native else chat.whole(ask, model))
         return self.stream(*(responses.frames(ask, body, model) if native
