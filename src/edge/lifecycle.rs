@@ -10,11 +10,12 @@ use std::pin::{pin, Pin};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::Method;
 use pingora::protocols::http::ServerSession;
 use pingora::ErrorType;
 
-use super::admission;
+use super::admission::{self, Held};
 use super::attempt::Attempt;
 use super::content::Content;
 use super::context::RequestContext;
@@ -27,7 +28,7 @@ use crate::dialect::conversation::Untranslatable;
 use crate::llm::endpoint::Endpoint;
 use crate::llm::request::BadBody;
 use crate::observe::outcome::Ended;
-use crate::routing::{Ask, Plan, Step, Stopped};
+use crate::routing::{Ask, Lease, Plan, Step, Stopped};
 
 /// How a request can end without its answer.
 pub enum End {
@@ -52,15 +53,8 @@ pub async fn converse(
     ctx: &mut RequestContext,
     endpoint: &Endpoint,
 ) -> Result<(), End> {
-    if client.req_header().method == Method::HEAD {
-        return Err(refusals::bad_body(BadBody::new("A HEAD request takes no body.")).into());
-    }
     let mut held = edge.budget.hold();
-    let reading = Instant::now();
-    let body = admission::read_body(client, edge.bounds(), &mut held).await?;
-    ctx.waited(reading);
-    ctx.outcome.bytes_in = body.len() as u64;
-
+    let body = read(edge, endpoint, client, ctx, &mut held).await?;
     let content = Content::read(endpoint, &client.req_header().headers, &body).map_err(refusals::bad_body)?;
     ctx.outcome.model = content.model().map(str::to_owned);
     ctx.outcome.stream = content.stream();
@@ -84,12 +78,9 @@ pub async fn converse(
                 continue;
             }
             Step::Stop(Stopped::Unfit) if endpoint.counts_tokens() => {
-                let counted = spoken.count().map_err(refusals::unfit)?;
-                return local::counted(counted, client, ctx).await;
+                return Box::pin(local::counted(&spoken, client, ctx)).await;
             }
-            Step::Stop(refusal) => {
-                return Err(refusals::stopped(edge, &plan, refusal, last, unfit).into());
-            }
+            Step::Stop(stop) => return Err(refusals::stopped(edge, &plan, stop, last, unfit).into()),
         };
         let attempt = Attempt { edge, spoken: &spoken, deadline, client, ctx };
         match attempt.run(&mut lease, &plan).await {
@@ -101,13 +92,7 @@ pub async fn converse(
                 drop((body, held, content, last, unfit));
                 return accepted.relay(answer, client, ctx).await;
             }
-            Err(Trouble::ClientGone) => {
-                // The upstream has read the prompt, and will charge for it.
-                if lease.is_sent() {
-                    lease.charge(content.prompt_estimate());
-                }
-                return Err(End::ClientGone);
-            }
+            Err(Trouble::ClientGone) => return Err(abandoned(lease, &content)),
             Err(Trouble::Unfit(why)) => {
                 edge.gateway.pool.pass_over(&mut plan, lease);
                 unfit = Some(why);
@@ -118,6 +103,36 @@ pub async fn converse(
             }
         }
     }
+}
+
+/// The client has left. An upstream that has read the prompt will charge for it.
+fn abandoned(mut lease: Lease, content: &Content) -> End {
+    if lease.is_sent() {
+        lease.charge(content.prompt_estimate());
+    }
+    End::ClientGone
+}
+
+async fn read(
+    edge: &Edge,
+    endpoint: &Endpoint,
+    client: &mut ServerSession,
+    ctx: &mut RequestContext,
+    held: &mut Held,
+) -> Result<Bytes, End> {
+    if client.req_header().method == Method::HEAD {
+        return Err(refusals::bad_body(BadBody::new("A HEAD request takes no body.")).into());
+    }
+    let events = |query: &str| query.split('&').any(|member| member == "alt=sse");
+    if endpoint.path_streams() && !client.req_header().uri.query().is_some_and(events) {
+        let why = "Streams are sent as server-sent events only: add '?alt=sse' to the path.";
+        return Err(refusals::bad_body(BadBody::member("alt", why)).into());
+    }
+    let reading = Instant::now();
+    let body = admission::read_body(client, edge.bounds(), held).await?;
+    ctx.waited(reading);
+    ctx.outcome.bytes_in = body.len() as u64;
+    Ok(body)
 }
 
 fn plan(

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::context::RequestContext;
 use super::lifecycle::End;
+use super::phrase::Spoken;
 use super::{admission, refusals, reply, Edge};
 use crate::llm::endpoint::Page;
 use crate::llm::ANTHROPIC_VERSION;
@@ -79,7 +80,12 @@ pub async fn answer(
 }
 
 /// The answer to a request that only asks how long its prompt is, and that no upstream has counted.
-pub async fn counted(body: Bytes, client: &mut ServerSession, ctx: &mut RequestContext) -> Result<(), End> {
+pub async fn counted(
+    spoken: &Spoken<'_>,
+    client: &mut ServerSession,
+    ctx: &mut RequestContext,
+) -> Result<(), End> {
+    let body = spoken.count().map_err(refusals::unfit)?;
     let mut head = ResponseHeader::build_no_case(200, Some(4)).map_err(|_| End::Cut)?;
     head.insert_header(CONTENT_TYPE, JSON).map_err(|_| End::Cut)?;
     reply::send(client, ctx, head, body).await.map_err(|_| End::ClientGone)?;

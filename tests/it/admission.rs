@@ -318,7 +318,7 @@ fn framing_that_can_be_read_in_two_ways_is_refused() {
 fn a_wrong_path_is_told_the_right_one() {
     let upstream = Upstream::healthy();
     let router = router(&upstream);
-    for path in ["/chat/completions", "/openai/v1/chat/completions", "/v1/v1/chat/completions"] {
+    for path in ["/chat/completions", "/api/v1/chat/completions", "/v1/v1/chat/completions"] {
         let answer = router.post(path, &chat("m"));
         let answer = answer.expect(404);
         assert!(answer.message().contains("/v1/chat/completions"), "{path}: {}", answer.text());

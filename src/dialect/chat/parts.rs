@@ -1,7 +1,7 @@
 //! The parts of a chat message, as clients send them.
 //!
-//! Shapes after OpenAI's API reference (text, image_url, input_audio, file, refusal; `prompt_cache_breakpoint` on any of
-//! them). Clients of aggregators add two words of their own, kept here because they cost a line each: `cache_control`
+//! Shapes after OpenAI's API reference (text, image_url, input_audio, file, refusal; `prompt_cache_breakpoint` on any
+//! of them). Clients of aggregators add two words of their own, kept here because they cost a line each: `cache_control`
 //! (Anthropic's, as LiteLLM and OpenRouter take it) and `video_url` (OpenRouter). A part of an unknown kind is left
 //! out. Data URLs (RFC 2397) are cut, never copied.
 

@@ -40,7 +40,10 @@ impl<'a> Tools<'a> {
     ) -> Result<Self, Untranslatable> {
         let mut tools = Self::default();
         for tool in conversation.tools.iter().filter(|tool| is_offered(tool, conversation, model)) {
-            tools.offer(tool, names, model)?;
+            tools.offer(tool, names, model);
+        }
+        if tools.offers.is_empty() {
+            hosted_alone(&conversation.tools)?;
         }
         tools.choice = match &conversation.tool_choice {
             _ if tools.offers.is_empty() => None,
@@ -76,16 +79,12 @@ impl<'a> Tools<'a> {
         }
     }
 
-    fn offer(&mut self, tool: &'a Tool, names: &Names<'a>, model: Model) -> Result<(), Untranslatable> {
+    fn offer(&mut self, tool: &'a Tool, names: &Names<'a>, model: Model) {
         let (name, description) = match tool {
             Tool::Function { name, description, .. } | Tool::Custom { name, description, .. } => {
                 (names.get(name), description.as_deref())
             }
-            Tool::Hosted { kind } => {
-                let why =
-                    format!("The tool `{}` is run by another provider: Claude cannot call it.", &**kind);
-                return Err(Untranslatable::new("tools", why));
-            }
+            Tool::Hosted { .. } => return,
         };
         let (input_schema, strict, cache) = match tool {
             Tool::Function { parameters, strict, cache, .. } => {
@@ -103,7 +102,6 @@ impl<'a> Tools<'a> {
             strict: strict && model.structured,
             cache_control: cache.map(Mark),
         });
-        Ok(())
     }
 
     fn answer_by_tool(&mut self, schema: &'a RawValue, names: &mut Names<'a>, wanted: &Option<ToolChoice>) {
@@ -195,4 +193,16 @@ fn raw<'a>(json: &'static str) -> Cow<'a, RawValue> {
 
 fn owned<'a>(json: String) -> Cow<'a, RawValue> {
     RawValue::from_string(json).map_or_else(|_| any_object(), Cow::Owned)
+}
+
+/// A tool that another provider runs is left out beside others, which a client can do without it; alone it is what the
+/// request is about.
+fn hosted_alone(tools: &[Tool]) -> Result<(), Untranslatable> {
+    match tools.first() {
+        Some(Tool::Hosted { kind }) => {
+            let why = format!("The tool `{}` is run by another provider: Claude cannot call it.", &**kind);
+            Err(Untranslatable::new("tools", why))
+        }
+        _ => Ok(()),
+    }
 }
