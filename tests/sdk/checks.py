@@ -65,4 +65,4 @@ def raises(kind, act):
         act()
     except kind as error:
         return error
-    raise AssertionError(f"no {kind.__name__} was raised")
+    raise AssertionError(f"no {kind} was raised")

@@ -17,7 +17,7 @@ PARTS = "text thought thoughtSignature inlineData fileData functionCall function
 # The OpenAPI subset of `parameters`; `parametersJsonSchema` and `responseJsonSchema` take real JSON Schema.
 SCHEMA = """type format title description nullable enum maxItems minItems properties required minProperties
     maxProperties minLength maxLength pattern example anyOf propertyOrdering default items minimum maximum""".split()
-FREE = ("args", "response", "parametersJsonSchema", "responseJsonSchema", "parameters", "responseSchema", "labels")
+FREE = ("args", "response", "parametersJsonSchema", "responseJsonSchema", "labels")
 MODES = ("AUTO", "ANY", "NONE", "VALIDATED")
 NAME = re.compile(r"^[a-zA-Z_][a-zA-Z0-9_.:-]{0,127}$")
 DUMMIES = ("skip_thought_signature_validator", "context_engineering_is_the_way_to_go")
@@ -26,13 +26,15 @@ MEDIA = re.compile(r"^(image/(png|jpeg|webp|heic|heif)|audio/.+|video/.+|applica
 
 
 def camel(value):
-    """Google's JSON readers take names with underscores as well; the names inside of free-form values are nobody's."""
+    """Google's JSON readers take names with underscores as well; names inside of free-form values are the caller's."""
     if isinstance(value, list):
         return [camel(item) for item in value]
     if not isinstance(value, dict):
         return value
     named = {re.sub(r"_(\w)", lambda found: found[1].upper(), name): item for name, item in value.items()}
-    return {name: item if name in FREE else camel(item) for name, item in named.items()}
+    properties = {name: camel(item) for name, item in named.pop("properties", {}).items()}
+    named = {name: item if name in FREE else camel(item) for name, item in named.items()}
+    return named | ({"properties": properties} if properties else {})
 
 
 def known(members, allowed, where):
@@ -137,23 +139,18 @@ class Contents:
     """The turns, and the calls that are open between them."""
 
     def __init__(self, contents, ask, model):
-        self.contents, self.ask, self.model, self.open = contents, ask, model, []
+        self.turns, self.ask, self.model, self.open = merged(contents), ask, model, []
 
     def check(self):
         """Turn by turn."""
-        before = "model"
-        for index, content in enumerate(self.contents):
+        for index, (role, parts) in enumerate(self.turns):
             where = f"contents[{index}]"
-            known(content, ("role", "parts"), where)
-            role = content.get("role", "user")
-            must(role in ("user", "model"), "Please use a valid role: user, model.")
-            must(role != before, f"{where}: roles must take turns, and the first is user")
-            must(content.get("parts"), f"* GenerateContentRequest.{where}.parts: contents.parts must not be empty.")
-            for part in content["parts"]:
+            must(index or role == "user", f"{where}: the first turn must be the user's")
+            must(parts, f"* GenerateContentRequest.{where}.parts: contents.parts must not be empty.")
+            for part in parts:
                 data(part, where)
-            (self.user if role == "user" else self.answered)(content["parts"], where)
-            before = role
-        must(before == "user", "the last turn must be the user's")
+            (self.user if role == "user" else self.answered)(parts, where)
+        must(self.turns[-1][0] == "user", "the last turn must be the user's")
 
     def user(self, parts, where):
         """As many responses as there were calls, in their order, by their names."""
@@ -184,13 +181,27 @@ class Contents:
             must(isinstance(call.get("args", {}), dict), f"Invalid value at '{where}.function_call.args'")
             must(new(self.model) or "id" not in call, f'Unknown name "id" at \'{where}.function_call\'')
         if calls and new(self.model):
-            mark = calls[0].get("thoughtSignature")
+            mark = calls[0].get("thoughtSignature", "").replace("-", "+").replace("_", "/")
             name = calls[0]["functionCall"]["name"]
             must(mark, f"Function call `{name}` in the 1. content block is missing a `thought_signature`.")
-            must(mark in (*DUMMIES, signature(name)), f"Thought signature is not valid: {mark!r}")
+            must(mark in (signature(name), *(name.replace("_", "/") for name in DUMMIES)), f"Thought signature is not valid: {mark!r}")
             must(not [p for p in calls[1:] if p.get("thoughtSignature") in DUMMIES], "a dummy on a sibling call")
-            self.ask.dummy = mark in DUMMIES
+            self.ask.dummy = mark != signature(name)
         self.open = [part["functionCall"] for part in calls]
+
+
+def merged(contents):
+    """Turns with parts: neighbours of one role are one turn, since Google's own SDK sends them so after a stream."""
+    turns = []
+    for index, content in enumerate(contents):
+        known(content, ("role", "parts"), f"contents[{index}]")
+        role = content.get("role", "user")
+        must(role in ("user", "model"), "Please use a valid role: user, model.")
+        if turns and turns[-1][0] == role:
+            turns[-1][1].extend(content.get("parts") or [])
+        else:
+            turns.append((role, list(content.get("parts") or [])))
+    return turns
 
 
 def data(part, where):
