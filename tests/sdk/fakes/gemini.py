@@ -202,11 +202,13 @@ def whole(reply, model):
 
 
 def frames(reply, model):
-    """A part an event, and the finish on a last one with an empty text."""
+    """A part an event. The finish is on the last one, which from Gemini 3 on is an empty text with a signature."""
     early = {"promptTokenCount": 99, "totalTokenCount": 99}
-    events = [answer(model, [part], None, early) for part in parts(reply, model)]
+    pieces = list(parts(reply, model))
+    pieces += [{"text": "", "thoughtSignature": signature("the end")}] if rules.new(model) else []
+    events = [answer(model, [part], None, early) for part in pieces]
     if reply.fault:
         events = events[:2] + ([problem(503, "Overloaded")] if reply.fault == "error" else [])
     else:
-        events.append(answer(model, [{"text": ""}], FINISH[reply.finish], usage(reply)))
+        events[-1] = answer(model, [pieces[-1]], FINISH[reply.finish], usage(reply))
     return [event(body) for body in events]
