@@ -207,6 +207,32 @@ def a_picture_arrives_intact(stage):
     same(answer.choices[0].message.content, " ".join(plan.picture("image/png", PNG)))
 
 
+@check(lambda target: not (target.provider == "vertex-ai" and target.wire == "anthropic"))
+def a_picture_s_address_arrives(stage):
+    picture = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+    answer = stage.chat([{"role": "user", "content": [{"type": "text", "text": "do:image"}, picture]}])
+    same(answer.choices[0].message.content, "url https://example.com/a.png")
+
+
+@check(lambda target: target.wire == "anthropic")
+def what_a_provider_cannot_do_is_refused_by_its_name(stage):
+    sound = {"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}}
+    error = raises(openai.BadRequestError, lambda: stage.chat([{"role": "user", "content": [sound]}]))
+    same((error.param, error.type), ("messages", "invalid_request_error"))
+    error = raises(openai.BadRequestError, lambda: stage.chat("hello", n=2))
+    same((error.param, error.type), ("n", "invalid_request_error"))
+    error = raises(openai.BadRequestError, lambda: stage.respond("hello", previous_response_id="resp_1"))
+    same((error.param, error.type), ("previous_response_id", "invalid_request_error"))
+
+
+@check(foreign)
+def a_completion_of_the_older_kind_is_answered(stage):
+    answer = stage.client.completions.create(model=stage.target.name, prompt="hello", max_tokens=500)
+    same((answer.choices[0].text, answer.choices[0].finish_reason), (plan.TEXT, "stop"))
+    stream = stage.client.completions.create(model=stage.target.name, prompt="hello", max_tokens=500, stream=True)
+    same("".join(chunk.choices[0].text for chunk in stream), plan.TEXT)
+
+
 @check()
 def a_document_arrives_intact(stage):
     file = {"type": "file", "file": {"filename": "a.pdf", "file_data": f"data:application/pdf;base64,{PDF}"}}
@@ -290,6 +316,15 @@ def an_overloaded_provider_is_told_from_a_broken_one(stage):
         assert plan.FAULTS[mark][1] in str(error) or "Overloaded" in str(error), error
 
 
+@check(lambda target: not target.proxied)
+def a_broken_provider_is_tried_twice_and_not_six_times(stage):
+    before = len(stage.fleet.calls(stage.target, "500"))
+    patient = stage.client.with_options(max_retries=2).chat.completions
+    history = [{"role": "user", "content": "do:500"}]
+    raises(openai.InternalServerError, lambda: patient.create(model=stage.target.name, messages=history))
+    same(len(stage.fleet.calls(stage.target, "500")) - before, 2)
+
+
 @check()
 def a_stream_that_fails_in_its_middle_raises(stage):
     for mark in ("error", "cut"):
@@ -324,7 +359,9 @@ def a_response_comes_whole_and_by_the_stream_helper(stage):
 @check()
 def a_response_s_tools_are_called_and_their_outputs_understood(stage):
     tools = {"tools": [{"type": "function", "strict": True, **WEATHER}]}
-    for extra in ({}, {"reasoning": {"effort": "high", "summary": "auto"}}):
+    thinking = {"reasoning": {"effort": "high", "summary": "auto"}}
+    stateless = {"store": False, "include": ["reasoning.encrypted_content"]}
+    for extra in ({}, thinking, thinking | stateless):
         history = [{"role": "user", "content": "do:two"}]
         with stage.client.responses.stream(model=stage.target.name, input=history, **tools, **extra) as stream:
             final = stream.get_final_response()
@@ -336,6 +373,34 @@ def a_response_s_tools_are_called_and_their_outputs_understood(stage):
             history.append({"type": "function_call_output", "call_id": call.call_id, "output": f"sunny: {call.arguments}"})
         answer = stage.respond(history, **tools, **extra)
         same(compact(answer.output_text), compact(said("Oslo", "Lima")))
+
+
+@check(foreign)
+def a_tool_of_plain_text_gets_its_text_as_it_is(stage):
+    custom = {"type": "custom", "custom": {"name": "scribble"}}
+    call = stage.chat("do:tool", tools=[custom]).choices[0].message.tool_calls[0]
+    same((call.type, call.custom.name, call.custom.input), ("custom", "scribble", plan.SCRIBBLE))
+    history = [{"role": "user", "content": "do:tool"}, {"role": "assistant", "tool_calls": [call.model_dump()]},
+               {"role": "tool", "tool_call_id": call.id, "content": "hi"}]
+    same(stage.chat(history, tools=[custom]).choices[0].message.content, "Results: [hi]")
+    tools = [{"type": "custom", "name": "scribble"}]
+    with stage.client.responses.stream(model=stage.target.name, input="do:tool", tools=tools) as stream:
+        call = stream.get_final_response().output[-1]
+    same((call.type, call.name, call.input), ("custom_tool_call", "scribble", plan.SCRIBBLE))
+    history = [{"role": "user", "content": "do:tool"}, call.model_dump(exclude_none=True),
+               {"type": "custom_tool_call_output", "call_id": call.call_id, "output": "hi"}]
+    same(stage.respond(history, tools=tools).output_text, "Results: [hi]")
+
+
+@check(foreign)
+def a_tool_of_a_namespace_is_called_by_both_names(stage):
+    weather = {"type": "function", "strict": False, **WEATHER}
+    tools = [{"type": "namespace", "name": "city", "description": "About cities", "tools": [weather]}]
+    call = stage.respond("do:tool", tools=tools).output[-1].model_dump(exclude_none=True)
+    same((call["type"], call["name"], call["namespace"]), ("function_call", "weather", "city"))
+    history = [{"role": "user", "content": "do:tool"}, call,
+               {"type": "function_call_output", "call_id": call["call_id"], "output": "sunny"}]
+    same(stage.respond(history, tools=tools).output_text, "Results: [sunny]")
 
 
 @check()

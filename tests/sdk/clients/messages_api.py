@@ -120,6 +120,26 @@ def a_failed_tool_says_so(stage):
 
 
 @check()
+def a_picture_that_a_tool_gives_does_no_harm(stage):
+    first = stage.ask("do:tool", tools=WEATHER)
+    picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}
+    answer = {"type": "tool_result", "tool_use_id": first.content[-1].id,
+              "content": [{"type": "text", "text": "look"}, picture]}
+    history = [{"role": "user", "content": "do:tool"}, {"role": "assistant", "content": first.content},
+               {"role": "user", "content": [answer]}]
+    stage.ask(history, tools=WEATHER)
+
+
+@check(lambda target: target.wire != "anthropic" and not (target.provider == "openai" and not target.old))
+def settings_are_taken_or_left_out_but_never_break(stage):
+    older = stage.client.with_options(default_headers={"anthropic-version": "2023-06-01"})
+    more = {"temperature": 0.3, "top_p": 0.9, "top_k": 10}
+    answer = older.messages.create(**stage.request("hello"), stop_sequences=["END"], metadata={"user_id": "u"},
+                                   service_tier="auto", extra_body=more)
+    same(answer.content[0].text, plan.TEXT)
+
+
+@check()
 def a_tool_can_be_forced(stage):
     for choice in ({"type": "any"}, {"type": "tool", "name": "weather", "disable_parallel_tool_use": True},
                    {"type": "auto", "disable_parallel_tool_use": True}):

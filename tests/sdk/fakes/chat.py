@@ -5,7 +5,7 @@ as recorded there.
 import re
 
 from .base import event, must, only
-from .plan import CACHED, OUTPUT, PROMPT, REASONING, WRITTEN, Ask, decide, picture, pieces
+from .plan import CACHED, OUTPUT, PROMPT, REASONING, WRITTEN, Ask, decide, identity, picture, pieces
 
 MEMBERS = """model messages audio frequency_penalty function_call functions logit_bias logprobs max_completion_tokens
     max_tokens metadata modalities n parallel_tool_calls prediction presence_penalty prompt_cache_key
@@ -158,7 +158,7 @@ def usage(thought):
 
 def calls(reply):
     """The tool calls of an answer."""
-    return [(f"call_{number}_{name}"[:40], name, pieces(arguments)) for number, (name, arguments) in enumerate(reply.calls)]
+    return [(identity("call_"), name, pieces(arguments)) for name, arguments in reply.calls]
 
 
 def whole(ask, model):

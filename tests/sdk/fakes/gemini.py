@@ -11,7 +11,7 @@ import urllib.parse
 from . import gemini_rules as rules
 from . import messages, messages_rules
 from .base import Exchange, Refused, event, must, only
-from .plan import CACHED, FAULTS, OUTPUT, PROMPT, REASONING, decide, signature, vector
+from .plan import CACHED, FAULTS, OUTPUT, PROMPT, REASONING, decide, identity, signature, vector
 
 STATUS = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND",
           429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 503: "UNAVAILABLE"}
@@ -177,7 +177,7 @@ def parts(reply, model):
     for number, (name, arguments) in enumerate(reply.calls):
         call = {"name": name, "args": arguments}
         if rules.new(model):
-            call["id"] = f"fc{number}"
+            call["id"] = identity("")
         signed = {"thoughtSignature": signature(name)} if rules.new(model) and number == 0 else {}
         yield {"functionCall": call} | signed
 

@@ -2,7 +2,7 @@
 
 from . import messages_rules as rules
 from .base import Exchange, Refused, event, must
-from .plan import CACHED, FAULTS, OUTPUT, PROMPT, REASONING, THOUGHT, WRITTEN, decide, pieces, signature
+from .plan import CACHED, FAULTS, OUTPUT, PROMPT, REASONING, THOUGHT, WRITTEN, decide, identity, pieces, signature
 
 KINDS = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
          413: "request_too_large", 429: "rate_limit_error", 500: "api_error", 529: "overloaded_error"}
@@ -80,8 +80,8 @@ def blocks(reply):
     thought = "".join(reply.thoughts)
     content = [{"type": "thinking", "thinking": thought, "signature": signature(thought)}] if thought else []
     content += [{"type": "text", "text": reply.text}] if reply.words else []
-    return content + [{"type": "tool_use", "id": f"toolu_{number:02}{name[:8]}", "name": name, "input": arguments}
-                      for number, (name, arguments) in enumerate(reply.calls)]
+    return content + [{"type": "tool_use", "id": identity("toolu_"), "name": name, "input": arguments}
+                      for name, arguments in reply.calls]
 
 
 def message(model, content, finish, figures):

@@ -1,4 +1,4 @@
-"""What a fake model answers. Prompts choose: a user text with `do:tool` in it gets a tool call, and so on (README of tests).
+"""What a fake model answers. Prompts choose: a user text with `do:tool` in it gets a tool call, and so on.
 
 `Ask` is a request that a provider has checked and read; `Reply` is the answer before it is put on that provider's wire.
 So every provider answers the same, and a test can hold the same expectations against all of them.
@@ -10,11 +10,13 @@ import hashlib
 import json
 import re
 import struct
+import uuid
 
 WORDS = ["Hello", " from", " the", " provider", " – ünïcode 🦀"]
 TEXT = "".join(WORDS)
 THOUGHT = ["Let me", " think."]
 STRUCTURED = {"city": "Oslo", "degrees": 7}
+SCRIBBLE = 'print("hi")\n\t# ü'
 VECTOR = [0.25, -0.5, 1.0]
 PROMPT, CACHED, WRITTEN, OUTPUT, REASONING = 11, 3, 2, 7, 2
 MARKS = re.compile(r"do:([a-z0-9-]+)(?:\[([^\]\s]+)\])?")
@@ -91,10 +93,15 @@ def decide(ask):
 
 
 def calls(name, argument, ask):
-    """Tool calls: `do:tool` one, `do:two` two at once, `do:run[PATH]` reads a file with whatever tool an agent has."""
+    """Tool calls: `do:tool` one, `do:two` two at once, `do:run[PATH]` reads a file with whatever tool an agent has.
+
+    `scribble` is a tool of plain text, which providers of functions only see as a function with an `input`.
+    """
     if name == "run":
         return [agent_call(argument, ask.tools)]
     tool = ask.forced or (ask.tools[0] if ask.tools else "none")
+    if tool == "scribble":
+        return [(tool, {"input": SCRIBBLE})]
     cities = ["Oslo", "Lima"] if name == "two" else ["Oslo"]
     return [(tool, {"city": city}) for city in cities]
 
@@ -126,6 +133,11 @@ def vector(form=None):
     if form == "base64":
         return base64.b64encode(struct.pack(f"<{len(VECTOR)}f", *VECTOR)).decode()
     return VECTOR
+
+
+def identity(prefix):
+    """An id for a tool call, which no other has: the router remembers signatures by them."""
+    return prefix + uuid.uuid4().hex[:20]
 
 
 def pieces(arguments):

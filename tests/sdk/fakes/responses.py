@@ -4,7 +4,7 @@ sends besides (`client_metadata`, tools of other types) as seen from it.
 
 from .base import event, must, only
 from .chat import EFFORTS, NAME, addressed
-from .plan import CACHED, OUTPUT, PROMPT, REASONING, WRITTEN, Ask, decide, pieces
+from .plan import CACHED, OUTPUT, PROMPT, REASONING, WRITTEN, Ask, decide, identity, pieces
 
 MEMBERS = """model input instructions tools tool_choice parallel_tool_calls reasoning store stream include text
     prompt_cache_key prompt_cache_retention max_output_tokens max_tool_calls temperature top_p metadata
@@ -98,7 +98,7 @@ def output(reply):
         part = {"type": "output_text", "text": reply.text, "annotations": [], "logprobs": []}
         items.append({"id": "msg_0", "type": "message", "role": "assistant", "status": "completed", "content": [part]})
     for number, (name, arguments) in enumerate(reply.calls):
-        items.append({"id": f"fc_{number}", "type": "function_call", "call_id": f"call_{number}", "name": name,
+        items.append({"id": f"fc_{number}", "type": "function_call", "call_id": identity("call_"), "name": name,
                       "arguments": "".join(pieces(arguments)), "status": "completed"})
     return items
 
@@ -126,7 +126,8 @@ def frames(ask, body, model):
     reply = decide(ask)
     begun = response(body, model, "in_progress", [])
     events = [{"type": "response.created", "response": begun}, {"type": "response.in_progress", "response": begun}]
-    for index, item in enumerate(output(reply)):
+    items = output(reply)
+    for index, item in enumerate(items):
         events += [{"type": f"response.{name}", "output_index": index} | more for name, more in steps(item, reply)]
     if reply.fault:
         events = events[:6]
@@ -134,7 +135,7 @@ def frames(ask, body, model):
             events.append({"type": "error", "code": "server_error", "message": "Overloaded", "param": None})
     else:
         last = "incomplete" if reply.finish == "length" else "completed"
-        events.append({"type": f"response.{last}", "response": response(body, model, last, output(reply), reply)})
+        events.append({"type": f"response.{last}", "response": response(body, model, last, items, reply)})
     return [event(body | {"sequence_number": n}, body["type"]) for n, body in enumerate(events)], reply.fault
 
 
