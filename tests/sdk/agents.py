@@ -1,4 +1,4 @@
-"""Claude Code and Codex read a file and answer, through the router, at providers of every dialect: `agents.py BINARY DIR`.
+"""Claude Code and Codex read a file and answer, through the router, at every dialect: `agents.py BINARY DIR`.
 
 DIR is where npm has put both. Each agent has a home of its own, talks to nobody but the router, and must come back with
 the word that the file has in it. The fake asks for the file by the tool that the agent offers for that.
@@ -15,8 +15,14 @@ import fleet as fleets
 import router as routers
 
 SECRET = "marzipan-%d" % os.getpid()
-RUNS = [("claude-code", "at-anthropic"), ("claude-code", "at-openai"), ("claude-code", "at-gemini"),
-        ("codex", "at-openai"), ("codex", "at-anthropic"), ("codex", "at-gemini")]
+RUNS = [
+    ("claude-code", "at-anthropic"),
+    ("claude-code", "at-openai"),
+    ("claude-code", "at-gemini"),
+    ("codex", "at-openai"),
+    ("codex", "at-anthropic"),
+    ("codex", "at-gemini"),
+]
 QUIET = {"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1"}
 CODEX = """
 model_provider = "router"
@@ -57,8 +63,17 @@ def the_agent_reads_a_file_and_answers(fleet, packages, agent, target):
         names |= {"PATH": os.environ["PATH"], "HOME": home}
         before = len(fleet.fakes[target.provider].calls)
         try:
-            run = subprocess.run(command, cwd=work, env=names, stdin=subprocess.DEVNULL, text=True, check=False,
-                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=90)
+            run = subprocess.run(
+                command,
+                cwd=work,
+                env=names,
+                stdin=subprocess.DEVNULL,
+                text=True,
+                check=False,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=90,
+            )
         except subprocess.TimeoutExpired as late:
             return f"no answer in 90 s: {late.stdout}"
         calls = [call for call in fleet.fakes[target.provider].calls[before:] if call.mark == "run"]
@@ -77,7 +92,10 @@ def main(binary, packages):
             began = time.monotonic()
             wrong = the_agent_reads_a_file_and_answers(fleet, pathlib.Path(packages).resolve(), agent, targets[name])
             failed += bool(wrong)
-            print(f"{agent} {name} {time.monotonic() - began:.1f} s ... {'FAILED: ' + wrong if wrong else 'ok'}", flush=True)
+            print(
+                f"{agent} {name} {time.monotonic() - began:.1f} s ... {'FAILED: ' + wrong if wrong else 'ok'}",
+                flush=True,
+            )
         if failed:
             print(fleet.inner.tail())
     print(f"agents: {len(RUNS) - failed} passed, {failed} failed")

@@ -1,12 +1,17 @@
-"""A small runner: checks are functions with a sentence for a name, each run against every stage that it is meant for."""
+"""A small runner: checks are functions with a sentence for a name, run against every stage that they are meant for."""
 
 import json
 import os
 import traceback
 
-TOOL = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": False}
+TOOL = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}},
+    "required": ["city"],
+    "additionalProperties": False,
+}
 # One transparent pixel.
-PNG = ("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==")
+PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 PDF = "JVBERi0xLjEKJSVFT0YK"
 
 
@@ -18,9 +23,11 @@ class Checks:
 
     def __call__(self, meant=lambda target: True):
         """Takes a function in, for the targets that it is `meant` for."""
+
         def take(function):
             self.known.append((function, meant))
             return function
+
         return take
 
     def run(self, title, stages):
@@ -48,8 +55,10 @@ def outcome(function, stage):
     try:
         function(stage)
     except Exception:  # pylint: disable=broad-exception-caught
-        seen = [f"{call.method} {call.path} {json.dumps(call.json)[:1500]} -> {getattr(call, 'refused', 'taken')}"
-                for call in calls[before:]]
+        seen = [
+            f"{call.method} {call.path} {json.dumps(call.json)[:1500]} -> {getattr(call, 'refused', 'taken')}"
+            for call in calls[before:]
+        ]
         return "\n".join([traceback.format_exc(limit=-3), "the provider saw:", *seen])
     return None
 

@@ -1,98 +1,17 @@
-"""The OpenAI Python SDK through the router to every kind of provider: `dialects.py BINARY`. The table is `fleet.TARGETS`."""
+"""The OpenAI Python SDK through the router to every kind of provider: `dialects.py BINARY`.
 
-import dataclasses
+The table of them is `fleet.TARGETS`.
+"""
+
 import sys
 
 import openai
-import pydantic
-from openai import OpenAI
 
-import checks
+import dialects_responses  # noqa: F401  its checks join those below
 import fleet as fleets
-import router as routers
-from checks import PDF, PNG, TOOL, raises, same
+from checks import PDF, PNG, raises, same
 from fakes import plan
-
-WEATHER = {"name": "weather", "description": "The weather of a city", "parameters": TOOL}
-check = checks.Checks()
-
-
-class Report(pydantic.BaseModel):
-    """A structured answer."""
-
-    city: str
-    degrees: int
-
-
-@dataclasses.dataclass
-class Stage:
-    """A client and where its requests end."""
-
-    fleet: fleets.Fleet
-    target: fleets.Target
-
-    def __post_init__(self):
-        url = self.fleet.router(self.target).url
-        self.client = OpenAI(api_key=routers.KEY, base_url=url, timeout=20, max_retries=0)
-
-    def __str__(self):
-        return fleets.label(self.target)
-
-    def chat(self, content, **more):
-        """A chat completion; `content` may be a whole history."""
-        history = content if isinstance(content, list) else [{"role": "user", "content": content}]
-        return self.client.chat.completions.create(**{"model": self.target.name} | more, messages=history)
-
-    def respond(self, content, **more):
-        """A response."""
-        return self.client.responses.create(**{"model": self.target.name} | more, input=content)
-
-    def faulty(self):
-        """The model whose provider has a bad day."""
-        return f"{self.target.name}-faulty"
-
-
-def foreign(target):
-    """Providers that do not speak OpenAI's API."""
-    return target.wire != "openai"
-
-
-def samples(target):
-    """Places where a temperature can be asked for without a refusal by the provider itself."""
-    return foreign(target) or target.old
-
-
-def functions(**more):
-    """The weather tool of a chat."""
-    return {"tools": [{"type": "function", "function": WEATHER | more}]}
-
-
-def texts(chunks):
-    """The text of a chat stream."""
-    return "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
-
-
-def usage_is_told(usage, reasoning=0):
-    """The figures of the plan, in OpenAI's sense of them."""
-    found = (usage.prompt_tokens, usage.prompt_tokens_details.cached_tokens, usage.completion_tokens, usage.total_tokens)
-    same(found, (plan.PROMPT, plan.CACHED, plan.OUTPUT, plan.PROMPT + plan.OUTPUT))
-    details = usage.completion_tokens_details
-    same((details.reasoning_tokens or 0) if details else 0, reasoning)
-
-
-def results(calls):
-    """The tool messages that answer calls, each with what it was asked."""
-    return [{"role": "tool", "tool_call_id": call.id, "content": f"sunny: {call.function.arguments}"} for call in calls]
-
-
-def said(*cities):
-    """The answer after results."""
-    return "Results:" + "".join(f' [sunny: {{"city": "{city}"}}]' for city in cities)
-
-
-def compact(text):
-    """Without the blanks, which are no part of a JSON value."""
-    return text.replace(" ", "")
+from stage import Report, Stage, check, compact, foreign, functions, results, said, samples, texts, usage_is_told
 
 
 @check()
@@ -176,18 +95,26 @@ def a_call_sent_back_with_nothing_but_its_id_keeps_its_signature(stage):
 def a_history_from_another_provider_is_taken(stage):
     arguments = '{"city": "Oslo"}'
     strange = {"id": "call_ü|1:2/strange", "type": "function", "function": {"name": "weather", "arguments": arguments}}
-    history = [{"role": "user", "content": "do:tool"}, {"role": "assistant", "content": "", "tool_calls": [strange]},
-               {"role": "tool", "tool_call_id": strange["id"], "content": "sunny"}]
+    history = [
+        {"role": "user", "content": "do:tool"},
+        {"role": "assistant", "content": "", "tool_calls": [strange]},
+        {"role": "tool", "tool_call_id": strange["id"], "content": "sunny"},
+    ]
     same(stage.chat(history, **functions()).choices[0].message.content, "Results: [sunny]")
     same(stage.chat(history).choices[0].message.content, "Results: [sunny]")
 
 
 @check(foreign)
 def an_untidy_history_is_made_what_the_provider_takes(stage):
-    history = [{"role": "assistant", "content": "Welcome."}, {"role": "user", "content": "one"},
-               {"role": "user", "content": ""}, {"role": "assistant", "content": ""},
-               {"role": "user", "content": [{"type": "text", "text": ""}, {"type": "text", "text": "two"}]},
-               {"role": "developer", "content": "Be brief."}, {"role": "user", "content": "hello"}]
+    history = [
+        {"role": "assistant", "content": "Welcome."},
+        {"role": "user", "content": "one"},
+        {"role": "user", "content": ""},
+        {"role": "assistant", "content": ""},
+        {"role": "user", "content": [{"type": "text", "text": ""}, {"type": "text", "text": "two"}]},
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "content": "hello"},
+    ]
     same(stage.chat(history).choices[0].message.content, plan.TEXT)
 
 
@@ -273,7 +200,8 @@ def a_tool_is_used_in_the_middle_of_thinking(stage):
 @check()
 def a_structured_answer_is_parsed(stage):
     answer = stage.client.chat.completions.parse(
-        model=stage.target.name, messages=[{"role": "user", "content": "do:json"}], response_format=Report)
+        model=stage.target.name, messages=[{"role": "user", "content": "do:json"}], response_format=Report
+    )
     same((answer.choices[0].finish_reason, answer.choices[0].message.parsed), ("stop", Report(**plan.STRUCTURED)))
 
 
@@ -281,7 +209,8 @@ def a_structured_answer_is_parsed(stage):
 def a_structured_answer_goes_together_with_tools(stage):
     strict = functions(strict=True)
     answer = stage.client.chat.completions.parse(
-        model=stage.target.name, messages=[{"role": "user", "content": "do:json"}], response_format=Report, **strict)
+        model=stage.target.name, messages=[{"role": "user", "content": "do:json"}], response_format=Report, **strict
+    )
     same(answer.choices[0].message.parsed, Report(**plan.STRUCTURED))
 
 
@@ -294,9 +223,20 @@ def an_answer_that_was_too_long_says_so(stage):
 
 @check(samples)
 def settings_are_taken_or_left_out_but_never_break(stage):
-    answer = stage.chat("hello", temperature=0.2, top_p=0.9, max_tokens=500, stop=["END", " "], user="someone@example.com",
-                        metadata={"a": "b"}, store=False, service_tier="auto", verbosity="low",
-                        prompt_cache_key="k", safety_identifier="s")
+    answer = stage.chat(
+        "hello",
+        temperature=0.2,
+        top_p=0.9,
+        max_tokens=500,
+        stop=["END", " "],
+        user="someone@example.com",
+        metadata={"a": "b"},
+        store=False,
+        service_tier="auto",
+        verbosity="low",
+        prompt_cache_key="k",
+        safety_identifier="s",
+    )
     same(answer.choices[0].message.content, plan.TEXT)
 
 
@@ -332,6 +272,7 @@ def a_stream_that_fails_in_its_middle_raises(stage):
 
         def read():
             seen.extend(stage.chat(f"do:{mark}", stream=True))  # pylint: disable=W0640
+
         raises(openai.APIError, read)
 
 
@@ -342,102 +283,12 @@ def a_limited_provider_says_when_to_come_back(stage):
     assert error.request_id, error
 
 
-@check()
-def a_response_comes_whole_and_by_the_stream_helper(stage):
-    answer = stage.respond("hello", instructions="Be kind.")
-    same((answer.status, answer.output_text), ("completed", plan.TEXT))
-    found = (answer.usage.input_tokens, answer.usage.input_tokens_details.cached_tokens, answer.usage.output_tokens)
-    same(found, (plan.PROMPT, plan.CACHED, plan.OUTPUT))
-    with stage.client.responses.stream(model=stage.target.name, input="hello") as stream:
-        events = list(stream)
-        final = stream.get_final_response()
-    same("".join(event.delta for event in events if event.type == "response.output_text.delta"), plan.TEXT)
-    same((final.output_text, final.usage.total_tokens), (plan.TEXT, plan.PROMPT + plan.OUTPUT))
-    same([event.sequence_number for event in events if hasattr(event, "sequence_number")][-1] > 5, True)
-
-
-@check()
-def a_response_s_tools_are_called_and_their_outputs_understood(stage):
-    tools = {"tools": [{"type": "function", "strict": True, **WEATHER}]}
-    thinking = {"reasoning": {"effort": "high", "summary": "auto"}}
-    stateless = {"store": False, "include": ["reasoning.encrypted_content"]}
-    for extra in ({}, thinking, thinking | stateless):
-        history = [{"role": "user", "content": "do:two"}]
-        with stage.client.responses.stream(model=stage.target.name, input=history, **tools, **extra) as stream:
-            final = stream.get_final_response()
-        calls = [item for item in final.output if item.type == "function_call"]
-        same([call.name for call in calls], ["weather", "weather"])
-        for item in final.output:
-            history.append(item.model_dump(exclude_none=True, exclude={"parsed_arguments"}))
-        for call in calls:
-            history.append({"type": "function_call_output", "call_id": call.call_id, "output": f"sunny: {call.arguments}"})
-        answer = stage.respond(history, **tools, **extra)
-        same(compact(answer.output_text), compact(said("Oslo", "Lima")))
-
-
-@check(foreign)
-def a_tool_of_plain_text_gets_its_text_as_it_is(stage):
-    custom = {"type": "custom", "custom": {"name": "scribble"}}
-    call = stage.chat("do:tool", tools=[custom]).choices[0].message.tool_calls[0]
-    same((call.type, call.custom.name, call.custom.input), ("custom", "scribble", plan.SCRIBBLE))
-    history = [{"role": "user", "content": "do:tool"}, {"role": "assistant", "tool_calls": [call.model_dump()]},
-               {"role": "tool", "tool_call_id": call.id, "content": "hi"}]
-    same(stage.chat(history, tools=[custom]).choices[0].message.content, "Results: [hi]")
-    tools = [{"type": "custom", "name": "scribble"}]
-    with stage.client.responses.stream(model=stage.target.name, input="do:tool", tools=tools) as stream:
-        call = stream.get_final_response().output[-1]
-    same((call.type, call.name, call.input), ("custom_tool_call", "scribble", plan.SCRIBBLE))
-    history = [{"role": "user", "content": "do:tool"}, call.model_dump(exclude_none=True),
-               {"type": "custom_tool_call_output", "call_id": call.call_id, "output": "hi"}]
-    same(stage.respond(history, tools=tools).output_text, "Results: [hi]")
-
-
-@check(foreign)
-def a_tool_of_a_namespace_is_called_by_both_names(stage):
-    weather = {"type": "function", "strict": False, **WEATHER}
-    tools = [{"type": "namespace", "name": "city", "description": "About cities", "tools": [weather]}]
-    call = stage.respond("do:tool", tools=tools).output[-1].model_dump(exclude_none=True)
-    same((call["type"], call["name"], call["namespace"]), ("function_call", "weather", "city"))
-    history = [{"role": "user", "content": "do:tool"}, call,
-               {"type": "function_call_output", "call_id": call["call_id"], "output": "sunny"}]
-    same(stage.respond(history, tools=tools).output_text, "Results: [sunny]")
-
-
-@check()
-def a_response_shows_its_reasoning(stage):
-    answer = stage.respond("hello", reasoning={"effort": "medium", "summary": "auto"})
-    summary = [part.text for item in answer.output if item.type == "reasoning" for part in item.summary]
-    if foreign(stage.target) or stage.target.provider == "openai":
-        same("".join(summary), "".join(plan.THOUGHT))
-    same(answer.output_text, plan.TEXT)
-
-
-@check()
-def a_response_s_picture_and_schema_arrive(stage):
-    parts = [{"type": "input_text", "text": "do:image"},
-             {"type": "input_image", "image_url": f"data:image/png;base64,{PNG}", "detail": "auto"}]
-    same(stage.respond([{"role": "user", "content": parts}]).output_text, " ".join(plan.picture("image/png", PNG)))
-    parsed = stage.client.responses.parse(model=stage.target.name, input="do:json", text_format=Report)
-    same(parsed.output_parsed, Report(**plan.STRUCTURED))
-
-
-@check()
-def a_response_that_breaks_or_is_too_long_never_looks_complete(stage):
-    same(stage.respond("do:long").status, "incomplete")
-    for mark in ("error", "cut"):
-        events = []
-        try:
-            events.extend(stage.respond(f"do:{mark}", stream=True))
-        except openai.APIError:
-            continue
-        assert events[-1].type in ("error", "response.failed"), [event.type for event in events]
-
-
 @check(lambda target: target.provider in fleets.EMBEDDERS and not target.proxied)
 def embeddings_come_in_both_encodings(stage):
     for encoding in (openai.NOT_GIVEN, "float"):
-        answer = stage.client.embeddings.create(model=f"embed-{stage.target.provider}", input=["x", "y"],
-                                                encoding_format=encoding)
+        answer = stage.client.embeddings.create(
+            model=f"embed-{stage.target.provider}", input=["x", "y"], encoding_format=encoding
+        )
         same([item.embedding for item in answer.data], [plan.VECTOR] * 2)
 
 

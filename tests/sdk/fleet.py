@@ -1,7 +1,7 @@
 """Every kind of provider behind one router, and that router behind another: what the suites with real SDKs run against.
 
 A target is a model name that clients ask for, and whose place is one provider. `faulty` names belong to credentials of
-their own, so that a cool-down meets nobody else; there are two of each, since a lone one would wait for the cool-down's end.
+their own, so that a cool-down meets nobody else; there are two of each, since a lone one would wait for its end.
 """
 
 import contextlib
@@ -45,8 +45,12 @@ PLACES = [
 ]
 PROXIED = [dataclasses.replace(place, proxied=True) for place in PLACES if not place.old]
 TARGETS = PLACES + PROXIED
-EMBEDDERS = {"openai": "text-embedding-3-small", "azure": "prod", "gemini": "gemini-embedding-001",
-             "vertex-ai": "text-embedding-005"}
+EMBEDDERS = {
+    "openai": "text-embedding-3-small",
+    "azure": "prod",
+    "gemini": "gemini-embedding-001",
+    "vertex-ai": "text-embedding-005",
+}
 
 
 def label(target):
@@ -80,14 +84,21 @@ class Fleet(contextlib.ExitStack):
             if name in EMBEDDERS:
                 good[f"embed-{name}"] = EMBEDDERS[name]
             lines.append(self.credential(name, name, good))
-            lines += [self.credential(f"{place.name}-{twin}", name, {f"{place.name}-faulty": place.model})
-                      for place in places for twin in "ab"]
+            lines += [
+                self.credential(f"{place.name}-{twin}", name, {f"{place.name}-faulty": place.model})
+                for place in places
+                for twin in "ab"
+            ]
         return "".join(lines)
 
     def credential(self, name, kind, models):
         """One in YAML."""
-        entry = {"name": name, "type": kind, "models": [{here: there} for here, there in models.items()],
-                 "base_url": self.fakes[kind].url}
+        entry = {
+            "name": name,
+            "type": kind,
+            "models": [{here: there} for here, there in models.items()],
+            "base_url": self.fakes[kind].url,
+        }
         if kind == "vertex-ai":
             entry |= {"credentials_file": self.account.name, "project_id": "proj", "location": "global"}
         else:

@@ -17,8 +17,15 @@ import router as routers  # noqa: E402
 from checks import PDF, PNG, TOOL, raises, same  # noqa: E402
 from fakes import plan  # noqa: E402
 
-DECLARED = {"tools": [{"function_declarations": [
-    {"name": "weather", "description": "The weather of a city", "parameters_json_schema": TOOL}]}]}
+DECLARED = {
+    "tools": [
+        {
+            "function_declarations": [
+                {"name": "weather", "description": "The weather of a city", "parameters_json_schema": TOOL}
+            ]
+        }
+    ]
+}
 MANUAL = {"automatic_function_calling": {"disable": True}}
 check = checks.Checks()
 
@@ -37,8 +44,11 @@ class Stage:
 
     def __post_init__(self):
         url = self.fleet.router(self.target).url.removesuffix("/v1")
-        self.client = genai.Client(api_key=routers.KEY, vertexai=False, http_options={
-            "base_url": url, "timeout": 20_000, "retry_options": {"attempts": 1}})
+        self.client = genai.Client(
+            api_key=routers.KEY,
+            vertexai=False,
+            http_options={"base_url": url, "timeout": 20_000, "retry_options": {"attempts": 1}},
+        )
 
     def __str__(self):
         return fleets.label(self.target)
@@ -46,12 +56,14 @@ class Stage:
     def ask(self, contents, model=None, **config):
         """An answer."""
         return self.client.models.generate_content(
-            model=model or self.target.name, contents=contents, config=config or None)
+            model=model or self.target.name, contents=contents, config=config or None
+        )
 
     def stream(self, contents, **config):
         """Its parts."""
-        return list(self.client.models.generate_content_stream(
-            model=self.target.name, contents=contents, config=config or None))
+        return list(
+            self.client.models.generate_content_stream(model=self.target.name, contents=contents, config=config or None)
+        )
 
 
 def shown(target):
@@ -107,9 +119,16 @@ def calls_made_by_hand_are_understood(stage):
     chunks = stage.stream("do:two", **DECLARED, **MANUAL)
     parts = [part for chunk in chunks for part in chunk.candidates[0].content.parts or [] if part.function_call]
     same([part.function_call.args for part in parts], [{"city": "Oslo"}, {"city": "Lima"}])
-    responses = [types.Part(function_response=types.FunctionResponse(
-        id=part.function_call.id, name="weather", response={"output": f"sunny in {part.function_call.args['city']}"}))
-        for part in parts]
+    responses = [
+        types.Part(
+            function_response=types.FunctionResponse(
+                id=part.function_call.id,
+                name="weather",
+                response={"output": f"sunny in {part.function_call.args['city']}"},
+            )
+        )
+        for part in parts
+    ]
     history = [types.UserContent("do:two"), types.ModelContent(parts), types.UserContent(responses)]
     same(stage.ask(history, **DECLARED, **MANUAL).text, "Results: [sunny in Oslo] [sunny in Lima]")
 
@@ -126,8 +145,10 @@ def a_function_can_be_forced(stage):
 def thoughts_are_shown(stage):
     old = stage.target.old and stage.target.wire == "gemini"
     wish = {"thinking_budget": 1024} if old else {"thinking_level": "HIGH"}
-    for chunks in ([stage.ask("hello", thinking_config={"include_thoughts": True, **wish})],
-                   stage.stream("hello", thinking_config={"include_thoughts": True, **wish})):
+    for chunks in (
+        [stage.ask("hello", thinking_config={"include_thoughts": True, **wish})],
+        stage.stream("hello", thinking_config={"include_thoughts": True, **wish}),
+    ):
         parts = [part for chunk in chunks for part in chunk.candidates[0].content.parts or []]
         same("".join(part.text or "" for part in parts if part.thought), "".join(plan.THOUGHT))
         same("".join(part.text or "" for part in parts if not part.thought), plan.TEXT)
@@ -152,8 +173,11 @@ def a_picture_and_a_document_arrive_intact(stage):
 
 @check()
 def a_structured_answer_has_its_schema(stage):
-    schema = {"type": "object", "properties": {"city": {"type": "string"}, "degrees": {"type": "integer"}},
-              "required": ["city", "degrees"]}
+    schema = {
+        "type": "object",
+        "properties": {"city": {"type": "string"}, "degrees": {"type": "integer"}},
+        "required": ["city", "degrees"],
+    }
     for name in ("response_json_schema", "response_schema"):
         answer = stage.ask("do:json", response_mime_type="application/json", **{name: schema})
         same(answer.text, '{"city": "Oslo", "degrees": 7}')
@@ -161,7 +185,14 @@ def a_structured_answer_has_its_schema(stage):
 
 @check(lambda target: target.wire != "openai" or target.old)
 def settings_are_taken_or_left_out_but_never_break(stage):
-    settings = {"temperature": 0.3, "top_p": 0.9, "top_k": 10, "max_output_tokens": 900, "stop_sequences": ["END"], "seed": 7}
+    settings = {
+        "temperature": 0.3,
+        "top_p": 0.9,
+        "top_k": 10,
+        "max_output_tokens": 900,
+        "stop_sequences": ["END"],
+        "seed": 7,
+    }
     same(stage.ask("hello", **settings).text, plan.TEXT)
 
 

@@ -37,8 +37,14 @@ class Stage:
 
     def model(self, **more):
         """A chat model."""
-        return ChatOpenAI(model=self.target.name, api_key=routers.KEY, base_url=self.fleet.router(self.target).url,
-                          timeout=20, max_retries=0, **more)
+        return ChatOpenAI(
+            model=self.target.name,
+            api_key=routers.KEY,
+            base_url=self.fleet.router(self.target).url,
+            timeout=20,
+            max_retries=0,
+            **more,
+        )
 
 
 @check()
@@ -55,14 +61,21 @@ def tools_are_called_and_their_results_understood(stage):
         history = [HumanMessage("do:two")]
         history.append(model.invoke(history))
         same([call["args"] for call in history[1].tool_calls], [{"city": "Oslo"}, {"city": "Lima"}])
-        history += [ToolMessage(weather.invoke(call["args"]), tool_call_id=call["id"]) for call in history[1].tool_calls]
+        history += [
+            ToolMessage(weather.invoke(call["args"]), tool_call_id=call["id"]) for call in history[1].tool_calls
+        ]
         same(model.invoke(history).content, "Results: [sunny in Oslo] [sunny in Lima]")
 
 
 @check()
 def a_structured_answer_is_parsed(stage):
-    schema = {"title": "Report", "type": "object", "additionalProperties": False, "required": ["city", "degrees"],
-              "properties": {"city": {"type": "string"}, "degrees": {"type": "integer"}}}
+    schema = {
+        "title": "Report",
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["city", "degrees"],
+        "properties": {"city": {"type": "string"}, "degrees": {"type": "integer"}},
+    }
     for method in ("json_schema", "function_calling"):
         same(stage.model().with_structured_output(schema, method=method).invoke("do:json"), plan.STRUCTURED)
 

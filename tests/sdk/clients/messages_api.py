@@ -69,8 +69,11 @@ def kinds(message):
 
 def results(message):
     """The user turn that answers all calls."""
-    blocks = [{"type": "tool_result", "tool_use_id": block.id, "content": f"sunny in {block.input['city']}"}
-              for block in message.content if block.type == "tool_use"]
+    blocks = [
+        {"type": "tool_result", "tool_use_id": block.id, "content": f"sunny in {block.input['city']}"}
+        for block in message.content
+        if block.type == "tool_use"
+    ]
     return {"role": "user", "content": blocks}
 
 
@@ -101,9 +104,15 @@ def two_tools_are_called_and_their_results_understood(stage):
     for ask in (stage.ask, stage.final):
         first = ask("do:two", tools=WEATHER)
         calls = [block for block in first.content if block.type == "tool_use"]
-        same([(call.name, call.input) for call in calls], [("weather", {"city": "Oslo"}), ("weather", {"city": "Lima"})])
+        same(
+            [(call.name, call.input) for call in calls], [("weather", {"city": "Oslo"}), ("weather", {"city": "Lima"})]
+        )
         same((first.stop_reason, len({call.id for call in calls})), ("tool_use", 2))
-        history = [{"role": "user", "content": "do:two"}, {"role": "assistant", "content": first.content}, results(first)]
+        history = [
+            {"role": "user", "content": "do:two"},
+            {"role": "assistant", "content": first.content},
+            results(first),
+        ]
         same(ask(history, tools=WEATHER).content[-1].text, "Results: [sunny in Oslo] [sunny in Lima]")
     assert not getattr(stage.fleet.calls(stage.target, "two")[-1], "dummy", False), "the signature was lost"
 
@@ -111,11 +120,18 @@ def two_tools_are_called_and_their_results_understood(stage):
 @check()
 def a_failed_tool_says_so(stage):
     first = stage.ask("do:tool", tools=WEATHER)
-    answer = {"type": "tool_result", "tool_use_id": first.content[-1].id, "is_error": True,
-              "content": [{"type": "text", "text": "no such city"}]}
+    answer = {
+        "type": "tool_result",
+        "tool_use_id": first.content[-1].id,
+        "is_error": True,
+        "content": [{"type": "text", "text": "no such city"}],
+    }
     after = {"type": "text", "text": "Try do:nothing."}
-    history = [{"role": "user", "content": "do:tool"}, {"role": "assistant", "content": first.content},
-               {"role": "user", "content": [answer, after]}]
+    history = [
+        {"role": "user", "content": "do:tool"},
+        {"role": "assistant", "content": first.content},
+        {"role": "user", "content": [answer, after]},
+    ]
     assert "no such city" in stage.ask(history, tools=WEATHER).content[-1].text or stage.target.wire == "openai"
 
 
@@ -123,10 +139,16 @@ def a_failed_tool_says_so(stage):
 def a_picture_that_a_tool_gives_does_no_harm(stage):
     first = stage.ask("do:tool", tools=WEATHER)
     picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}
-    answer = {"type": "tool_result", "tool_use_id": first.content[-1].id,
-              "content": [{"type": "text", "text": "look"}, picture]}
-    history = [{"role": "user", "content": "do:tool"}, {"role": "assistant", "content": first.content},
-               {"role": "user", "content": [answer]}]
+    answer = {
+        "type": "tool_result",
+        "tool_use_id": first.content[-1].id,
+        "content": [{"type": "text", "text": "look"}, picture],
+    }
+    history = [
+        {"role": "user", "content": "do:tool"},
+        {"role": "assistant", "content": first.content},
+        {"role": "user", "content": [answer]},
+    ]
     stage.ask(history, tools=WEATHER)
 
 
@@ -134,15 +156,23 @@ def a_picture_that_a_tool_gives_does_no_harm(stage):
 def settings_are_taken_or_left_out_but_never_break(stage):
     older = stage.client.with_options(default_headers={"anthropic-version": "2023-06-01"})
     more = {"temperature": 0.3, "top_p": 0.9, "top_k": 10}
-    answer = older.messages.create(**stage.request("hello"), stop_sequences=["END"], metadata={"user_id": "u"},
-                                   service_tier="auto", extra_body=more)
+    answer = older.messages.create(
+        **stage.request("hello"),
+        stop_sequences=["END"],
+        metadata={"user_id": "u"},
+        service_tier="auto",
+        extra_body=more,
+    )
     same(answer.content[0].text, plan.TEXT)
 
 
 @check()
 def a_tool_can_be_forced(stage):
-    for choice in ({"type": "any"}, {"type": "tool", "name": "weather", "disable_parallel_tool_use": True},
-                   {"type": "auto", "disable_parallel_tool_use": True}):
+    for choice in (
+        {"type": "any"},
+        {"type": "tool", "name": "weather", "disable_parallel_tool_use": True},
+        {"type": "auto", "disable_parallel_tool_use": True},
+    ):
         same(kinds(stage.ask("do:tool", tools=WEATHER, tool_choice=choice)), ["tool_use"])
     same(kinds(stage.ask("hello", tools=WEATHER, tool_choice={"type": "none"})), ["text"])
 
@@ -153,7 +183,11 @@ def thoughts_come_first_and_go_back_with_their_signature(stage):
     for ask in (stage.ask, stage.final):
         first = ask("do:tool", **more)
         same((kinds(first), first.content[0].thinking), (["thinking", "tool_use"], "".join(plan.THOUGHT)))
-        history = [{"role": "user", "content": "do:tool"}, {"role": "assistant", "content": first.content}, results(first)]
+        history = [
+            {"role": "user", "content": "do:tool"},
+            {"role": "assistant", "content": first.content},
+            results(first),
+        ]
         second = ask(history, **more)
         same((kinds(second), second.content[-1].text), (["thinking", "text"], "Results: [sunny in Oslo]"))
 
@@ -168,8 +202,12 @@ def a_picture_and_a_document_arrive_intact(stage):
 
 @check()
 def a_structured_answer_has_its_schema(stage):
-    schema = {"type": "object", "properties": {"city": {"type": "string"}, "degrees": {"type": "integer"}},
-              "required": ["city", "degrees"], "additionalProperties": False}
+    schema = {
+        "type": "object",
+        "properties": {"city": {"type": "string"}, "degrees": {"type": "integer"}},
+        "required": ["city", "degrees"],
+        "additionalProperties": False,
+    }
     form = {"format": {"type": "json_schema", "schema": schema}}
     same(stage.ask("do:json", output_config=form).content[0].text, '{"city": "Oslo", "degrees": 7}')
 
@@ -204,7 +242,9 @@ def errors_have_anthropic_s_classes(stage):
     error = raises(anthropic.APIStatusError, lambda: stage.ask("do:529"))
     same((error.status_code in (503, 529), error.body["error"]["type"]), (True, "overloaded_error"))
     error = raises(anthropic.RateLimitError, lambda: stage.ask("do:429", model=f"{stage.target.name}-faulty"))
-    same((error.body["error"]["type"], 1 <= int(error.response.headers["retry-after"]) <= 41), ("rate_limit_error", True))
+    same(
+        (error.body["error"]["type"], 1 <= int(error.response.headers["retry-after"]) <= 41), ("rate_limit_error", True)
+    )
     raises(anthropic.NotFoundError, lambda: stage.ask("hello", model="nobody-has-this"))
     wrong = stage.client.with_options(api_key="sk-wrong")
     raises(anthropic.AuthenticationError, lambda: wrong.messages.create(**stage.request("hello")))

@@ -1,4 +1,4 @@
-"""pydantic-ai, as a client of OpenAI's two APIs and of Anthropic's, at every kind of provider: `pydantic_suite.py BINARY`."""
+"""pydantic-ai with OpenAI's two APIs and Anthropic's at every kind of provider: `pydantic_suite.py BINARY`."""
 
 import asyncio
 import dataclasses
@@ -45,8 +45,11 @@ class Stage:
         url = self.fleet.router(self.target).url
         ours = OpenAIProvider(base_url=url, api_key=routers.KEY)
         theirs = AnthropicProvider(base_url=url.removesuffix("/v1"), api_key=routers.KEY)
-        return [OpenAIChatModel(self.target.name, provider=ours), OpenAIResponsesModel(self.target.name, provider=ours),
-                AnthropicModel(self.target.name, provider=theirs)]
+        return [
+            OpenAIChatModel(self.target.name, provider=ours),
+            OpenAIResponsesModel(self.target.name, provider=ours),
+            AnthropicModel(self.target.name, provider=theirs),
+        ]
 
 
 def weather(city: str) -> str:

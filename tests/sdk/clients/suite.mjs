@@ -1,4 +1,4 @@
-// The JavaScript SDKs of OpenAI and Anthropic at every kind of provider: `node suite.mjs DIRECTORY`, where node_modules is.
+// The JavaScript SDKs of OpenAI and Anthropic at every kind of provider: `suite.mjs DIRECTORY`, where node_modules is.
 //
 // STAGES and ROUTER_KEY come from with_fleet.py; what the providers answer is in ../fakes/plan.py.
 

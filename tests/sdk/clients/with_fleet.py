@@ -1,4 +1,4 @@
-"""Every kind of provider and the routers before them, for a suite in another language: `with_fleet.py BINARY COMMAND...`
+"""All providers and the routers before them, for a suite in another language: `with_fleet.py BINARY COMMAND...`
 
 Runs COMMAND with STAGES set, a JSON list of {name, model, wire, url}, and ROUTER_KEY; exits as COMMAND did.
 """
@@ -18,8 +18,10 @@ import router as routers  # noqa: E402
 def main(binary, *command):
     """Returns the exit code of the command."""
     with fleets.Fleet(binary) as fleet:
-        stages = [{"name": fleets.label(target), "model": target.name, "wire": target.wire,
-                   "url": fleet.router(target).url} for target in fleets.TARGETS]
+        stages = [
+            {"name": fleets.label(target), "model": target.name, "wire": target.wire, "url": fleet.router(target).url}
+            for target in fleets.TARGETS
+        ]
         names = {"STAGES": json.dumps(stages), "ROUTER_KEY": routers.KEY}
         code = subprocess.run(command, env=os.environ | names, check=False).returncode
         if code:

@@ -1,6 +1,7 @@
 """What all fakes have in common: a server on a port of its own, strict bodies, and calls that tests can look at.
 
-A provider overrides `take`, which answers one POST, and `refusal`, the shape of its errors. Streams are lists of frames.
+A provider overrides `take`, which answers one POST, and `refusal`, the shape of its errors. Streams are lists of
+frames.
 """
 
 import json

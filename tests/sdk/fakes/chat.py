@@ -9,12 +9,15 @@ from .plan import CACHED, OUTPUT, PROMPT, REASONING, WRITTEN, Ask, decide, ident
 
 MEMBERS = """model messages audio frequency_penalty function_call functions logit_bias logprobs max_completion_tokens
     max_tokens metadata modalities n parallel_tool_calls prediction presence_penalty prompt_cache_key
-    prompt_cache_options prompt_cache_retention reasoning_effort response_format safety_identifier seed service_tier stop
-    store stream stream_options temperature tool_choice tools top_logprobs top_p user verbosity
+    prompt_cache_options prompt_cache_retention reasoning_effort response_format safety_identifier seed service_tier
+    stop store stream stream_options temperature tool_choice tools top_logprobs top_p user verbosity
     web_search_options""".split()
 MESSAGE = {
-    "system": "role content name", "developer": "role content name", "user": "role content name",
-    "assistant": "role content name refusal tool_calls audio function_call annotations", "tool": "role content tool_call_id",
+    "system": "role content name",
+    "developer": "role content name",
+    "user": "role content name",
+    "assistant": "role content name refusal tool_calls audio function_call annotations",
+    "tool": "role content tool_call_id",
 }
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 NAME = re.compile(r"^[a-zA-Z0-9_-]{1,64}$")
@@ -35,7 +38,10 @@ def read(body, model):
         must("max_tokens" not in body, "Unsupported parameter: 'max_tokens' is not supported with this model.")
         must(body.get("temperature", 1) == 1, "Unsupported value: 'temperature' does not support this with this model.")
     must(body.get("reasoning_effort", "low") in EFFORTS, f"Invalid value: {body.get('reasoning_effort')!r}")
-    must("stream_options" not in body or body.get("stream"), "The 'stream_options' parameter is only allowed when 'stream'.")
+    must(
+        "stream_options" not in body or body.get("stream"),
+        "The 'stream_options' parameter is only allowed when 'stream'.",
+    )
     ask = Ask(turns=len(body["messages"]), thinking=body.get("reasoning_effort", "none") != "none")
     ask.tools = tools(body)
     ask.forced = choice(body, ask.tools)
@@ -60,7 +66,9 @@ def tools(body):
         names.append(tool[tool["type"]]["name"])
     must("tools" not in body or names, "Invalid 'tools': empty array.")
     must(names or "tool_choice" not in body, "'tool_choice' is only allowed when 'tools' are specified.")
-    must(names or "parallel_tool_calls" not in body, "'parallel_tool_calls' is only allowed when 'tools' are specified.")
+    must(
+        names or "parallel_tool_calls" not in body, "'parallel_tool_calls' is only allowed when 'tools' are specified."
+    )
     return names
 
 
@@ -88,8 +96,10 @@ class Messages:
             must(role in MESSAGE, f"Invalid value: {role!r}")
             only(message, MESSAGE[role].split(), f"{where}.")
             if role == "tool":
-                must(message.get("tool_call_id") in self.open,
-                     "messages with role 'tool' must be a response to a preceding message with 'tool_calls'.")
+                must(
+                    message.get("tool_call_id") in self.open,
+                    "messages with role 'tool' must be a response to a preceding message with 'tool_calls'.",
+                )
                 self.open.remove(message["tool_call_id"])
                 self.ask.results.append(self.content(message, where))
                 continue
@@ -151,9 +161,13 @@ def called(call, where):
 
 def usage(thought):
     """Cached tokens are among the prompt's, and thoughts among the answer's."""
-    return {"prompt_tokens": PROMPT, "completion_tokens": OUTPUT, "total_tokens": PROMPT + OUTPUT,
-            "prompt_tokens_details": {"cached_tokens": CACHED, "cache_write_tokens": WRITTEN},
-            "completion_tokens_details": {"reasoning_tokens": REASONING if thought else 0}}
+    return {
+        "prompt_tokens": PROMPT,
+        "completion_tokens": OUTPUT,
+        "total_tokens": PROMPT + OUTPUT,
+        "prompt_tokens_details": {"cached_tokens": CACHED, "cache_write_tokens": WRITTEN},
+        "completion_tokens_details": {"reasoning_tokens": REASONING if thought else 0},
+    }
 
 
 def calls(reply):
@@ -166,11 +180,20 @@ def whole(ask, model):
     reply = decide(ask)
     message = {"role": "assistant", "content": reply.text or None, "refusal": None, "annotations": []}
     if reply.calls:
-        message["tool_calls"] = [{"id": name, "type": "function", "function": {"name": tool, "arguments": "".join(texts)}}
-                                 for name, tool, texts in calls(reply)]
+        message["tool_calls"] = [
+            {"id": name, "type": "function", "function": {"name": tool, "arguments": "".join(texts)}}
+            for name, tool, texts in calls(reply)
+        ]
     choices = [{"index": 0, "message": message, "finish_reason": FINISH[reply.finish], "logprobs": None}]
-    return {"id": "chatcmpl-fake", "object": "chat.completion", "created": 1790000000, "model": model,
-            "choices": choices, "usage": usage(ask.thinking), "service_tier": "default"}
+    return {
+        "id": "chatcmpl-fake",
+        "object": "chat.completion",
+        "created": 1790000000,
+        "model": model,
+        "choices": choices,
+        "usage": usage(ask.thinking),
+        "service_tier": "default",
+    }
 
 
 def frames(ask, body, model, azure):

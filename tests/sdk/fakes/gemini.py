@@ -13,8 +13,15 @@ from . import messages, messages_rules
 from .base import Exchange, Refused, event, must, only
 from .plan import CACHED, FAULTS, OUTPUT, PROMPT, REASONING, decide, identity, signature, vector
 
-STATUS = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND",
-          429: "RESOURCE_EXHAUSTED", 500: "INTERNAL", 503: "UNAVAILABLE"}
+STATUS = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL",
+    503: "UNAVAILABLE",
+}
 FINISH = {"stop": "STOP", "tool": "STOP", "length": "MAX_TOKENS"}
 STUDIO = re.compile(r"^/v1(?:beta)?/models/([^/:]+):(\w+)$")
 VERTEX = re.compile(r"^/v1(?:beta1)?/projects/proj/locations/([\w-]+)/publishers/(\w+)/models/([^/:]+):(\w+)$")
@@ -67,8 +74,9 @@ class Gemini(Google):
     def listing(self, call):
         """The models."""
         self.admit(call)
-        data = [{"name": f"models/{name}", "displayName": name, "supportedGenerationMethods": METHODS}
-                for name in MODELS]
+        data = [
+            {"name": f"models/{name}", "displayName": name, "supportedGenerationMethods": METHODS} for name in MODELS
+        ]
         self.json(200, {"models": data})
 
     def take(self, call):
@@ -165,8 +173,12 @@ def predicted(item):
 def usage(reply):
     """Thoughts are not among the candidates' tokens here."""
     thought = REASONING if reply.thoughts else 0
-    figures = {"promptTokenCount": PROMPT, "cachedContentTokenCount": CACHED, "candidatesTokenCount": OUTPUT - thought,
-               "totalTokenCount": PROMPT + OUTPUT}
+    figures = {
+        "promptTokenCount": PROMPT,
+        "cachedContentTokenCount": CACHED,
+        "candidatesTokenCount": OUTPUT - thought,
+        "totalTokenCount": PROMPT + OUTPUT,
+    }
     return figures | ({"thoughtsTokenCount": thought} if thought else {})
 
 

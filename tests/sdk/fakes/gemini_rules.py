@@ -41,7 +41,9 @@ def known(members, allowed, where):
     """Unknown names are refused."""
     must(isinstance(members, dict), f"Invalid value at '{where}'")
     for name in members:
-        must(name in allowed, f'Invalid JSON payload received. Unknown name "{name}" at \'{where}\': Cannot find field.')
+        must(
+            name in allowed, f"Invalid JSON payload received. Unknown name \"{name}\" at '{where}': Cannot find field."
+        )
 
 
 def read(body, model, vertex=False):
@@ -78,7 +80,11 @@ def tools(groups):
     for group in groups:
         known(group, "functionDeclarations googleSearch codeExecution urlContext".split(), "tools[0]")
         for function in group.get("functionDeclarations", []):
-            known(function, "name description parameters parametersJsonSchema response responseJsonSchema behavior".split(), "tools[0]")
+            known(
+                function,
+                "name description parameters parametersJsonSchema response responseJsonSchema behavior".split(),
+                "tools[0]",
+            )
             must(NAME.match(function.get("name", "")), f"Invalid function name: {function.get('name')!r}")
             must(not {"parameters", "parametersJsonSchema"} <= set(function), "both parameters and a JSON Schema")
             subset(function.get("parameters"), "tools[0].function_declarations[0].parameters")
@@ -92,7 +98,9 @@ def subset(schema, where):
     if schema is None:
         return
     known(schema, SCHEMA, where)
-    must(isinstance(schema.get("type", "OBJECT"), str), f"Invalid value at '{where}.type': Proto field is not repeating")
+    must(
+        isinstance(schema.get("type", "OBJECT"), str), f"Invalid value at '{where}.type': Proto field is not repeating"
+    )
     must(str(schema.get("type")).upper() != "ARRAY" or "items" in schema, f"{where}.items: missing field.")
     for name, inner in schema.get("properties", {}).items():
         subset(inner, f"{where}.properties[{name}]")
@@ -129,10 +137,14 @@ def settings(config, model, ask):
     ask.thinking = bool(thinking.get("includeThoughts"))
     ask.schema = config.get("responseJsonSchema") or config.get("responseSchema")
     mime = config.get("responseMimeType", "text/plain")
-    must(ask.schema is None or mime == "application/json", "a response schema needs response_mime_type application/json")
+    must(
+        ask.schema is None or mime == "application/json", "a response schema needs response_mime_type application/json"
+    )
     subset(config.get("responseSchema"), "generation_config.response_schema")
-    must(new(model) or not ask.tools or mime != "application/json",
-         "Function calling with a response mime type: 'application/json' is unsupported")
+    must(
+        new(model) or not ask.tools or mime != "application/json",
+        "Function calling with a response mime type: 'application/json' is unsupported",
+    )
 
 
 class Contents:
@@ -155,13 +167,16 @@ class Contents:
     def user(self, parts, where):
         """As many responses as there were calls, in their order, by their names."""
         responses = [part["functionResponse"] for part in parts if "functionResponse" in part]
-        must(len(responses) == len(self.open), "Please ensure that the number of function response parts is equal to "
-             f"the number of function call parts of the function call turn. ({len(responses)}, {len(self.open)})")
+        must(
+            len(responses) == len(self.open),
+            "Please ensure that the number of function response parts is equal to "
+            f"the number of function call parts of the function call turn. ({len(responses)}, {len(self.open)})",
+        )
         for response, call in zip(responses, self.open):
             known(response, ("id", "name", "response", "scheduling", "parts"), where)
             must(response.get("name") == call["name"], f"{where}: a response named {response.get('name')!r} to {call}")
             must(isinstance(response.get("response"), dict), f"Invalid value at '{where}.function_response.response'")
-            must(new(self.model) or "id" not in response, f'Unknown name "id" at \'{where}.function_response\'')
+            must(new(self.model) or "id" not in response, f"Unknown name \"id\" at '{where}.function_response'")
             must(response.get("id") in (None, call.get("id")), f"{where}: response id {response.get('id')!r} to {call}")
         self.open = []
         self.ask.results = [said(response["response"]) for response in responses]
@@ -179,12 +194,15 @@ class Contents:
             call = part["functionCall"]
             known(call, ("id", "name", "args"), f"{where}.function_call")
             must(isinstance(call.get("args", {}), dict), f"Invalid value at '{where}.function_call.args'")
-            must(new(self.model) or "id" not in call, f'Unknown name "id" at \'{where}.function_call\'')
+            must(new(self.model) or "id" not in call, f"Unknown name \"id\" at '{where}.function_call'")
         if calls and new(self.model):
             mark = calls[0].get("thoughtSignature", "").replace("-", "+").replace("_", "/")
             name = calls[0]["functionCall"]["name"]
             must(mark, f"Function call `{name}` in the 1. content block is missing a `thought_signature`.")
-            must(mark in (signature(name), *(name.replace("_", "/") for name in DUMMIES)), f"Thought signature is not valid: {mark!r}")
+            must(
+                mark in (signature(name), *(name.replace("_", "/") for name in DUMMIES)),
+                f"Thought signature is not valid: {mark!r}",
+            )
             must(not [p for p in calls[1:] if p.get("thoughtSignature") in DUMMIES], "a dummy on a sibling call")
             self.ask.dummy = mark != signature(name)
         self.open = [part["functionCall"] for part in calls]

@@ -4,8 +4,16 @@ from . import messages_rules as rules
 from .base import Exchange, Refused, event, must
 from .plan import CACHED, FAULTS, OUTPUT, PROMPT, REASONING, THOUGHT, WRITTEN, decide, identity, pieces, signature
 
-KINDS = {400: "invalid_request_error", 401: "authentication_error", 403: "permission_error", 404: "not_found_error",
-         413: "request_too_large", 429: "rate_limit_error", 500: "api_error", 529: "overloaded_error"}
+KINDS = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    500: "api_error",
+    529: "overloaded_error",
+}
 FINISH = {"stop": "end_turn", "tool": "tool_use", "length": "max_tokens"}
 MODELS = ["claude-opus-5", "claude-sonnet-4-5"]
 
@@ -23,8 +31,9 @@ class Anthropic(Exchange):
         """The models."""
         self.admit(call)
         must(call.path == "/v1/models", "no such path")
-        data = [{"type": "model", "id": name, "display_name": name, "created_at": "2026-01-01T00:00:00Z"}
-                for name in MODELS]
+        data = [
+            {"type": "model", "id": name, "display_name": name, "created_at": "2026-01-01T00:00:00Z"} for name in MODELS
+        ]
         self.json(200, {"data": data, "has_more": False, "first_id": MODELS[0], "last_id": MODELS[-1]})
 
     def admit(self, call):
@@ -69,10 +78,15 @@ def problem(status, message):
 
 def usage(output, thought):
     """Tokens read from and written to the cache are not in `input_tokens`."""
-    return {"input_tokens": PROMPT - CACHED - WRITTEN, "cache_creation_input_tokens": WRITTEN,
-            "cache_read_input_tokens": CACHED, "output_tokens": output, "service_tier": "standard",
-            "output_tokens_details": {"thinking_tokens": REASONING if thought else 0},
-            "cache_creation": {"ephemeral_5m_input_tokens": WRITTEN, "ephemeral_1h_input_tokens": 0}}
+    return {
+        "input_tokens": PROMPT - CACHED - WRITTEN,
+        "cache_creation_input_tokens": WRITTEN,
+        "cache_read_input_tokens": CACHED,
+        "output_tokens": output,
+        "service_tier": "standard",
+        "output_tokens_details": {"thinking_tokens": REASONING if thought else 0},
+        "cache_creation": {"ephemeral_5m_input_tokens": WRITTEN, "ephemeral_1h_input_tokens": 0},
+    }
 
 
 def blocks(reply):
@@ -80,14 +94,24 @@ def blocks(reply):
     thought = "".join(reply.thoughts)
     content = [{"type": "thinking", "thinking": thought, "signature": signature(thought)}] if thought else []
     content += [{"type": "text", "text": reply.text}] if reply.words else []
-    return content + [{"type": "tool_use", "id": identity("toolu_"), "name": name, "input": arguments}
-                      for name, arguments in reply.calls]
+    return content + [
+        {"type": "tool_use", "id": identity("toolu_"), "name": name, "input": arguments}
+        for name, arguments in reply.calls
+    ]
 
 
 def message(model, content, finish, figures):
     """A message."""
-    return {"id": "msg_01fake", "type": "message", "role": "assistant", "model": model, "content": content,
-            "stop_reason": finish, "stop_sequence": None, "usage": figures}
+    return {
+        "id": "msg_01fake",
+        "type": "message",
+        "role": "assistant",
+        "model": model,
+        "content": content,
+        "stop_reason": finish,
+        "stop_sequence": None,
+        "usage": figures,
+    }
 
 
 def whole(reply, model):

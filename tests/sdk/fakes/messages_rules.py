@@ -85,8 +85,13 @@ def choice(body, names):
     kind = value.get("type")
     must(kind in ("auto", "any", "tool", "none"), f"tool_choice.type: {kind!r} is not known")
     must(names or kind == "none", "tool_choice: may only be specified while providing tools")
-    only(value, {"tool": ("type", "name", "disable_parallel_tool_use"), "none": ("type",)}.get(
-        kind, ("type", "disable_parallel_tool_use")), "tool_choice.")
+    only(
+        value,
+        {"tool": ("type", "name", "disable_parallel_tool_use"), "none": ("type",)}.get(
+            kind, ("type", "disable_parallel_tool_use")
+        ),
+        "tool_choice.",
+    )
     if kind in ("any", "tool"):
         on = (body.get("thinking") or {}).get("type", "disabled") != "disabled"
         must(not on, "Thinking may not be enabled when tool_choice forces tool use.")
@@ -152,7 +157,7 @@ class Conversation:
     def check(self):
         """Turn by turn."""
         must(self.cached <= 4, f"A maximum of 4 blocks with cache_control may be provided. Found {self.cached}.")
-        must(self.turns[0][0] == "user", "messages: first message must use the \"user\" role")
+        must(self.turns[0][0] == "user", 'messages: first message must use the "user" role')
         takers = {"user": self.user, "assistant": self.assistant, "system": self.order}
         for index, (role, blocks) in enumerate(self.turns):
             must(blocks, f"messages.{index}: all messages must have non-empty content")
@@ -173,8 +178,10 @@ class Conversation:
     def user(self, index, blocks):
         """Results first, one for each open call; then the rest."""
         results = [block for block in blocks if block["type"] == "tool_result"]
-        must(all(block["type"] == "tool_result" for block in blocks[: len(results)]),
-             f"messages.{index}: tool_result blocks must come first")
+        must(
+            all(block["type"] == "tool_result" for block in blocks[: len(results)]),
+            f"messages.{index}: tool_result blocks must come first",
+        )
         answered = [block.get("tool_use_id") for block in results]
         stray = [name for name in answered if name not in self.open]
         must(not stray, f"messages.{index}: unexpected `tool_use_id` found in `tool_result` blocks: {stray}")
@@ -182,7 +189,7 @@ class Conversation:
         must(not missing, f"messages.{index}: `tool_use` ids without `tool_result` blocks immediately after: {missing}")
         must(len(set(answered)) == len(answered), f"messages.{index}: each tool_use must have a single result")
         self.open = []
-        rest = blocks[len(results):]
+        rest = blocks[len(results) :]
         texts = [text_of(block, index) for block in rest if block["type"] == "text"]
         if texts:
             self.ask.text = "\n".join(texts)
@@ -212,8 +219,10 @@ class Conversation:
                 text_of(block, index)
             elif kind == "thinking":
                 only(block, ("type", "thinking", "signature"), f"messages.{index}.thinking.")
-                must(block.get("signature") == signature(block["thinking"]),
-                     f"messages.{index}: Invalid `signature` in `thinking` block")
+                must(
+                    block.get("signature") == signature(block["thinking"]),
+                    f"messages.{index}: Invalid `signature` in `thinking` block",
+                )
             elif kind == "tool_use":
                 self.call(index, block)
             else:

@@ -57,16 +57,21 @@ class OpenAi(Exchange):
             raise Refused(status, message, **({"retry_after": "41"} if status == 429 else {}))
         if not body.get("stream"):
             return self.json(200, responses.whole(ask, body, model) if native else chat.whole(ask, model))
-        return self.stream(*(responses.frames(ask, body, model) if native
-                             else chat.frames(ask, body, model, self.azure)))
+        return self.stream(
+            *(responses.frames(ask, body, model) if native else chat.frames(ask, body, model, self.azure))
+        )
 
     def embed(self, body, model):
         """Vectors."""
         only(body, EMBEDDING)
         inputs = body["input"] if isinstance(body["input"], list) else [body["input"]]
-        data = [{"object": "embedding", "index": index, "embedding": vector(body.get("encoding_format"))}
-                for index, _ in enumerate(inputs)]
-        self.json(200, {"object": "list", "model": model, "data": data, "usage": {"prompt_tokens": 4, "total_tokens": 4}})
+        data = [
+            {"object": "embedding", "index": index, "embedding": vector(body.get("encoding_format"))}
+            for index, _ in enumerate(inputs)
+        ]
+        self.json(
+            200, {"object": "list", "model": model, "data": data, "usage": {"prompt_tokens": 4, "total_tokens": 4}}
+        )
 
 
 class Azure(OpenAi):

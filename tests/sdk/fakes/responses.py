@@ -11,9 +11,12 @@ MEMBERS = """model input instructions tools tool_choice parallel_tool_calls reas
     previous_response_id conversation background service_tier truncation user safety_identifier client_metadata
     stream_options prompt context_management top_logprobs""".split()
 ITEMS = {
-    "function_call": "type id call_id name arguments status namespace", "function_call_output": "type id call_id output status",
-    "custom_tool_call": "type id call_id name input status", "custom_tool_call_output": "type id call_id output name",
-    "reasoning": "type id summary content encrypted_content status", "item_reference": "type id",
+    "function_call": "type id call_id name arguments status namespace",
+    "function_call_output": "type id call_id output status",
+    "custom_tool_call": "type id call_id name input status",
+    "custom_tool_call_output": "type id call_id output name",
+    "reasoning": "type id summary content encrypted_content status",
+    "item_reference": "type id",
     "message": "type id role content status phase",
 }
 PARTS = ("input_text", "output_text", "refusal")
@@ -79,8 +82,10 @@ class Items:
         elif role != "assistant":
             self.ask.system += "\n".join(texts)
         wrong = "input_text" if role == "assistant" else "output_text"
-        must(wrong not in {part["type"] for part in parts} or isinstance(content, str),
-             f"input[{index}].content: {wrong!r} is not for {role}")
+        must(
+            wrong not in {part["type"] for part in parts} or isinstance(content, str),
+            f"input[{index}].content: {wrong!r} is not for {role}",
+        )
 
 
 def said(output):
@@ -98,21 +103,45 @@ def output(reply):
         part = {"type": "output_text", "text": reply.text, "annotations": [], "logprobs": []}
         items.append({"id": "msg_0", "type": "message", "role": "assistant", "status": "completed", "content": [part]})
     for number, (name, arguments) in enumerate(reply.calls):
-        items.append({"id": f"fc_{number}", "type": "function_call", "call_id": identity("call_"), "name": name,
-                      "arguments": "".join(pieces(arguments)), "status": "completed"})
+        items.append(
+            {
+                "id": f"fc_{number}",
+                "type": "function_call",
+                "call_id": identity("call_"),
+                "name": name,
+                "arguments": "".join(pieces(arguments)),
+                "status": "completed",
+            }
+        )
     return items
 
 
 def response(body, model, status, items, reply=None):
     """A response; usage comes with its end."""
-    usage = {"input_tokens": PROMPT, "output_tokens": OUTPUT, "total_tokens": PROMPT + OUTPUT,
-             "input_tokens_details": {"cached_tokens": CACHED, "cache_write_tokens": WRITTEN},
-             "output_tokens_details": {"reasoning_tokens": REASONING if reply and reply.thoughts else 0}}
+    usage = {
+        "input_tokens": PROMPT,
+        "output_tokens": OUTPUT,
+        "total_tokens": PROMPT + OUTPUT,
+        "input_tokens_details": {"cached_tokens": CACHED, "cache_write_tokens": WRITTEN},
+        "output_tokens_details": {"reasoning_tokens": REASONING if reply and reply.thoughts else 0},
+    }
     cause = {"reason": "max_output_tokens"} if status == "incomplete" else None
-    return {"id": "resp_fake", "object": "response", "created_at": 1790000000, "model": model, "status": status,
-            "output": items, "usage": usage if reply else None, "error": None, "incomplete_details": cause,
-            "parallel_tool_calls": body.get("parallel_tool_calls", True), "tools": body.get("tools") or [],
-            "tool_choice": body.get("tool_choice", "auto"), "instructions": None, "metadata": {}}
+    return {
+        "id": "resp_fake",
+        "object": "response",
+        "created_at": 1790000000,
+        "model": model,
+        "status": status,
+        "output": items,
+        "usage": usage if reply else None,
+        "error": None,
+        "incomplete_details": cause,
+        "parallel_tool_calls": body.get("parallel_tool_calls", True),
+        "tools": body.get("tools") or [],
+        "tool_choice": body.get("tool_choice", "auto"),
+        "instructions": None,
+        "metadata": {},
+    }
 
 
 def whole(ask, body, model):
