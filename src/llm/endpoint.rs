@@ -31,6 +31,8 @@ pub enum Page {
     Model(String),
     /// `/v1beta/models`, as Google lists them.
     GeminiModels,
+    /// `/v1beta/models/{id}`, decoded.
+    GeminiModel(String),
 }
 
 /// How a request's body comes.
@@ -103,7 +105,7 @@ const PAGE: &str = "GET, HEAD";
 const POST: &str = "POST";
 
 /// All of them; the first that fits holds.
-static ROWS: [Row; 48] = [
+static ROWS: [Row; 49] = [
     row("/v1/chat/completions", Takes::Model, Gives::Text, Wire::Chat, "GET, POST"),
     row("/v1/completions", Takes::Model, Gives::Text, Wire::Completions, POST),
     row("/v1/responses", Takes::Model, Gives::Text, Wire::Responses, POST),
@@ -123,6 +125,7 @@ static ROWS: [Row; 48] = [
     row("/v1beta/models/{id}:embedContent", Takes::Model, Gives::Json, Wire::Opaque, POST),
     row("/v1beta/models/{id}:batchEmbedContents", Takes::Model, Gives::Json, Wire::Opaque, POST),
     row("/v1beta/models", Takes::Page, Gives::Json, Wire::Opaque, PAGE),
+    row("/v1beta/models/*", Takes::Page, Gives::Json, Wire::Opaque, PAGE),
     row("/v1/models", Takes::Page, Gives::Json, Wire::Opaque, PAGE),
     row("/v1/models/*", Takes::Page, Gives::Json, Wire::Opaque, PAGE),
     row("/v1/chat/completions/{id}", Takes::Anything, Gives::Json, Wire::Objects, ""),
@@ -330,6 +333,9 @@ impl Endpoint {
             "/metrics" => Page::Metrics,
             "/v1/models" => Page::Models,
             "/v1beta/models" => Page::GeminiModels,
+            "/v1beta/models/*" => {
+                Page::GeminiModel(decoded(self.path.strip_prefix("/v1beta/models/").unwrap_or_default()))
+            }
             "/v1/models/*" => Page::Model(decoded(self.path.strip_prefix("/v1/models/").unwrap_or_default())),
             _ => Page::Root,
         }

@@ -44,6 +44,8 @@ fn gemini_route(provider: &Provider, site: &Site, ask: &Ask, model: &str) -> Opt
     let resource = match (model.strip_prefix("endpoints/"), &site.project) {
         (Some(endpoint), Some(_)) => format!("{}/endpoints/{}", parent(site)?, segment(endpoint)?),
         (Some(_), None) => return None,
+        // It has no such method.
+        (None, _) if ask.method() == Some("batchEmbedContents") => return None,
         (None, _) => format!("{}/publishers/google/models/{}", parent(site)?, segment(model)?),
     };
     Some(Call::of(ask, provider)?.at(&resource, ask, provider))
