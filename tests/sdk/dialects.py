@@ -92,6 +92,16 @@ def a_call_sent_back_with_nothing_but_its_id_keeps_its_signature(stage):
 
 
 @check(foreign)
+def a_conversation_with_thoughts_goes_on_at_another_provider(stage):
+    for place in ("at-anthropic", "at-gemini", "at-openai"):
+        first = stage.chat("do:two", model=place, reasoning_effort="high", **functions()).choices[0].message
+        whole = first.model_dump(exclude_none=True)
+        history = [{"role": "user", "content": "do:two"}, whole, *results(first.tool_calls)]
+        answer = stage.chat(history, reasoning_effort="high", **functions())
+        same(compact(answer.choices[0].message.content), compact(said("Oslo", "Lima")))
+
+
+@check(foreign)
 def a_history_from_another_provider_is_taken(stage):
     arguments = '{"city": "Oslo"}'
     strange = {"id": "call_ü|1:2/strange", "type": "function", "function": {"name": "weather", "arguments": arguments}}

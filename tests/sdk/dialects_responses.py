@@ -42,6 +42,24 @@ def a_response_s_tools_are_called_and_their_outputs_understood(stage):
         same(compact(answer.output_text), compact(said("Oslo", "Lima")))
 
 
+@check()
+def a_response_with_thoughts_goes_on_at_another_provider(stage):
+    more = {
+        "tools": [{"type": "function", "strict": True, **WEATHER}],
+        "reasoning": {"effort": "high", "summary": "auto"},
+    }
+    more |= {"store": False, "include": ["reasoning.encrypted_content"]}
+    for place in ("at-anthropic", "at-gemini", "at-openai"):
+        first = stage.respond("do:tool", **more | {"model": place})
+        call = first.output[-1]
+        history = [
+            {"role": "user", "content": "do:tool"},
+            *(item.model_dump(exclude_none=True) for item in first.output),
+        ]
+        history.append({"type": "function_call_output", "call_id": call.call_id, "output": "sunny"})
+        same(stage.respond(history, **more).output_text, "Results: [sunny]")
+
+
 @check(foreign)
 def a_tool_of_plain_text_gets_its_text_as_it_is(stage):
     custom = {"type": "custom", "custom": {"name": "scribble"}}

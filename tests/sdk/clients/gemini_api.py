@@ -164,6 +164,18 @@ def a_chat_goes_on_in_the_middle_of_thinking(stage):
     same(chat.send_message("hello").text, plan.TEXT)
 
 
+@check(lambda target: not (target.wire == "gemini" and target.old))
+def a_conversation_with_thoughts_goes_on_at_another_provider(stage):
+    more = {**DECLARED, **MANUAL, "thinking_config": {"include_thoughts": True}}
+    for place in ("at-anthropic", "at-gemini", "at-openai"):
+        first = stage.ask("do:tool", model=place, **more).candidates[0].content
+        call = first.parts[-1].function_call
+        result = types.FunctionResponse(id=call.id, name="weather", response={"output": "sunny"})
+        history = [types.UserContent("do:tool"), first, types.UserContent(types.Part(function_response=result))]
+        answer = stage.ask(history, **DECLARED, **MANUAL)
+        same(answer.text, "Results: [sunny]")
+
+
 @check()
 def a_picture_and_a_document_arrive_intact(stage):
     for mark, kind, data in (("image", "image/png", PNG), ("document", "application/pdf", PDF)):

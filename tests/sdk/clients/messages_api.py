@@ -193,6 +193,19 @@ def thoughts_come_first_and_go_back_with_their_signature(stage):
 
 
 @check()
+def a_conversation_with_thoughts_goes_on_at_another_provider(stage):
+    for place in ("at-anthropic", "at-gemini", "at-openai"):
+        first = stage.ask("do:tool", model=place, tools=WEATHER, thinking=ADAPTIVE)
+        history = [
+            {"role": "user", "content": "do:tool"},
+            {"role": "assistant", "content": first.content},
+            results(first),
+        ]
+        answer = stage.ask(history, tools=WEATHER, thinking=thinking(stage.target))
+        same(answer.content[-1].text, "Results: [sunny in Oslo]")
+
+
+@check()
 def a_picture_and_a_document_arrive_intact(stage):
     for kind, media, data in (("image", "image/png", PNG), ("document", "application/pdf", PDF)):
         block = {"type": kind, "source": {"type": "base64", "media_type": media, "data": data}}

@@ -4,7 +4,7 @@ sends besides (`client_metadata`, tools of other types) as seen from it.
 
 from .base import event, must, only
 from .chat import EFFORTS, NAME, addressed
-from .plan import CACHED, OUTPUT, PROMPT, REASONING, WRITTEN, Ask, decide, identity, pieces
+from .plan import CACHED, OUTPUT, PROMPT, REASONING, WRITTEN, Ask, decide, identity, pieces, signature
 
 MEMBERS = """model input instructions tools tool_choice parallel_tool_calls reasoning store stream include text
     prompt_cache_key prompt_cache_retention max_output_tokens max_tool_calls temperature top_p metadata
@@ -45,6 +45,12 @@ def read(body):
     return ask
 
 
+# Ids of items begin by their kind; thoughts are known by their id, or by what was sealed here and comes back.
+STARTS = {"message": "msg_", "function_call": "fc_", "custom_tool_call": "ctc_", "reasoning": "rs_"}
+OURS = "rs_kept_here_"
+SEALED = "gAAAA" + signature("thought")
+
+
 class Items:
     """The input, and the calls that are open."""
 
@@ -58,6 +64,15 @@ class Items:
             kind = item.get("type", "message")
             must(kind in ITEMS, f"Invalid value: {kind!r} at input[{index}].type")
             only(item, ITEMS[kind].split(), f"input[{index}].")
+            start = STARTS.get(kind, "")
+            must(
+                (item.get("id") or start).startswith(start),
+                f"Invalid 'input[{index}].id': {item.get('id')!r}. Expected {start!r}",
+            )
+            if kind == "reasoning":
+                sealed = item.get("encrypted_content")
+                must(sealed in (None, SEALED), "The encrypted content could not be verified.")
+                must(sealed or item["id"].startswith(OURS), f"Item with id {item['id']!r} not found.")
             if kind in ("function_call", "custom_tool_call"):
                 must(len(item["call_id"]) <= 64, f"input[{index}].call_id: string too long")
                 self.open.append(item["call_id"])
@@ -93,12 +108,18 @@ def said(output):
     return output if isinstance(output, str) else "".join(part.get("text", "") for part in output)
 
 
-def output(reply):
+def sealed(body):
+    """Whether thoughts are to be given out so that they can come back without being kept here."""
+    return "reasoning.encrypted_content" in (body.get("include") or [])
+
+
+def output(reply, is_sealed):
     """The items of an answer."""
     items = []
     if reply.thoughts:
         summary = [{"type": "summary_text", "text": "".join(reply.thoughts)}]
-        items.append({"id": "rs_0", "type": "reasoning", "summary": summary})
+        items.append({"id": identity(OURS), "type": "reasoning", "summary": summary})
+        items[0] |= {"encrypted_content": SEALED} if is_sealed else {}
     if reply.words:
         part = {"type": "output_text", "text": reply.text, "annotations": [], "logprobs": []}
         items.append({"id": "msg_0", "type": "message", "role": "assistant", "status": "completed", "content": [part]})
@@ -147,7 +168,9 @@ def response(body, model, status, items, reply=None):
 def whole(ask, body, model):
     """An answer that is not streamed."""
     reply = decide(ask)
-    return response(body, model, "incomplete" if reply.finish == "length" else "completed", output(reply), reply)
+    return response(
+        body, model, "incomplete" if reply.finish == "length" else "completed", output(reply, sealed(body)), reply
+    )
 
 
 def frames(ask, body, model):
@@ -155,7 +178,7 @@ def frames(ask, body, model):
     reply = decide(ask)
     begun = response(body, model, "in_progress", [])
     events = [{"type": "response.created", "response": begun}, {"type": "response.in_progress", "response": begun}]
-    items = output(reply)
+    items = output(reply, sealed(body))
     for index, item in enumerate(items):
         events += [{"type": f"response.{name}", "output_index": index} | more for name, more in steps(item, reply)]
     if reply.fault:
