@@ -118,8 +118,12 @@ impl Case {
         let mut composed = self.compose(&HashMap::new());
         let reader = dialect::reader(self.pair.provider, STAMP);
         let writer = dialect::writer(self.pair.client, &conversation, STAMP, self.pair.provider);
-        let several = conversation.answers.is_some_and(|answers| answers > 1);
-        Translation::new(reader, writer, &mut composed, several)
+        Translation::new(reader, writer, &mut composed, self.several())
+    }
+
+    /// Whether more than one answer was asked for.
+    pub fn several(&self) -> bool {
+        self.conversation().answers.is_some_and(|answers| answers > 1)
     }
 
     pub fn whole(&self) -> Translated {

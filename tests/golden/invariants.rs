@@ -37,12 +37,15 @@ pub fn events(stream: &str) -> Vec<(String, String)> {
             data = Some(so_far + value);
         }
     }
+    // A last event without its blank line counts, too: providers have been seen to leave it out.
+    found.extend(data.map(|data| (name, data)));
     found
 }
 
 impl Heard {
     /// A stream that is whole.
     pub fn stream(client: Wire, stream: &str) -> Self {
+        assert!(stream.ends_with("\n\n") || stream.ends_with("\r\n\r\n"), "every event ends");
         let events = events(stream);
         match client {
             Wire::Messages => messages(&events),
