@@ -158,7 +158,11 @@ impl Case {
             let line = line.unwrap_or_else(|| is.lines().count().min(should.lines().count()));
             let show = |text: &str| text.lines().nth(line).unwrap_or("(nothing)").to_owned();
             let (is, should) = (show(is), show(&should));
-            differences.push(format!("{}/{file}:{}\n  is     {is}\n  should {should}", self.name(), line + 1));
+            differences.push(format!(
+                "{}/{file}:{}\n  is     {is}\n  should {should}",
+                self.name(),
+                line + 1
+            ));
         }
     }
 }

@@ -60,8 +60,19 @@ fn bends() -> impl Strategy<Value = Vec<Bend>> {
 /// Values that stand where others are expected.
 fn odd_values() -> Vec<Value> {
     let deep = (0..40).fold(json!(1), |inner, _| json!([inner]));
-    let words = ["", " ", "x", "\u{0}\u{1f}\"\\", "é🌤", "{\"a\":", "error", "tool_use", "stop", "function", "[DONE]"];
-    let values = [json!(null), json!(true), json!(0), json!(-1), json!(1.5), json!(u64::MAX), json!([]), json!({}), deep];
+    let words =
+        ["", " ", "x", "\u{0}\u{1f}\"\\", "é🌤", "{\"a\":", "error", "tool_use", "stop", "function", "[DONE]"];
+    let values = [
+        json!(null),
+        json!(true),
+        json!(0),
+        json!(-1),
+        json!(1.5),
+        json!(u64::MAX),
+        json!([]),
+        json!({}),
+        deep,
+    ];
     words.iter().map(|word| json!(word)).chain(values).collect()
 }
 
@@ -154,7 +165,8 @@ fn composed_for(wire: Wire, body: &str) -> Vec<Composed> {
         signature: &|id| (id.len() % 2 == 0).then(|| "c2ln".to_owned()),
     };
     let targets = models.iter().flat_map(|model| [target(model, false), target(model, true)]);
-    let all = targets.flat_map(|target| PROVIDERS.map(|provider| dialect::compose(provider, &conversation, &target)));
+    let all = targets
+        .flat_map(|target| PROVIDERS.map(|provider| dialect::compose(provider, &conversation, &target)));
     all.filter_map(Result::ok).collect()
 }
 
@@ -229,7 +241,11 @@ fn push(mut translation: Translation, stream: &str, size: usize) -> (String, Opt
 fn told(case: &Case, stream: &str, size: usize) -> Result<(), TestCaseError> {
     let client = case.pair.client;
     let (told, ending) = push(case.translation(), stream, size);
-    prop_assert_eq!(&push(case.translation(), stream, stream.len().max(1)).0, &told, "the cuts do not matter");
+    prop_assert_eq!(
+        &push(case.translation(), stream, stream.len().max(1)).0,
+        &told,
+        "the cuts do not matter"
+    );
     prop_assert_eq!(ending == Some(Ending::Complete), is_closed(client, told.as_bytes()), "{}", told);
     if ending == Some(Ending::Complete) {
         let heard = std::panic::catch_unwind(|| Heard::stream(client, &told));
@@ -254,8 +270,11 @@ fn said(case: &Case, stream: &str) -> BTreeMap<u64, String> {
         Block::Text(text) | Block::Refusal(text) => text.clone(),
         _ => String::new(),
     };
-    let choices = (0..).zip(&reply.choices).map(|(number, choice)| (number, choice.blocks.iter().map(text).collect()));
-    let told = |(number, text): &(u64, String)| !text.is_empty() && (*number == 0 || case.pair.client != Wire::Responses);
+    let choices =
+        (0..).zip(&reply.choices).map(|(number, choice)| (number, choice.blocks.iter().map(text).collect()));
+    let told = |(number, text): &(u64, String)| {
+        !text.is_empty() && (*number == 0 || case.pair.client != Wire::Responses)
+    };
     choices.filter(told).collect()
 }
 
@@ -306,7 +325,11 @@ fn bent_answers_are_told_as_answers() {
 #[test]
 fn frames_are_the_same_wherever_their_bytes_are_cut() {
     let odd = prop::sample::select(b"d:a \r\n\xc3\xa9\xef\xbb\xbf".to_vec());
-    let piece = prop_oneof![Just(b"data: x\n\n".to_vec()), Just(b"event: y\r\n".to_vec()), prop::collection::vec(odd, 1..4)];
+    let piece = prop_oneof![
+        Just(b"data: x\n\n".to_vec()),
+        Just(b"event: y\r\n".to_vec()),
+        prop::collection::vec(odd, 1..4)
+    ];
     run((prop::collection::vec(piece, 0..20), 1..9usize), |(pieces, size)| {
         let bytes = pieces.concat();
         let whole = frames(&bytes, bytes.len().max(1));

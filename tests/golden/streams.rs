@@ -99,7 +99,8 @@ proptest! {
 
 /// Where its events end.
 fn borders(stream: &str) -> Vec<usize> {
-    let ends = ["\n\n", "\r\n\r\n"].iter().flat_map(|end| stream.match_indices(end).map(|(at, end)| at + end.len()));
+    let ends =
+        ["\n\n", "\r\n\r\n"].iter().flat_map(|end| stream.match_indices(end).map(|(at, end)| at + end.len()));
     let mut ends: Vec<usize> = ends.collect();
     ends.sort_unstable();
     ends
@@ -169,7 +170,8 @@ fn a_stream_says_what_the_whole_answer_would() {
         if case.compose(&Default::default()).answer_tool.is_some() {
             continue;
         }
-        let whole = dialect::writer(client, &conversation, STAMP, provider).whole(&added_up(&case, std::str::from_utf8(&case.upstream_reply).unwrap()));
+        let whole = dialect::writer(client, &conversation, STAMP, provider)
+            .whole(&added_up(&case, std::str::from_utf8(&case.upstream_reply).unwrap()));
         let whole = Heard::body(client, std::str::from_utf8(&whole).unwrap());
         let streamed = replay(&case, iter::once(&case.upstream_reply[..])).bytes;
         let streamed = Heard::stream(client, std::str::from_utf8(&streamed).unwrap());
