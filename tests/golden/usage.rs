@@ -97,8 +97,8 @@ impl Recorded {
 }
 
 fn openai(events: &[Value]) -> Option<Usage> {
-    let reported = events.iter().flat_map(|event| [&event["usage"], &event["choices"][0]["usage"]]);
-    let usage = reported.filter(|usage| usage.is_object()).next_back()?;
+    let mut reported = events.iter().flat_map(|event| [&event["usage"], &event["choices"][0]["usage"]]);
+    let usage = reported.rfind(|usage| usage.is_object())?;
     let at = |path: &str| usage.pointer(path).and_then(Value::as_u64);
     let (prompt, shown) = (at("/prompt_tokens").unwrap(), at("/completion_tokens").unwrap());
     let (total, reasoning) =
@@ -138,8 +138,8 @@ fn anthropic(events: &[Value]) -> Option<Usage> {
 }
 
 fn google(events: &[Value]) -> Option<Usage> {
-    let reported = events.iter().map(|event| &event["usageMetadata"]);
-    let usage = reported.filter(|usage| usage["promptTokenCount"].is_u64()).next_back()?;
+    let mut reported = events.iter().map(|event| &event["usageMetadata"]);
+    let usage = reported.rfind(|usage| usage["promptTokenCount"].is_u64())?;
     let of = |name: &str| usage[name].as_u64().unwrap_or(0);
     let prompt = of("promptTokenCount") + of("toolUsePromptTokenCount");
     let (shown, reasoning, total) =
