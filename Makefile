@@ -7,6 +7,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 PYTHON := $(TARGET)/sdk-venv/bin/python
 BINARY := $(TARGET)/debug/auto-ai-router
 FUZZ_CASES ?= 20000
+FUZZ_SECONDS ?= 60
 SOAK_SECONDS ?= 120
 
 # Most tests wait for a scripted upstream rather than compute.
@@ -51,9 +52,10 @@ test-browser: binary ## the page /vhealth in a headless Chromium without JavaScr
 	@.ci/tools browser
 	timeout 120 python3 -B tests/more/browser.py $(BINARY) chromium $(TARGET)/vhealth.png
 
-fuzz: tools ## the property tests with many more cases, at most 5 minutes after the build
-	$(CARGO) test --locked --lib --no-run
+fuzz: tools ## many more property tests, and bent recordings for FUZZ_SECONDS (60) a target, about 8 minutes
+	$(CARGO) test --locked --lib --test golden --no-run
 	PROPTEST_CASES=$(FUZZ_CASES) timeout 300 $(CARGO) test --locked --lib -- llm:: routing:: config::
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test --locked --test golden -- fuzz:: --nocapture
 
 soak: binary ## mixed load and faults for SOAK_SECONDS (120), then leaks are looked for, at most 5 minutes
 	SOAK_SECONDS=$(SOAK_SECONDS) timeout 300 python3 -B tests/more/soak.py $(BINARY)

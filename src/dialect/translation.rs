@@ -34,8 +34,8 @@ pub struct Translation {
 struct Labels {
     renamed: Vec<(String, String)>,
     answer_tool: Option<String>,
-    /// The call of the answer tool, by choice and number.
-    answering: Vec<(u32, u32)>,
+    /// The call of the answer tool, by choice and number, and whether it has had arguments.
+    answering: Vec<(u32, u32, bool)>,
     /// One bit per choice; indices above 63 share the last.
     started: u64,
     finished: u64,
@@ -232,19 +232,26 @@ impl Sink for Relabelled<'_> {
         let bit = 1 << choice.min(63);
         let labels = &mut *self.labels;
         if !matches!(piece, Piece::Start { .. } | Piece::Usage(_)) {
+            if labels.finished & bit != 0 && choice < 63 {
+                // Nothing can be said after the end.
+                return;
+            }
             labels.started |= bit;
         }
         match piece {
             Piece::Usage(usage) => labels.usage = Some(usage),
             Piece::Finish(finish) => {
                 labels.finished |= bit;
+                if labels.silent(choice) {
+                    self.next.piece(choice, Piece::Text("{}"));
+                }
                 let only_answered = labels.called & bit == 0 && labels.answers(choice);
                 if only_answered && finish == Finish::ToolCalls {
                     return self.next.piece(choice, Piece::Finish(Finish::Stop));
                 }
             }
             Piece::ToolCall { ordinal, name, .. } if labels.answer_tool.as_deref() == Some(name) => {
-                labels.answering.push((choice, ordinal));
+                labels.answering.push((choice, ordinal, false));
                 return;
             }
             Piece::ToolCall { ordinal, id, name, signature } => {
@@ -257,7 +264,9 @@ impl Sink for Relabelled<'_> {
             }
             Piece::Arguments { ordinal, json } => {
                 labels.output_bytes += json.len() as u64;
-                if labels.answering.contains(&(choice, ordinal)) {
+                let mut answering = labels.answering.iter_mut();
+                if let Some((.., said)) = answering.find(|call| (call.0, call.1) == (choice, ordinal)) {
+                    *said |= !json.is_empty();
                     return self.next.piece(choice, Piece::Text(json));
                 }
             }
@@ -273,7 +282,13 @@ impl Sink for Relabelled<'_> {
 
 impl Labels {
     fn answers(&self, choice: u32) -> bool {
-        self.answering.iter().any(|(answered, _)| *answered == choice)
+        self.answering.iter().any(|(answered, ..)| *answered == choice)
+    }
+
+    /// Whether the answer tool was called without arguments, and not yet finished.
+    fn silent(&mut self, choice: u32) -> bool {
+        let calls = self.answering.iter_mut().filter(|(answered, ..)| *answered == choice);
+        calls.fold(false, |silent, (.., said)| silent | !std::mem::replace(said, true))
     }
 
     fn remember(&mut self, id: &str, signature: Option<&str>) {

@@ -118,8 +118,12 @@ impl Case {
         let mut composed = self.compose(&HashMap::new());
         let reader = dialect::reader(self.pair.provider, STAMP);
         let writer = dialect::writer(self.pair.client, &conversation, STAMP, self.pair.provider);
-        let several = conversation.answers.is_some_and(|answers| answers > 1);
-        Translation::new(reader, writer, &mut composed, several)
+        Translation::new(reader, writer, &mut composed, self.several())
+    }
+
+    /// Whether more than one answer was asked for.
+    pub fn several(&self) -> bool {
+        self.conversation().answers.is_some_and(|answers| answers > 1)
     }
 
     pub fn whole(&self) -> Translated {
@@ -154,7 +158,11 @@ impl Case {
             let line = line.unwrap_or_else(|| is.lines().count().min(should.lines().count()));
             let show = |text: &str| text.lines().nth(line).unwrap_or("(nothing)").to_owned();
             let (is, should) = (show(is), show(&should));
-            differences.push(format!("{}/{file}:{}\n  is     {is}\n  should {should}", self.name(), line + 1));
+            differences.push(format!(
+                "{}/{file}:{}\n  is     {is}\n  should {should}",
+                self.name(),
+                line + 1
+            ));
         }
     }
 }

@@ -5,8 +5,8 @@
 
 use std::iter;
 
-use auto_ai_router::dialect::reply::Reply;
-use auto_ai_router::dialect::{self, ReadReply};
+use auto_ai_router::dialect::reply::{Piece, Reply, Sink};
+use auto_ai_router::dialect::{self, Seen};
 use auto_ai_router::llm::stream::{AnswerStream, Ending};
 use auto_ai_router::llm::usage::Usage;
 use auto_ai_router::llm::Wire;
@@ -99,7 +99,8 @@ proptest! {
 
 /// Where its events end.
 fn borders(stream: &str) -> Vec<usize> {
-    let ends = ["\n\n", "\r\n\r\n"].iter().flat_map(|end| stream.match_indices(end).map(|(at, end)| at + end.len()));
+    let ends =
+        ["\n\n", "\r\n\r\n"].iter().flat_map(|end| stream.match_indices(end).map(|(at, end)| at + end.len()));
     let mut ends: Vec<usize> = ends.collect();
     ends.sort_unstable();
     ends
@@ -136,15 +137,29 @@ fn says_finish(provider: Wire, stream: &str) -> bool {
     values.any(|value| value.starts_with('"') && !value.starts_with("\"\""))
 }
 
-/// What the provider's stream adds up to.
-fn added_up(case: &Case) -> Reply {
-    let (mut reader, mut reply) = (dialect::reader(case.pair.provider, STAMP), Reply::default());
-    for (_, data) in events(&String::from_utf8_lossy(&case.upstream_reply)) {
-        if data != "[DONE]" {
-            ReadReply::event(reader.as_mut(), data.as_bytes(), &mut reply).unwrap();
+/// What a stream of the provider adds up to.
+pub fn added_up(case: &Case, stream: &str) -> Reply {
+    let (mut reader, mut reply) = (dialect::reader(case.pair.provider, STAMP), UpToTheEnd::default());
+    for (_, data) in events(stream).iter().take_while(|(_, data)| data.trim() != "[DONE]") {
+        let seen = reader.event(data.trim().as_bytes(), &mut reply);
+        if seen == Ok(Seen::Last) && !case.several() {
+            break;
         }
     }
-    reply
+    reply.0
+}
+
+/// An answer in which nothing follows the end of a choice.
+#[derive(Default)]
+struct UpToTheEnd(Reply);
+
+impl Sink for UpToTheEnd {
+    fn piece(&mut self, choice: u32, piece: Piece<'_>) {
+        let ended = self.0.choices.get(choice as usize).is_some_and(|choice| choice.finish.is_some());
+        if !ended || matches!(piece, Piece::Usage(_)) {
+            self.0.piece(choice, piece);
+        }
+    }
 }
 
 #[test]
@@ -155,7 +170,8 @@ fn a_stream_says_what_the_whole_answer_would() {
         if case.compose(&Default::default()).answer_tool.is_some() {
             continue;
         }
-        let whole = dialect::writer(client, &conversation, STAMP, provider).whole(&added_up(&case));
+        let whole = dialect::writer(client, &conversation, STAMP, provider)
+            .whole(&added_up(&case, std::str::from_utf8(&case.upstream_reply).unwrap()));
         let whole = Heard::body(client, std::str::from_utf8(&whole).unwrap());
         let streamed = replay(&case, iter::once(&case.upstream_reply[..])).bytes;
         let streamed = Heard::stream(client, std::str::from_utf8(&streamed).unwrap());

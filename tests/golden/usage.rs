@@ -22,7 +22,8 @@ use crate::case::{root, STAMP};
 
 /// Answers of which a part is counted apart (xAI's thoughts; Anthropic's advice and attempts), which is not yet seen in
 /// those that pass through.
-const COUNTED_APART: [&str; 4] = ["xai-text", "xai-tool-call", "anthropic_advisor_tool", "anthropic-fallback.chunks"];
+const COUNTED_APART: [&str; 4] =
+    ["xai-text", "xai-tool-call", "anthropic_advisor_tool", "anthropic-fallback.chunks"];
 
 /// A recorded answer: one event where it is whole.
 struct Recorded {
@@ -96,11 +97,12 @@ impl Recorded {
 }
 
 fn openai(events: &[Value]) -> Option<Usage> {
-    let reported = events.iter().flat_map(|event| [&event["usage"], &event["choices"][0]["usage"]]);
-    let usage = reported.filter(|usage| usage.is_object()).next_back()?;
+    let mut reported = events.iter().flat_map(|event| [&event["usage"], &event["choices"][0]["usage"]]);
+    let usage = reported.rfind(|usage| usage.is_object())?;
     let at = |path: &str| usage.pointer(path).and_then(Value::as_u64);
     let (prompt, shown) = (at("/prompt_tokens").unwrap(), at("/completion_tokens").unwrap());
-    let (total, reasoning) = (at("/total_tokens").unwrap(), at("/completion_tokens_details/reasoning_tokens"));
+    let (total, reasoning) =
+        (at("/total_tokens").unwrap(), at("/completion_tokens_details/reasoning_tokens"));
     let reasoning = reasoning.unwrap_or(0);
     // xAI counts thoughts apart.
     let completion = if total == prompt + shown + reasoning { shown + reasoning } else { shown };
@@ -136,13 +138,21 @@ fn anthropic(events: &[Value]) -> Option<Usage> {
 }
 
 fn google(events: &[Value]) -> Option<Usage> {
-    let reported = events.iter().map(|event| &event["usageMetadata"]);
-    let usage = reported.filter(|usage| usage["promptTokenCount"].is_u64()).next_back()?;
+    let mut reported = events.iter().map(|event| &event["usageMetadata"]);
+    let usage = reported.rfind(|usage| usage["promptTokenCount"].is_u64())?;
     let of = |name: &str| usage[name].as_u64().unwrap_or(0);
     let prompt = of("promptTokenCount") + of("toolUsePromptTokenCount");
-    let (shown, reasoning, total) = (of("candidatesTokenCount"), of("thoughtsTokenCount"), of("totalTokenCount"));
+    let (shown, reasoning, total) =
+        (of("candidatesTokenCount"), of("thoughtsTokenCount"), of("totalTokenCount"));
     let completion = if total == prompt + shown { shown } else { shown + reasoning };
-    Some(Usage { prompt, completion, total, cached: of("cachedContentTokenCount"), reasoning, cache_written: 0 })
+    Some(Usage {
+        prompt,
+        completion,
+        total,
+        cached: of("cachedContentTokenCount"),
+        reasoning,
+        cache_written: 0,
+    })
 }
 
 #[test]
@@ -151,11 +161,17 @@ fn every_recorded_answer_costs_what_its_provider_says() {
     let mut differences = Vec::new();
     for recorded in &recordings {
         let expected = recorded.expected();
-        for (way, is) in [("translated", recorded.translated()), ("passed through", recorded.passed_through())] {
+        for (way, is) in
+            [("translated", recorded.translated()), ("passed through", recorded.passed_through())]
+        {
             let file = recorded.file.to_str().unwrap();
-            let counted_apart = way == "passed through" && COUNTED_APART.iter().any(|name| file.contains(name));
+            let counted_apart =
+                way == "passed through" && COUNTED_APART.iter().any(|name| file.contains(name));
             if (is != expected) != counted_apart {
-                differences.push(format!("{} {way}\n  is     {is:?}\n  should {expected:?}", recorded.file.display()));
+                differences.push(format!(
+                    "{} {way}\n  is     {is:?}\n  should {expected:?}",
+                    recorded.file.display()
+                ));
             }
         }
     }

@@ -36,6 +36,8 @@ pub struct CompletionsWriter {
     wants_usage: bool,
     id: String,
     model: String,
+    /// Something was said under this id and model.
+    begun: bool,
     usage: Option<Usage>,
 }
 
@@ -43,10 +45,13 @@ impl CompletionsWriter {
     /// Writes for the client that asked `conversation`.
     pub fn new(conversation: &Conversation, stamp: Stamp) -> Self {
         let (id, model) = (stamp.id("cmpl-", 0), String::new());
-        Self { stamp, wants_usage: conversation.wants_usage, id, model, usage: None }
+        Self { stamp, wants_usage: conversation.wants_usage, id, model, begun: false, usage: None }
     }
 
     fn begin(&mut self, id: &str, model: &str) {
+        if std::mem::replace(&mut self.begun, true) {
+            return;
+        }
         if !id.is_empty() {
             id.clone_into(&mut self.id);
         }
@@ -65,7 +70,8 @@ impl CompletionsWriter {
         out.extend_from_slice(b"\n\n");
     }
 
-    fn text(&self, index: u32, text: &str, finish: Option<Finish>, out: &mut Vec<u8>) {
+    fn text(&mut self, index: u32, text: &str, finish: Option<Finish>, out: &mut Vec<u8>) {
+        self.begun = true;
         let choice = ChoiceOut { text, index, logprobs: None, finish_reason: finish.map(reason) };
         self.chunk(&[choice], None, out);
     }

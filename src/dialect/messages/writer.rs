@@ -1,8 +1,9 @@
 //! What a client of the Messages API is answered.
 //!
-//! Blocks come one after another, as in Anthropic's own streams: a piece of another kind ends the block before it, and
-//! only arguments of an earlier call may still come to its block, which clients find by its index. Every frame has its
-//! `event:` line, since the SDKs drop those without. Text is escaped into the frame directly; there is no tree.
+//! Blocks come one after another, as in Anthropic's own streams: a piece of another kind ends the block before it. Where
+//! a provider tells several calls in turns, the others wait until the arguments of the one that is open are complete,
+//! because agents take a call for complete when its block stops. Every frame has its `event:` line, since the SDKs drop
+//! those without. Text is escaped into the frame directly; there is no tree.
 //!
 //! Thoughts without a proof are a thinking block with an empty signature. Pictures have no word here and become a
 //! note, as an answer must not be empty without a reason. A refusal is text, and the stop reason says the rest.
@@ -11,12 +12,13 @@
 
 use std::borrow::Cow;
 
+use serde::de::IgnoredAny;
 use serde::Serialize;
 
 use super::body::{Input, Kind};
 use super::names::plain;
 use crate::dialect::conversation::Conversation;
-use crate::dialect::reply::{Block, Ended, Piece, Reply};
+use crate::dialect::reply::{Block, Ended, Piece, Reply, Sink};
 use crate::dialect::{Stamp, WriteReply};
 use crate::llm::usage::Usage;
 
@@ -27,8 +29,10 @@ pub struct MessagesWriter {
     /// How many blocks have begun.
     blocks: u32,
     open: Option<Open>,
-    /// The block of each call.
-    calls: Vec<(u32, u32)>,
+    /// The last call: its number, and its arguments so far.
+    call: (u32, String),
+    /// What waits for them to be complete.
+    held: Reply,
     ended: Option<Ended>,
     usage: Usage,
 }
@@ -46,6 +50,9 @@ impl WriteReply for MessagesWriter {
         if choice > 0 {
             // A client of this dialect cannot ask for more than one.
             return;
+        }
+        if self.waits(&piece) {
+            return self.held.piece(choice, piece);
         }
         match piece {
             Piece::Text(text) | Piece::Refusal(text) => self.text(text, out),
@@ -70,6 +77,10 @@ impl WriteReply for MessagesWriter {
     fn end(&mut self, out: &mut Vec<u8>) {
         self.start("", "", out);
         self.close(out);
+        while !self.held.choices.is_empty() {
+            self.release(out);
+            self.close(out);
+        }
         let (stop_reason, stop_sequence) = stopped(self.ended.as_ref());
         let delta = Delta { stop_reason, stop_sequence };
         frame(out, "message_delta", &MessageDelta { delta, usage: Counts::of(&self.usage) });
@@ -111,7 +122,8 @@ impl MessagesWriter {
             started: false,
             blocks: 0,
             open: None,
-            calls: Vec::new(),
+            call: (0, String::new()),
+            held: Reply::default(),
             ended: None,
             usage: Usage::default(),
         }
@@ -158,14 +170,39 @@ impl MessagesWriter {
     fn call(&mut self, ordinal: u32, id: &str, name: &str, out: &mut Vec<u8>) {
         let kind = Kind::ToolUse { id: plain(id), name: Cow::Borrowed(name), input: Input::Text(None) };
         self.begin(Open::Call, &kind, out);
-        self.calls.push((ordinal, self.blocks.saturating_sub(1)));
+        self.call = (ordinal, String::new());
     }
 
     fn arguments(&mut self, wanted: u32, json: &str, out: &mut Vec<u8>) {
-        let found = self.calls.iter().rev().find(|(ordinal, _)| *ordinal == wanted);
-        if let Some((_, index)) = found.filter(|_| !json.is_empty()) {
-            delta(out, *index, INPUT_DELTA, json);
+        if self.open != Some(Open::Call) || self.call.0 != wanted || json.is_empty() {
+            return;
         }
+        delta(out, self.blocks.saturating_sub(1), INPUT_DELTA, json);
+        self.call.1.push_str(json);
+        if !self.held.choices.is_empty() && self.is_called() {
+            self.release(out);
+        }
+    }
+
+    /// Whether the arguments of the last call are complete.
+    fn is_called(&self) -> bool {
+        serde_json::from_str::<IgnoredAny>(&self.call.1).is_ok()
+    }
+
+    /// Whether a piece would end the block of a call whose arguments still come.
+    fn waits(&self, piece: &Piece) -> bool {
+        let other = match piece {
+            Piece::Arguments { ordinal, .. } => *ordinal != self.call.0,
+            Piece::Start { .. } | Piece::Usage(_) | Piece::Finish(_) => false,
+            _ => true,
+        };
+        other && self.open == Some(Open::Call) && !(self.held.choices.is_empty() && self.is_called())
+    }
+
+    /// Writes what has waited, up to the next call whose arguments still come.
+    fn release(&mut self, out: &mut Vec<u8>) {
+        let held = std::mem::take(&mut self.held);
+        held.pieces(&mut Released { writer: self, out });
     }
 
     fn begin(&mut self, open: Open, content_block: &Kind, out: &mut Vec<u8>) {
@@ -180,6 +217,18 @@ impl MessagesWriter {
         if self.open.take().is_some() {
             frame(out, "content_block_stop", &BlockStop { index: self.blocks.saturating_sub(1) });
         }
+    }
+}
+
+/// What has waited, on its way.
+struct Released<'w> {
+    writer: &'w mut MessagesWriter,
+    out: &'w mut Vec<u8>,
+}
+
+impl Sink for Released<'_> {
+    fn piece(&mut self, choice: u32, piece: Piece<'_>) {
+        self.writer.piece(choice, piece, self.out);
     }
 }
 
