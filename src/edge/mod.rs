@@ -20,6 +20,7 @@ pub mod front;
 pub mod inflate;
 pub mod lifecycle;
 pub mod local;
+pub mod passage;
 pub mod passthrough;
 pub mod phrase;
 pub mod pins;
