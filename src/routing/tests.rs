@@ -27,7 +27,6 @@ fn credential(name: &str) -> CredentialSpec {
         tpm: None,
         max_concurrent: None,
         models: None,
-        routable: Ok(()),
     }
 }
 
