@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_ENCODING;
+use http::header::{CONTENT_ENCODING, UPGRADE};
 use pingora::connectors::http::Connector;
 use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -63,6 +63,17 @@ pub struct Exchange {
     inflate: Option<Box<Inflate>>,
 }
 
+/// What kind of connection is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dial {
+    /// An idle one if there is any.
+    Any,
+    /// A new one.
+    Fresh,
+    /// A new one by HTTP/1, the only version in which an upstream can switch to a WebSocket.
+    Http1,
+}
+
 enum Line {
     /// HTTP/1, before the request.
     Open(Stream),
@@ -81,27 +92,27 @@ impl Dialer {
         Self { http1: TransportConnector::new(options()), http2: Connector::new(options()) }
     }
 
-    /// A connection to the next address, or to another one when that refuses; `fresh` avoids the pool.
-    pub async fn open(&self, addresses: &AddressSet, fresh: bool) -> Result<Exchange, Transport> {
+    /// A connection to the next address, or to another one when that refuses.
+    pub async fn open(&self, addresses: &AddressSet, dial: Dial) -> Result<Exchange, Transport> {
         let peer = match addresses.known() {
             Some(peer) => peer,
             None => Box::pin(addresses.pick()).await?,
         };
-        if !fresh && !offers_http2(&peer) {
+        if dial == Dial::Any && !offers_http2(&peer) {
             if let Some(stream) = self.http1.reused_stream(peer.as_ref()).await {
                 return Ok(Exchange::new(Line::Open(stream), peer, true));
             }
         }
-        Box::pin(self.dial(addresses, peer, fresh)).await
+        Box::pin(self.dial(addresses, peer, dial)).await
     }
 
     async fn dial(
         &self,
         addresses: &AddressSet,
         first: Arc<HttpPeer>,
-        fresh: bool,
+        dial: Dial,
     ) -> Result<Exchange, Transport> {
-        let refused = match self.connect(&first, fresh).await {
+        let refused = match self.connect(&first, dial).await {
             Err(why @ (Transport::Refused | Transport::ConnectTimeout | Transport::LocalFault)) => why,
             settled => return settled,
         };
@@ -109,15 +120,19 @@ impl Dialer {
         if other._address == first._address {
             return Err(refused);
         }
-        self.connect(&other, fresh).await
+        self.connect(&other, dial).await
     }
 
-    async fn connect(&self, peer: &Arc<HttpPeer>, fresh: bool) -> Result<Exchange, Transport> {
-        if !offers_http2(peer) {
+    async fn connect(&self, peer: &Arc<HttpPeer>, dial: Dial) -> Result<Exchange, Transport> {
+        if dial == Dial::Http1 || !offers_http2(peer) {
+            let mut peer = peer.clone();
+            if offers_http2(&peer) {
+                Arc::make_mut(&mut peer).options.set_http_version(1, 1);
+            }
             let stream = self.http1.new_stream(peer.as_ref()).await.map_err(|e| fault(&e))?;
-            return Ok(Exchange::new(Line::Open(stream), peer.clone(), false));
+            return Ok(Exchange::new(Line::Open(stream), peer, false));
         }
-        let dialled = if fresh {
+        let dialled = if dial == Dial::Fresh {
             let mut alone = HttpPeer::clone(peer);
             alone.group_key = NEVER_POOLED;
             self.http2.get_http_session(&alone).await
@@ -159,6 +174,13 @@ impl Exchange {
     /// Sends head and body. A body that the upstream stops taking is no failure yet: it may have answered early.
     pub async fn send(&mut self, head: Box<RequestHeader>, body: &Body) -> Result<(), Transport> {
         self.line = match std::mem::replace(&mut self.line, Line::Broken) {
+            Line::Open(stream) if head.headers.contains_key(UPGRADE) => {
+                // Pingora's session has to know of the wish, or it takes the 101 for one of many 1xx.
+                let mut session = Http1Session::new_with_options(stream, self.peer.as_ref());
+                session.write_timeout = Some(WRITE_TIMEOUT);
+                self.write_failed = session.write_request_header(head).await.is_err();
+                Line::Http1(Box::new(session))
+            }
             Line::Open(mut stream) => {
                 self.write_failed = write_http1(&mut stream, &head, body).await.is_err();
                 Line::Http1(Box::new(Http1Session::new_with_options(stream, self.peer.as_ref())))
@@ -196,10 +218,22 @@ impl Exchange {
                 Line::Open(_) | Line::Broken => return Err(Transport::Reset),
             };
             read.map_err(|e| fault(&e))?;
-            if self.response().is_some_and(|head| !head.status.is_informational()) {
+            if self.is_socket() || self.response().is_some_and(|head| !head.status.is_informational()) {
                 return Ok(());
             }
         }
+    }
+
+    /// Whether the upstream has switched to a WebSocket; `chunk` and `write` then carry what is said.
+    pub fn is_socket(&self) -> bool {
+        matches!(&self.line, Line::Http1(session) if session.was_upgraded())
+    }
+
+    /// Says something to a WebSocket.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Transport> {
+        let Line::Http1(session) = &mut self.line else { return Err(Transport::LocalFault) };
+        session.maybe_upgrade_body_writer();
+        session.write_body(bytes).await.map(drop).map_err(|e| fault(&e))
     }
 
     /// The head that `head` has read.

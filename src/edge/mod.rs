@@ -29,6 +29,7 @@ pub mod random;
 pub mod refusals;
 pub mod relay;
 pub mod reply;
+pub mod socket;
 pub mod token;
 pub mod view;
 

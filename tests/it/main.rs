@@ -22,6 +22,7 @@ mod models;
 mod passthrough;
 mod pins;
 mod readme;
+mod realtime;
 mod regressions;
 mod shutdown;
 mod streaming;
