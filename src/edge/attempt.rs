@@ -15,19 +15,17 @@ use pingora::time::timeout;
 
 use super::context::RequestContext;
 use super::exchange::{Dial, Exchange};
-use super::failure::{Failure, Trouble};
+use super::failure::{Failure, Trouble, MOST_ERROR_BODY};
 use super::lifecycle::{client_or, patience, End};
 use super::phrase::{NoAnswer, Phrased, Spoken, Tongue};
 use super::{reply, Edge};
 use crate::gateway::{Dress, Upstream};
 use crate::llm::answer::Answer as Facts;
 use crate::llm::stream::{AnswerStream, Ending, StreamFault, StreamWatch};
-use crate::llm::upstream_error::UpstreamError;
-use crate::providers::{judge, Transport};
+use crate::providers::Transport;
 use crate::routing::{Lease, Plan};
 
-/// An error body is read up to this size and for this long; its connection then goes back to the pool.
-const ERROR_BODY: usize = 64 * 1024;
+/// An error body is read for this long; its connection then goes back to the pool.
 const ERROR_BODY_TIME: Duration = Duration::from_secs(2);
 /// A unary answer larger than this is no answer.
 const MOST_ANSWER: usize = 64 * 1024 * 1024;
@@ -228,14 +226,11 @@ impl Attempt<'_, '_> {
         let head = exchange.response().map(|head| (head.status.as_u16(), head.headers.clone()));
         let (status, headers) = head.unwrap_or_default();
         let decodes = exchange.decode().is_ok();
-        let reading = exchange.error_body(ERROR_BODY, ERROR_BODY_TIME);
+        let reading = exchange.error_body(MOST_ERROR_BODY, ERROR_BODY_TIME);
         let body = client_or(self.client, self.ctx, pin!(reading)).await?;
         self.edge.dialer.release(exchange).await;
         let body: Bytes = if decodes { body.into() } else { Bytes::new() };
-        let kind = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
-        let error = UpstreamError::parse(status, kind, &body);
-        let verdict = judge(status, &headers, &error, SystemTime::now());
-        Ok(Box::new(Failure { verdict, error, status: Some(status), headers, body, reason: "status" }))
+        Ok(Failure::refused(status, headers, body))
     }
 
     /// A stream, up to its first event with output.

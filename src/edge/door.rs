@@ -1,9 +1,9 @@
 //! The door: what a request asks for, whether it may, and which way it goes.
 //!
 //! A request is answered here (models, health, metrics), conversed (its body is read and our own loop over candidates
-//! runs), handed on (its bytes are not opened, and Pingora's own upstream phases carry them), or refused. HTTP/1 comes
-//! through the door straight from `front`, HTTP/2 from `request_filter`: for an open stream, Pingora's proxy future
-//! and session cost 20 KiB that only the upstream phases need.
+//! runs; WebSockets are opened so, too), handed on (its bytes are not opened, and Pingora's own upstream phases carry
+//! them), or refused. HTTP/1 comes through the door straight from `front`, HTTP/2 from `request_filter`: for an open
+//! stream, Pingora's proxy future and session cost 20 KiB that only the upstream phases need.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;

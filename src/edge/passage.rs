@@ -7,16 +7,16 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::CONTENT_ENCODING;
 use http::HeaderMap;
 use pingora::http::RequestHeader;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 
-use super::failure::Failure;
+use super::failure::{Failure, MOST_ERROR_BODY};
 use super::inflate::Inflate;
 use super::lifecycle::patience;
 use super::reply::Refusal;
@@ -25,66 +25,81 @@ use crate::dialect::conversation::Untranslatable;
 use crate::gateway::Authorization;
 use crate::llm::answer::Answer as Facts;
 use crate::llm::endpoint::Endpoint;
-use crate::llm::upstream_error::UpstreamError;
 use crate::llm::ANTHROPIC_VERSION;
-use crate::providers::{self, judge, Route, Transport};
+use crate::providers::{self, Route, Transport};
 use crate::routing::{Lease, Plan};
 
 /// Of an answer that may carry ids, this much is looked at.
 const LOOKED_AT: usize = 256 * 1024;
-/// And of an error.
-const ERROR_BODY: usize = 64 * 1024;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The group of connections that all bodyless requests share.
 const SHARED: u64 = 0;
 
 /// A request on its way through Pingora's phases.
 pub struct Passage {
-    pub(super) endpoint: Endpoint,
-    pub(super) plan: Plan,
-    pub(super) deadline: Option<Instant>,
-    pub(super) has_body: bool,
+    /// What it asks for.
+    pub endpoint: Endpoint,
+    /// Its candidates.
+    pub plan: Plan,
+    /// When it must have its answer.
+    pub deadline: Option<Instant>,
+    /// It is an upload.
+    pub has_body: bool,
     /// When an upload must have come whole.
-    pub(super) whole_by: Option<Instant>,
-    pub(super) lease: Option<Lease>,
-    pub(super) credential: usize,
-    /// Where it goes at this candidate, and by whose leave.
-    pub(super) way: Option<(Route, Authorization)>,
-    pub(super) begun: Instant,
+    pub whole_by: Option<Instant>,
+    /// The permission of the attempt that is under way,
+    pub lease: Option<Lease>,
+    /// whose it is,
+    pub credential: usize,
+    /// where it goes there, what authorizes it,
+    pub way: Option<(Route, Authorization)>,
+    /// and since when.
+    pub begun: Instant,
     /// The connection of this attempt is not one from the pool.
-    pub(super) fresh: bool,
+    pub fresh: bool,
     /// The upstream has begun to answer.
-    pub(super) heard: bool,
+    pub heard: bool,
     /// The answer, as far as it is looked at.
-    pub(super) seen: Option<Seen>,
-    pub(super) last: Option<Failure>,
-    pub(super) unfit: Option<Untranslatable>,
-    pub(super) refusal: Option<Box<Refusal>>,
+    pub seen: Option<Seen>,
+    /// The failure before this attempt.
+    pub last: Option<Failure>,
+    /// Why a candidate was passed over.
+    pub unfit: Option<Untranslatable>,
+    /// The answer of ours, once there is no other.
+    pub refusal: Option<Box<Refusal>>,
 }
 
 /// Why the bytes that pass are kept for a moment.
-pub(super) enum Seen {
+pub enum Seen {
+    /// It may hold ids.
     Ids(BytesMut),
+    /// It is an error, and held back.
     Error(Box<Refused>),
 }
 
 /// An error answer that is held back.
-pub(super) struct Refused {
-    pub(super) status: u16,
-    pub(super) headers: HeaderMap,
-    pub(super) body: BytesMut,
+pub struct Refused {
+    /// Its status,
+    pub status: u16,
+    /// its headers,
+    pub headers: HeaderMap,
+    /// and its body, as far as it came.
+    pub body: BytesMut,
 }
 
 impl Passage {
-    pub(super) fn is_late(&self, now: Instant) -> bool {
+    /// Whether its deadline is over.
+    pub fn is_late(&self, now: Instant) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= now)
     }
 
-    pub(super) fn is_overdue(&self) -> bool {
+    /// Whether its upload should have come whole by now.
+    pub fn is_overdue(&self) -> bool {
         self.whole_by.is_some_and(|whole_by| whole_by <= Instant::now())
     }
 
-    pub(super) fn begin(&mut self, lease: Lease) {
+    /// The next attempt.
+    pub fn begin(&mut self, lease: Lease) {
         self.credential = lease.credential();
         self.begun = Instant::now();
         self.lease = Some(lease);
@@ -94,7 +109,7 @@ impl Passage {
     }
 
     /// Finds where the request goes at this candidate. Where it has nothing like it, it is passed over.
-    pub(super) fn address(&mut self, edge: &Edge, client: &RequestHeader) -> bool {
+    pub fn address(&mut self, edge: &Edge, client: &RequestHeader) -> bool {
         let ask = providers::Ask {
             wire: self.endpoint.wire(),
             path: self.endpoint.path(),
@@ -116,7 +131,7 @@ impl Passage {
     }
 
     /// What it takes to send to this candidate: leave, and an address.
-    pub(super) async fn reach(&mut self, edge: &Edge) -> Result<Arc<HttpPeer>, Transport> {
+    pub async fn reach(&mut self, edge: &Edge) -> Result<Arc<HttpPeer>, Transport> {
         let upstream = edge.gateway.upstream(self.credential);
         if let Some((_, authorization)) = &mut self.way {
             *authorization = upstream.authorization().await?;
@@ -125,12 +140,13 @@ impl Passage {
     }
 
     /// Keeps the answer of ours; the error that makes Pingora ask for it.
-    pub(super) fn refuse(&mut self, refusal: Box<Refusal>) -> Box<Error> {
+    pub fn refuse(&mut self, refusal: Box<Refusal>) -> Box<Error> {
         self.refusal = Some(refusal);
         Error::new_up(ErrorType::ConnectError)
     }
 
-    pub(super) fn dial(&self, edge: &Edge, peer: &HttpPeer) -> HttpPeer {
+    /// The peer as Pingora is to dial it for this attempt.
+    pub fn dial(&self, edge: &Edge, peer: &HttpPeer) -> HttpPeer {
         static ALONE: AtomicU64 = AtomicU64::new(SHARED + 1);
         let mut peer = peer.clone();
         peer.group_key = SHARED;
@@ -149,7 +165,7 @@ impl Passage {
     }
 
     /// The failure as it is told: a second attempt that the deadline has cut short is nobody's fault.
-    pub(super) fn fair(&self, transport: Transport) -> Box<Failure> {
+    pub fn fair(&self, transport: Transport) -> Box<Failure> {
         let failure = Failure::transport(transport);
         let repeated = self.lease.as_ref().is_some_and(|lease| lease.attempt() > 1);
         match failure.verdict.timed_out && repeated && self.is_late(Instant::now()) {
@@ -159,7 +175,7 @@ impl Passage {
     }
 
     /// Learns the ids of an answer at its end, unless it is too large to be one that gives any.
-    pub(super) fn learn(&mut self, edge: &Edge, mut seen: BytesMut, chunk: &[u8], end: bool) {
+    pub fn learn(&mut self, edge: &Edge, mut seen: BytesMut, chunk: &[u8], end: bool) {
         if seen.len() + chunk.len() > LOOKED_AT {
             return;
         }
@@ -175,19 +191,17 @@ impl Passage {
 
 impl Refused {
     /// Takes a piece of the body. Whether that is enough.
-    pub(super) fn take(&mut self, chunk: &[u8]) -> bool {
-        let room = ERROR_BODY - self.body.len();
+    pub fn take(&mut self, chunk: &[u8]) -> bool {
+        let room = MOST_ERROR_BODY - self.body.len();
         self.body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        self.body.len() == ERROR_BODY
+        self.body.len() == MOST_ERROR_BODY
     }
 
-    pub(super) fn failure(self) -> Box<Failure> {
+    /// The verdict on it.
+    pub fn failure(self) -> Box<Failure> {
         let Self { status, headers, body } = self;
         let body = decoded(&headers, body.freeze());
-        let kind = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
-        let error = UpstreamError::parse(status, kind, &body);
-        let verdict = judge(status, &headers, &error, SystemTime::now());
-        Box::new(Failure { verdict, error, status: Some(status), headers, body, reason: "status" })
+        Failure::refused(status, headers, body)
     }
 }
 

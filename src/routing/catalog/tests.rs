@@ -1,31 +1,12 @@
 //! Who serves what under each binding.
 
 use super::super::bans::{BanPolicy, Term};
+use super::super::tests::{credential, model};
 use super::super::{CredentialSpec, ModelSpec};
 use super::*;
 
-fn credential(name: &str) -> CredentialSpec {
-    CredentialSpec {
-        name: name.into(),
-        host: "h:443".into(),
-        weight: 1,
-        tier: 0,
-        rpm: None,
-        tpm: None,
-        max_concurrent: None,
-        models: None,
-    }
-}
-
 fn entry(name: &str, credential: Option<usize>) -> ModelSpec {
-    ModelSpec {
-        name: name.into(),
-        credential,
-        rpm: None,
-        tpm: None,
-        fallbacks: Vec::new(),
-        limits_only: false,
-    }
+    ModelSpec { credential, ..model(name) }
 }
 
 fn catalog(binding: Binding, credentials: Vec<CredentialSpec>, models: Vec<ModelSpec>) -> Arc<Catalog> {
