@@ -19,11 +19,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, UPGRADE};
+use http::StatusCode;
 use pingora::connectors::http::Connector;
 use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::client::HttpSession;
-use pingora::protocols::http::v1::client::{http_req_header_to_wire, HttpSession as Http1Session};
+use pingora::protocols::http::v1::client::http_req_header_to_wire;
 use pingora::protocols::Stream;
 use pingora::server::configuration::ServerConf;
 use pingora::time::timeout;
@@ -32,6 +33,7 @@ use pingora::{Error, ErrorType};
 use tokio::io::AsyncWriteExt;
 
 use super::addresses::AddressSet;
+use super::http1::Http1;
 use super::inflate::Inflate;
 use crate::llm::body::Body;
 use crate::providers::Transport;
@@ -60,6 +62,8 @@ pub struct Exchange {
     /// The connection had carried a request before.
     pub reused: bool,
     write_failed: bool,
+    /// The request asks for a WebSocket.
+    upgrades: bool,
     inflate: Option<Box<Inflate>>,
 }
 
@@ -78,7 +82,7 @@ enum Line {
     /// HTTP/1, before the request.
     Open(Stream),
     /// HTTP/1, with the request written.
-    Http1(Box<Http1Session>),
+    Http1(Http1),
     /// Whatever ALPN has settled on.
     Negotiated(Box<HttpSession>),
     /// Given up in the middle of a write.
@@ -152,9 +156,8 @@ impl Dialer {
         }
         let idle = exchange.peer.options.idle_timeout;
         match exchange.line {
-            Line::Http1(mut session) => {
-                session.respect_keepalive();
-                if let Some(stream) = session.reuse().await {
+            Line::Http1(answer) => {
+                if let Some(stream) = answer.into_reusable() {
                     self.http1.release_stream(stream, exchange.peer.reuse_hash(), idle);
                 }
             }
@@ -168,22 +171,16 @@ impl Dialer {
 
 impl Exchange {
     fn new(line: Line, peer: Arc<HttpPeer>, reused: bool) -> Self {
-        Self { line, peer, reused, write_failed: false, inflate: None }
+        Self { line, peer, reused, write_failed: false, upgrades: false, inflate: None }
     }
 
     /// Sends head and body. A body that the upstream stops taking is no failure yet: it may have answered early.
     pub async fn send(&mut self, head: Box<RequestHeader>, body: &Body) -> Result<(), Transport> {
         self.line = match std::mem::replace(&mut self.line, Line::Broken) {
-            Line::Open(stream) if head.headers.contains_key(UPGRADE) => {
-                // Pingora's session has to know of the wish, or it takes the 101 for one of many 1xx.
-                let mut session = Http1Session::new_with_options(stream, self.peer.as_ref());
-                session.write_timeout = Some(WRITE_TIMEOUT);
-                self.write_failed = session.write_request_header(head).await.is_err();
-                Line::Http1(Box::new(session))
-            }
             Line::Open(mut stream) => {
+                self.upgrades = head.headers.contains_key(UPGRADE);
                 self.write_failed = write_http1(&mut stream, &head, body).await.is_err();
-                Line::Http1(Box::new(Http1Session::new_with_options(stream, self.peer.as_ref())))
+                Line::Http1(Http1::new(stream))
             }
             Line::Negotiated(mut session) => {
                 self.write_failed = !Box::pin(write_negotiated(&mut session, head, body)).await?;
@@ -212,13 +209,18 @@ impl Exchange {
 
     async fn next_head(&mut self) -> Result<(), Transport> {
         loop {
-            let read = match &mut self.line {
-                Line::Http1(session) => session.read_response().await.map(drop),
-                Line::Negotiated(session) => session.read_response_header().await,
+            match &mut self.line {
+                Line::Http1(answer) => answer.read_head().await?,
+                Line::Negotiated(session) => session.read_response_header().await.map_err(|e| fault(&e))?,
                 Line::Open(_) | Line::Broken => return Err(Transport::Reset),
-            };
-            read.map_err(|e| fault(&e))?;
-            if self.is_socket() || self.response().is_some_and(|head| !head.status.is_informational()) {
+            }
+            if self.is_socket() {
+                if let Line::Http1(answer) = &mut self.line {
+                    answer.switch();
+                }
+                return Ok(());
+            }
+            if self.response().is_some_and(|head| !head.status.is_informational()) {
                 return Ok(());
             }
         }
@@ -226,22 +228,29 @@ impl Exchange {
 
     /// Whether the upstream has switched to a WebSocket; `chunk` and `write` then carry what is said.
     pub fn is_socket(&self) -> bool {
-        matches!(&self.line, Line::Http1(session) if session.was_upgraded())
+        self.upgrades && self.response().is_some_and(|head| head.status == StatusCode::SWITCHING_PROTOCOLS)
     }
 
     /// Says something to a WebSocket.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Transport> {
-        let Line::Http1(session) = &mut self.line else { return Err(Transport::LocalFault) };
-        session.maybe_upgrade_body_writer();
-        session.write_body(bytes).await.map(drop).map_err(|e| fault(&e))
+        let Line::Http1(answer) = &mut self.line else { return Err(Transport::LocalFault) };
+        let written = timeout(WRITE_TIMEOUT, answer.write(bytes)).await;
+        written.unwrap_or(Err(Transport::ResponseTimeout))
     }
 
     /// The head that `head` has read.
     pub fn response(&self) -> Option<&ResponseHeader> {
         match &self.line {
-            Line::Http1(session) => session.resp_header(),
+            Line::Http1(answer) => answer.response(),
             Line::Negotiated(session) => session.response_header(),
             Line::Open(_) | Line::Broken => None,
+        }
+    }
+
+    /// Drops the head: nobody asks for it any more (HTTP/2 keeps it).
+    pub fn forget_head(&mut self) {
+        if let Line::Http1(answer) = &mut self.line {
+            answer.forget_head();
         }
     }
 
@@ -255,12 +264,11 @@ impl Exchange {
     /// The next piece of the answer's body; `None` at its proper end.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Transport> {
         loop {
-            let read = match &mut self.line {
-                Line::Http1(session) => session.read_body_bytes().await,
-                Line::Negotiated(session) => session.read_response_body().await,
+            let chunk = match &mut self.line {
+                Line::Http1(answer) => answer.chunk().await?,
+                Line::Negotiated(session) => session.read_response_body().await.map_err(|e| fault(&e))?,
                 Line::Open(_) | Line::Broken => return Err(Transport::Reset),
             };
-            let chunk = read.map_err(|e| fault(&e))?;
             let (Some(inflate), Some(packed)) = (self.inflate.as_mut(), chunk.as_ref()) else {
                 return Ok(chunk);
             };

@@ -108,7 +108,7 @@ impl<'a> Spoken<'a> {
         }
         match route.task {
             Task::Generate => self.translated(edge, route, model, seed),
-            Task::Embed(_) => {
+            Task::Embed => {
                 let signature = |_: &str| None;
                 let target = Target { model, habits: route.habits, signature: &signature };
                 let (composed, writer) = embeddings::compose(self.text()?, &target)?;

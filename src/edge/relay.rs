@@ -147,6 +147,7 @@ impl Stream<'_> {
             reply::relayed_head(client, ctx, upstream, None)
         };
         let mut head = head.map_err(|_| Stop::ClientGone)?;
+        self.exchange.forget_head();
         if let Some(lease) = &self.lease {
             self.edge.seal(lease.credential(), &mut head);
         }

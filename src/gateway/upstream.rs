@@ -17,10 +17,9 @@ use crate::config::Credential;
 use crate::edge::addresses::AddressSet;
 use crate::edge::reply::REQUEST_ID;
 use crate::edge::token::Token;
+use crate::llm::ANTHROPIC_VERSION;
 use crate::providers::headers::{keep_dialect_header, keep_request_header};
-use crate::providers::{chained, Ask, Provider, Route, Site, Transport, Versions, ANTHROPIC_VERSION};
-
-const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+use crate::providers::{chained, Ask, Provider, Route, Site, Transport, Versions, NEWEST_ANTHROPIC};
 
 /// One credential.
 pub struct Upstream {
@@ -183,8 +182,8 @@ impl Upstream {
         hops: String,
     ) -> pingora::Result<()> {
         head.insert_header(ACCEPT_ENCODING, "identity")?;
-        if self.provider.versions == Versions::Needed && !head.headers.contains_key(VERSION) {
-            head.insert_header(VERSION, ANTHROPIC_VERSION)?;
+        if self.provider.versions == Versions::Needed && !head.headers.contains_key(ANTHROPIC_VERSION) {
+            head.insert_header(ANTHROPIC_VERSION, NEWEST_ANTHROPIC)?;
         }
         if let Some((name, value)) = &authorization.0 {
             head.insert_header(name, value)?;
@@ -226,3 +225,6 @@ fn connection_names(headers: &HeaderMap) -> Option<&str> {
 fn names(connection: &str, name: &HeaderName) -> bool {
     connection.split(',').any(|named| named.trim().eq_ignore_ascii_case(name.as_str()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,7 @@ mod limits;
 mod models;
 mod passthrough;
 mod pins;
+mod providers;
 mod readme;
 mod realtime;
 mod regressions;

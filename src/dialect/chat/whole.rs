@@ -85,10 +85,13 @@ fn written<'a>(index: usize, choice: &'a Choice, client: &Client) -> ChoiceOut<'
         true => tool_calls.drain(..).next().and_then(|call| call.function),
         false => None,
     };
+    let refusal = joined(blocks.iter().filter_map(refusal));
+    // Only beside a call or a refusal is there no text at all; a filter or a limit leaves an empty one.
+    let empty = (tool_calls.is_empty() && function_call.is_none() && refusal.is_none()).then_some("");
     let message = Message {
         role: "assistant",
-        content: joined(blocks.iter().filter_map(text)),
-        refusal: joined(blocks.iter().filter_map(refusal)),
+        content: joined(blocks.iter().filter_map(text)).or(empty.map(Cow::Borrowed)),
+        refusal,
         annotations: [],
         reasoning_content: joined(blocks.iter().filter_map(thought)),
         thinking_blocks: client.thinking(blocks),

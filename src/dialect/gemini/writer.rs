@@ -263,9 +263,10 @@ fn image(mime: &str, data: &str, out: &mut Vec<u8>) {
 /// The end of a candidate.
 fn ending(finish: Option<&Ended>, index: u32, out: &mut Vec<u8>) {
     let reason = match finish.map(Ended::finish) {
-        Some(Finish::Length) => Some("MAX_TOKENS"),
+        // A paused turn is cut short.
+        Some(Finish::Length | Finish::Paused) => Some("MAX_TOKENS"),
         Some(Finish::Filtered) => Some("SAFETY"),
-        Some(Finish::Stop | Finish::StopSequence(_) | Finish::ToolCalls | Finish::Paused) => Some("STOP"),
+        Some(Finish::Stop | Finish::StopSequence(_) | Finish::ToolCalls) => Some("STOP"),
         None => None,
     };
     if let Some(reason) = reason {

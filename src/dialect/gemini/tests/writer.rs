@@ -112,7 +112,7 @@ fn every_end_has_googles_word() {
     };
     assert_eq!(reason(Finish::Stop), "STOP");
     assert_eq!(reason(Finish::StopSequence(Some("x"))), "STOP");
-    assert_eq!(reason(Finish::Paused), "STOP");
+    assert_eq!(reason(Finish::Paused), "MAX_TOKENS");
     assert_eq!(reason(Finish::Length), "MAX_TOKENS");
     assert_eq!(reason(Finish::Filtered), "SAFETY");
 }
