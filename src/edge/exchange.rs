@@ -18,7 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_ENCODING;
+use http::header::{CONTENT_ENCODING, UPGRADE};
+use http::StatusCode;
 use pingora::connectors::http::Connector;
 use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -61,7 +62,20 @@ pub struct Exchange {
     /// The connection had carried a request before.
     pub reused: bool,
     write_failed: bool,
+    /// The request asks for a WebSocket.
+    upgrades: bool,
     inflate: Option<Box<Inflate>>,
+}
+
+/// What kind of connection is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dial {
+    /// An idle one if there is any.
+    Any,
+    /// A new one.
+    Fresh,
+    /// A new one by HTTP/1, the only version in which an upstream can switch to a WebSocket.
+    Http1,
 }
 
 enum Line {
@@ -82,27 +96,27 @@ impl Dialer {
         Self { http1: TransportConnector::new(options()), http2: Connector::new(options()) }
     }
 
-    /// A connection to the next address, or to another one when that refuses; `fresh` avoids the pool.
-    pub async fn open(&self, addresses: &AddressSet, fresh: bool) -> Result<Exchange, Transport> {
+    /// A connection to the next address, or to another one when that refuses.
+    pub async fn open(&self, addresses: &AddressSet, dial: Dial) -> Result<Exchange, Transport> {
         let peer = match addresses.known() {
             Some(peer) => peer,
             None => Box::pin(addresses.pick()).await?,
         };
-        if !fresh && !offers_http2(&peer) {
+        if dial == Dial::Any && !offers_http2(&peer) {
             if let Some(stream) = self.http1.reused_stream(peer.as_ref()).await {
                 return Ok(Exchange::new(Line::Open(stream), peer, true));
             }
         }
-        Box::pin(self.dial(addresses, peer, fresh)).await
+        Box::pin(self.dial(addresses, peer, dial)).await
     }
 
     async fn dial(
         &self,
         addresses: &AddressSet,
         first: Arc<HttpPeer>,
-        fresh: bool,
+        dial: Dial,
     ) -> Result<Exchange, Transport> {
-        let refused = match self.connect(&first, fresh).await {
+        let refused = match self.connect(&first, dial).await {
             Err(why @ (Transport::Refused | Transport::ConnectTimeout | Transport::LocalFault)) => why,
             settled => return settled,
         };
@@ -110,15 +124,19 @@ impl Dialer {
         if other._address == first._address {
             return Err(refused);
         }
-        self.connect(&other, fresh).await
+        self.connect(&other, dial).await
     }
 
-    async fn connect(&self, peer: &Arc<HttpPeer>, fresh: bool) -> Result<Exchange, Transport> {
-        if !offers_http2(peer) {
+    async fn connect(&self, peer: &Arc<HttpPeer>, dial: Dial) -> Result<Exchange, Transport> {
+        if dial == Dial::Http1 || !offers_http2(peer) {
+            let mut peer = peer.clone();
+            if offers_http2(&peer) {
+                Arc::make_mut(&mut peer).options.set_http_version(1, 1);
+            }
             let stream = self.http1.new_stream(peer.as_ref()).await.map_err(|e| fault(&e))?;
-            return Ok(Exchange::new(Line::Open(stream), peer.clone(), false));
+            return Ok(Exchange::new(Line::Open(stream), peer, false));
         }
-        let dialled = if fresh {
+        let dialled = if dial == Dial::Fresh {
             let mut alone = HttpPeer::clone(peer);
             alone.group_key = NEVER_POOLED;
             self.http2.get_http_session(&alone).await
@@ -153,13 +171,14 @@ impl Dialer {
 
 impl Exchange {
     fn new(line: Line, peer: Arc<HttpPeer>, reused: bool) -> Self {
-        Self { line, peer, reused, write_failed: false, inflate: None }
+        Self { line, peer, reused, write_failed: false, upgrades: false, inflate: None }
     }
 
     /// Sends head and body. A body that the upstream stops taking is no failure yet: it may have answered early.
     pub async fn send(&mut self, head: Box<RequestHeader>, body: &Body) -> Result<(), Transport> {
         self.line = match std::mem::replace(&mut self.line, Line::Broken) {
             Line::Open(mut stream) => {
+                self.upgrades = head.headers.contains_key(UPGRADE);
                 self.write_failed = write_http1(&mut stream, &head, body).await.is_err();
                 Line::Http1(Http1::new(stream))
             }
@@ -195,10 +214,28 @@ impl Exchange {
                 Line::Negotiated(session) => session.read_response_header().await.map_err(|e| fault(&e))?,
                 Line::Open(_) | Line::Broken => return Err(Transport::Reset),
             }
+            if self.is_socket() {
+                if let Line::Http1(answer) = &mut self.line {
+                    answer.switch();
+                }
+                return Ok(());
+            }
             if self.response().is_some_and(|head| !head.status.is_informational()) {
                 return Ok(());
             }
         }
+    }
+
+    /// Whether the upstream has switched to a WebSocket; `chunk` and `write` then carry what is said.
+    pub fn is_socket(&self) -> bool {
+        self.upgrades && self.response().is_some_and(|head| head.status == StatusCode::SWITCHING_PROTOCOLS)
+    }
+
+    /// Says something to a WebSocket.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Transport> {
+        let Line::Http1(answer) = &mut self.line else { return Err(Transport::LocalFault) };
+        let written = timeout(WRITE_TIMEOUT, answer.write(bytes)).await;
+        written.unwrap_or(Err(Transport::ResponseTimeout))
     }
 
     /// The head that `head` has read.

@@ -54,6 +54,11 @@ impl Body {
         Self { framing: Framing::Over, keeps: false }
     }
 
+    /// All that comes until the connection ends.
+    pub fn until_close() -> Self {
+        Self { framing: Framing::UntilClose, keeps: false }
+    }
+
     /// Whether the connection may carry another request after this answer.
     pub fn keeps(&self) -> bool {
         self.keeps

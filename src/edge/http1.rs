@@ -15,7 +15,7 @@ use std::task::{ready, Poll};
 use bytes::{Buf, Bytes, BytesMut};
 use pingora::http::ResponseHeader;
 use pingora::protocols::Stream;
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
 use super::framing::{parse, Body};
 use super::front::blank_line;
@@ -77,6 +77,20 @@ impl Http1 {
         }
     }
 
+    /// The head was a consent to another protocol: what follows is that, until the connection ends,
+    pub fn switch(&mut self) {
+        self.body = Body::until_close();
+    }
+
+    /// and goes both ways.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Transport> {
+        let write = async {
+            self.stream.write_all(bytes).await?;
+            self.stream.flush().await
+        };
+        write.await.map_err(|_: std::io::Error| Transport::Reset)
+    }
+
     /// The next piece of the body; `None` at its end. Nothing is lost when the wait for it is given up.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Transport> {
         let Self { stream, unread, body, .. } = self;
@@ -123,7 +137,7 @@ pub async fn read_once<const MOST: usize, T>(
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{duplex, AsyncWriteExt, DuplexStream};
+    use tokio::io::{duplex, AsyncReadExt, DuplexStream};
 
     use super::*;
 
@@ -191,6 +205,22 @@ mod tests {
         assert_eq!(answer.read_head().await, Ok(()));
         assert_eq!(answer.response().map(|head| head.status.as_u16()), Some(200));
         assert_eq!(answer.chunk().await, Ok(Some(Bytes::from_static(b"ok"))));
+    }
+
+    #[tokio::test]
+    async fn behind_a_switch_of_protocols_bytes_go_both_ways_until_the_connection_ends() {
+        let (mut upstream, mut answer) = line();
+        let wire = b"HTTP/1.1 101 Switching Protocols\r\nContent-Length: 2\r\n\r\nhello";
+        assert!(upstream.write_all(wire).await.is_ok());
+        assert_eq!(answer.read_head().await, Ok(()));
+        answer.switch();
+        assert_eq!(answer.chunk().await, Ok(Some(Bytes::from_static(b"hello"))));
+        assert_eq!(answer.write(b"well").await, Ok(()));
+        let mut heard = [0; 4];
+        assert!(upstream.read_exact(&mut heard).await.is_ok() && &heard == b"well");
+        drop(upstream);
+        assert_eq!(answer.chunk().await, Ok(None));
+        assert!(answer.into_reusable().is_none());
     }
 
     #[tokio::test]

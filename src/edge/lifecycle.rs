@@ -25,7 +25,7 @@ use super::relay::Accepted;
 use super::reply::Refusal;
 use super::{local, refusals, Edge};
 use crate::dialect::conversation::Untranslatable;
-use crate::llm::endpoint::Endpoint;
+use crate::llm::endpoint::{Door, Endpoint};
 use crate::llm::request::BadBody;
 use crate::observe::outcome::Ended;
 use crate::routing::{Ask, Lease, Plan, Step, Stopped};
@@ -46,16 +46,21 @@ impl From<Box<Refusal>> for End {
     }
 }
 
-/// A request with a body that we open: from the body to the last byte of the answer.
+/// A request with a body that we open, or one for a WebSocket: from the body to the last byte of the answer.
 pub async fn converse(
     edge: &Edge,
     client: &mut ServerSession,
     ctx: &mut RequestContext,
     endpoint: &Endpoint,
+    door: Door,
 ) -> Result<(), End> {
     let mut held = edge.budget.hold();
     let body = read(edge, endpoint, client, ctx, &mut held).await?;
-    let content = Content::read(endpoint, &client.req_header().headers, &body).map_err(refusals::bad_body)?;
+    let head = client.req_header();
+    let content = match door {
+        Door::Socket => Content::socket(head.uri.query()),
+        _ => Content::read(endpoint, &head.headers, &body).map_err(refusals::bad_body)?,
+    };
     ctx.outcome.model = content.model().map(str::to_owned);
     ctx.outcome.stream = content.stream();
 

@@ -50,8 +50,8 @@ pub struct Authorization(Option<(HeaderName, HeaderValue)>);
 pub struct Dress<'a> {
     /// Where it goes.
     pub route: &'a Route,
-    /// Headers that belong to a composed body.
-    pub headers: &'a [(&'static str, String)],
+    /// Headers that belong to a composed body, or open a WebSocket.
+    pub headers: &'a [(HeaderName, String)],
     /// From `Upstream::authorization`.
     pub authorization: &'a Authorization,
     /// The length of the body, where there is one.
@@ -142,7 +142,7 @@ impl Upstream {
             head.insert_header(CONTENT_TYPE, "application/json")?;
         }
         for (name, value) in dress.headers {
-            head.insert_header(*name, value)?;
+            head.insert_header(name, value)?;
         }
         let hops = client.headers.get(HOPS).and_then(|hops| hops.to_str().ok());
         self.finish(&mut head, dress.authorization, chained::passed(hops, dress.hop))?;

@@ -204,7 +204,7 @@ pub static PROVIDERS: [Provider; 15] = [
             ],
             ..SIMPLE
         },
-        lacks: &["/v1/audio", "/v1/embeddings", "/v1/images", "/v1/moderations"],
+        lacks: &["/v1/audio", "/v1/embeddings", "/v1/images", "/v1/moderations", "/v1/realtime"],
         ..vendor(Kind::Cerebras, "cerebras", "https://api.cerebras.ai")
     },
     Provider {
@@ -216,12 +216,12 @@ pub static PROVIDERS: [Provider; 15] = [
     Provider {
         key: KeyNeed::Optional,
         habits: Habits { max_tokens: true, renamed: &[SHORTER], ..PLAIN },
-        lacks: &["/v1/audio", "/v1/batches", "/v1/files", "/v1/moderations"],
+        lacks: &["/v1/audio", "/v1/batches", "/v1/files", "/v1/moderations", "/v1/realtime"],
         ..open(Kind::Ollama, "ollama", Home::At("http://127.0.0.1:11434"))
     },
     Provider {
         habits: Habits { refused: &["logit_bias", "logprobs", "top_logprobs"], ..PLAIN },
-        lacks: &["/v1/completions", "/v1/embeddings", "/v1/images", "/v1/moderations"],
+        lacks: &["/v1/completions", "/v1/embeddings", "/v1/images", "/v1/moderations", "/v1/realtime"],
         ..open(Kind::Groq, "groq", Home::At("https://api.groq.com/openai"))
     },
     Provider {
@@ -243,7 +243,7 @@ pub static PROVIDERS: [Provider; 15] = [
             renamed: &[SHORTER, ("seed", "random_seed")],
             ..SIMPLE
         },
-        lacks: &["/v1/completions", "/v1/images"],
+        lacks: &["/v1/completions", "/v1/images", "/v1/realtime"],
         ..vendor(Kind::Mistral, "mistral", "https://api.mistral.ai")
     },
     Provider {
@@ -260,6 +260,7 @@ pub static PROVIDERS: [Provider; 15] = [
             "/v1/files",
             "/v1/images",
             "/v1/moderations",
+            "/v1/realtime",
         ],
         ..vendor(Kind::DeepSeek, "deepseek", "https://api.deepseek.com")
     },

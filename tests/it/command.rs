@@ -164,7 +164,7 @@ fn examples() -> [Example; 2] {
     [
         (
             include_str!("../../src/config/tests/yaml/readme.yaml"),
-            vec![("path/to/service-account.json", "{\"type\":\"service_account\"}")],
+            vec![("path/to/service-account.json", include_str!("support/service-account.json"))],
         ),
         (include_str!("../../src/config/tests/yaml/first-readme.yaml"), vec![("models.yaml", models)]),
     ]

@@ -23,6 +23,7 @@ mod passthrough;
 mod pins;
 mod providers;
 mod readme;
+mod realtime;
 mod regressions;
 mod shutdown;
 mod streaming;

@@ -54,7 +54,7 @@ fn client() -> RequestHeader {
     head
 }
 
-fn sent(upstream: &Upstream, wire: Wire, composed: &[(&'static str, String)]) -> Box<RequestHeader> {
+fn sent(upstream: &Upstream, wire: Wire, composed: &[(HeaderName, String)]) -> Box<RequestHeader> {
     let route = upstream.route(&ask(wire)).unwrap();
     let authorization = match &upstream.sign {
         Sign::Key(key) => key,
@@ -97,7 +97,7 @@ fn anthropics_version_goes_to_anthropic_and_to_nobody_else() {
     let native = sent(anthropic.upstream(0), Wire::Messages, &[]);
     assert_eq!(value(&native, "anthropic-version"), Some("2023-06-01"));
     assert_eq!(value(&native, "anthropic-beta"), Some("b"));
-    let composed = [("anthropic-version", "2020-01-01".to_owned())];
+    let composed = [(HeaderName::from_static("anthropic-version"), "2020-01-01".to_owned())];
     let translated = sent(anthropic.upstream(0), Wire::Chat, &composed);
     assert_eq!(value(&translated, "anthropic-version"), Some("2020-01-01"));
     assert_eq!(value(&translated, "anthropic-beta"), None);

@@ -145,6 +145,21 @@ fn azure_with_a_dated_version_has_a_path_per_deployment() {
 }
 
 #[test]
+fn a_socket_goes_to_hosts_of_the_openai_dialect_only() {
+    let socket = Ask { query: Some("model=m&x=1"), ..ask(Wire::Opaque, "/v1/realtime") };
+    let there = |kind| goes(kind, &site(""), socket).map(|(.., path)| path);
+    let as_it_came = Some("/v1/realtime?model=m&x=1".to_owned());
+    assert_eq!((there(Kind::OpenAi), there(Kind::Proxy)), (as_it_came.clone(), as_it_came));
+    assert_eq!(there(Kind::Azure).as_deref(), Some("/openai/v1/realtime?model=m&x=1"));
+    let older = Site { api_version: Some("2025-04-01-preview".into()), ..site("") };
+    let deployed = "/openai/realtime?api-version=2025-04-01-preview&deployment=m&x=1";
+    assert_eq!(path(Kind::Azure, &older, socket), deployed);
+    for kind in [Kind::Anthropic, Kind::Gemini, Kind::VertexAi, Kind::Groq, Kind::Mistral] {
+        assert_eq!(there(kind), None, "{kind:?}");
+    }
+}
+
+#[test]
 fn azure_without_a_dated_version_is_openai_below_its_own_prefix() {
     for base in ["/openai", ""] {
         assert_eq!(path(Kind::Azure, &site(base), chat()), "/openai/v1/chat/completions");
