@@ -9,6 +9,7 @@ pub mod chat;
 pub mod completions;
 pub mod conversation;
 mod fault;
+pub mod foreign;
 pub mod gemini;
 pub mod json;
 pub mod messages;
@@ -28,14 +29,20 @@ use reply::{Piece, Reply, Sink};
 /// # Errors
 /// The request is none of this dialect, or one that has a meaning at one provider only.
 pub fn read(wire: Wire, body: &str, stream: bool) -> Result<Conversation<'_>, Untranslatable> {
-    match wire {
-        Wire::Chat => chat::request::read(body),
-        Wire::Completions => completions::request::read(body),
-        Wire::Responses => responses::request::read(body),
-        Wire::Messages => messages::request::read(body),
-        Wire::Gemini => gemini::request::read(body, stream),
-        Wire::Objects | Wire::Opaque => Err(Untranslatable::new("", "This is no request for text.")),
+    let (conversation, turns) = match wire {
+        Wire::Chat => (chat::request::read(body)?, "messages"),
+        Wire::Completions => (completions::request::read(body)?, "prompt"),
+        Wire::Responses => (responses::request::read(body)?, "input"),
+        Wire::Messages => (messages::request::read(body)?, "messages"),
+        Wire::Gemini => (gemini::request::read(body, stream)?, "contents"),
+        Wire::Objects | Wire::Opaque => {
+            return Err(Untranslatable::new("", "This is no request for text."));
+        }
+    };
+    if conversation.turns.is_empty() {
+        return Err(Untranslatable::new(turns, format!("'{turns}' is empty: there is nothing to answer.")));
     }
+    Ok(conversation)
 }
 
 /// The body as `read` is to have it, where that is not the body itself: Google's schemas are not JSON Schema.

@@ -104,7 +104,7 @@ impl<'a> Spoken<'a> {
         if route.native {
             let headers =
                 if self.content.is_socket() { socket::opening(&client.headers) } else { Vec::new() };
-            return Ok((Phrased { headers, ..self.native(route, model) }, Tongue::Native));
+            return Ok((Phrased { headers, ..self.native(route, upstream, model) }, Tongue::Native));
         }
         match route.task {
             Task::Generate => self.translated(edge, route, model, seed),
@@ -160,11 +160,16 @@ impl<'a> Spoken<'a> {
         }
     }
 
-    fn native(&self, route: Route, model: &str) -> Phrased {
+    fn native(&self, route: Route, upstream: &Upstream, model: &str) -> Phrased {
         let inject = self.endpoint.wants_usage() && self.content.stream() && route.takes("stream_options");
         let named = |asked: &&str| *asked != model && route.takes("model");
         let renamed = self.content.model().filter(named).map(|_| model);
-        let body = self.content.rewrite(self.body, renamed, inject, route.edits(self.body));
+        let mut edits = route.edits(self.body);
+        // Another router knows best whom it will ask.
+        if !upstream.provider.is_router {
+            edits.extend(dialect::foreign::edits(route.wire, self.body));
+        }
+        let body = self.content.rewrite(self.body, renamed, inject, edits);
         Phrased { route, body, headers: Headers::new() }
     }
 

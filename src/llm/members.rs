@@ -25,26 +25,41 @@ pub fn edits(body: &[u8], changes: Changes) -> Vec<Edit> {
     }
     let members = members(body).unwrap_or_default();
     let has = |name: &str| members.iter().any(|member| member.name == name.as_bytes());
-    let mut edits = Vec::new();
-    let mut kept = false;
-    for (place, member) in members.iter().enumerate() {
-        let named = |name: &str| name.as_bytes() == member.name;
-        let renamed = changes.renamed.iter().find(|(here, _)| named(here));
-        if changes.refused.iter().any(|name| named(name)) || renamed.is_some_and(|(_, there)| has(there)) {
-            let before = place.checked_sub(1).and_then(|before| members.get(before)).filter(|_| kept);
-            let next = members.get(place + 1);
-            let at = match (before, next) {
-                (Some(before), _) => before.end..member.end,
-                (None, Some(next)) => member.key.start..next.key.start,
-                (None, None) => member.key.start..member.end,
-            };
-            edits.push(Edit { at, with: Bytes::new() });
-            continue;
-        }
-        kept = true;
-        if let Some((_, there)) = renamed {
+    let new_name = |member: &Member| {
+        let renamed = changes.renamed.iter().find(|(here, _)| here.as_bytes() == member.name);
+        renamed.map(|(_, there)| *there)
+    };
+    let goes = |member: &Member| {
+        changes.refused.iter().any(|name| name.as_bytes() == member.name) || new_name(member).is_some_and(has)
+    };
+    let spans: Vec<Range<usize>> = members.iter().map(|member| member.key.start..member.end).collect();
+    let gone: Vec<bool> = members.iter().map(goes).collect();
+    let mut edits = cuts(&spans, &gone);
+    for (member, _) in members.iter().zip(&gone).filter(|(_, gone)| !**gone) {
+        if let Some(there) = new_name(member) {
             edits.push(Edit { at: member.key.clone(), with: format!("\"{there}\"").into() });
         }
+    }
+    edits
+}
+
+/// The cuts that take some members of an object, or items of an array, out with their commas. `spans` is where all of
+/// them are, in order; `gone` which of them go.
+pub fn cuts(spans: &[Range<usize>], gone: &[bool]) -> Vec<Edit> {
+    let mut edits = Vec::new();
+    let mut kept = false;
+    for (place, (span, gone)) in spans.iter().zip(gone).enumerate() {
+        if !gone {
+            kept = true;
+            continue;
+        }
+        let before = place.checked_sub(1).and_then(|before| spans.get(before)).filter(|_| kept);
+        let at = match (before, spans.get(place + 1)) {
+            (Some(before), _) => before.end..span.end,
+            (None, Some(next)) => span.start..next.start,
+            (None, None) => span.clone(),
+        };
+        edits.push(Edit { at, with: Bytes::new() });
     }
     edits
 }

@@ -61,13 +61,40 @@ impl Reported {
             return Ok(None);
         }
         let mut reported = Self::default();
+        let mut attempts: Option<Self> = None;
         let mut more = cursor.open_object()?;
         while more {
             let key = cursor.key()?;
-            reported.member(key.raw(), cursor)?;
+            match key.raw() {
+                b"iterations" if cursor.peek() == b'[' => attempts = Self::attempts(cursor)?,
+                key => reported.member(key, cursor)?,
+            }
             more = cursor.more_members()?;
         }
-        Ok(Some(reported))
+        Ok(Some(attempts.map_or(reported, |attempts| reported.overlaid(attempts))))
+    }
+
+    /// Anthropic's attempts and summaries within one answer, which the counts beside them leave out: their sum.
+    fn attempts(cursor: &mut Cursor) -> Result<Option<Self>, Fault> {
+        let mut sum: Option<Self> = None;
+        let mut more = cursor.open_array()?;
+        while more {
+            if let Some(one) = Self::read(cursor)? {
+                let so_far = sum.unwrap_or_default();
+                let add = |a: Option<u64>, b: Option<u64>| {
+                    a.or(b).map(|_| a.unwrap_or(0).saturating_add(b.unwrap_or(0)))
+                };
+                sum = Some(Self {
+                    prompt: add(so_far.prompt, one.prompt),
+                    completion: add(so_far.completion, one.completion),
+                    cache_read: add(so_far.cache_read, one.cache_read),
+                    cache_created: add(so_far.cache_created, one.cache_created),
+                    ..Self::default()
+                });
+            }
+            more = cursor.more_items()?;
+        }
+        Ok(sum)
     }
 
     fn member(&mut self, key: &[u8], cursor: &mut Cursor) -> Result<(), Fault> {
@@ -134,7 +161,13 @@ impl Reported {
         let of = |count: Option<u64>| count.unwrap_or(0);
         let sum = |counts: [Option<u64>; 4]| counts.into_iter().map(of).fold(0, u64::saturating_add);
         let prompt = sum([self.prompt, self.cache_read, self.cache_created, self.tool_prompt]);
-        let completion = of(self.completion).saturating_add(self.generated(prompt));
+        let said = of(self.completion).saturating_add(self.generated(prompt));
+        // xAI counts its reasoning beside the completion; the total shows it.
+        let apart = self.candidates.is_none()
+            && self.reasoning.is_some_and(|thoughts| {
+                thoughts > 0 && self.total == Some(sum([Some(prompt), Some(said), Some(thoughts), None]))
+            });
+        let completion = if apart { said.saturating_add(of(self.reasoning)) } else { said };
         Usage {
             prompt,
             completion,
@@ -206,6 +239,20 @@ mod tests {
         assert_eq!(usage(inclusive).completion, 12);
         let only_thoughts = r#"{"promptTokenCount":10,"thoughtsTokenCount":7,"totalTokenCount":17}"#;
         assert_eq!(usage(only_thoughts).completion, 7);
+    }
+
+    #[test]
+    fn reasoning_beside_the_completion_is_added_to_it() {
+        let beside = r#"{"prompt_tokens":12,"completion_tokens":2,"total_tokens":334,"completion_tokens_details":{"reasoning_tokens":320}}"#;
+        assert_eq!(usage(beside).completion, 322);
+    }
+
+    #[test]
+    fn anthropics_attempts_are_summed() {
+        let several = r#"{"iterations":[{"type":"message","input_tokens":5,"output_tokens":7,"cache_read_input_tokens":1},
+            {"type":"compaction","input_tokens":10,"output_tokens":3}],"input_tokens":5,"output_tokens":7,"cache_read_input_tokens":1}"#;
+        assert_eq!((usage(several).prompt, usage(several).completion, usage(several).cached), (16, 10, 1));
+        assert_eq!(usage(r#"{"iterations":[],"input_tokens":5}"#).prompt, 5);
     }
 
     #[test]

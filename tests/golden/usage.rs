@@ -20,11 +20,6 @@ use serde_json::Value;
 
 use crate::case::{root, STAMP};
 
-/// Answers of which a part is counted apart (xAI's thoughts; Anthropic's advice and attempts), which is not yet seen in
-/// those that pass through.
-const COUNTED_APART: [&str; 4] =
-    ["xai-text", "xai-tool-call", "anthropic_advisor_tool", "anthropic-fallback.chunks"];
-
 /// A recorded answer: one event where it is whole.
 struct Recorded {
     file: PathBuf,
@@ -164,10 +159,7 @@ fn every_recorded_answer_costs_what_its_provider_says() {
         for (way, is) in
             [("translated", recorded.translated()), ("passed through", recorded.passed_through())]
         {
-            let file = recorded.file.to_str().unwrap();
-            let counted_apart =
-                way == "passed through" && COUNTED_APART.iter().any(|name| file.contains(name));
-            if (is != expected) != counted_apart {
+            if is != expected {
                 differences.push(format!(
                     "{} {way}\n  is     {is:?}\n  should {expected:?}",
                     recorded.file.display()

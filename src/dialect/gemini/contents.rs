@@ -22,7 +22,7 @@ use crate::dialect::Target;
 pub use super::parts::Content;
 
 /// Stands in for a lost signature.
-const STAND_IN: &str = "skip_thought_signature_validator";
+pub(super) const STAND_IN: &str = "skip_thought_signature_validator";
 
 /// The turns, and what the operator says.
 pub struct Contents<'c> {
@@ -66,6 +66,10 @@ pub fn compose<'c>(
             "messages",
             "Gemini's instructions are text; move files to a user turn.",
         ));
+    }
+    // A conversation ends with its user, as Google has it.
+    if composer.turns.last().is_some_and(|last| last.role == "model") {
+        composer.turns.push(Content { role: "user", parts: vec![OutPart::text("Continue.")] });
     }
     let system = (!system.is_empty()).then_some(Content { role: "user", parts: system });
     Ok(Contents { turns: composer.turns, system })

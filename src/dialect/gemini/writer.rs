@@ -10,6 +10,7 @@
 
 use serde_json::value::RawValue;
 
+use super::contents::STAND_IN;
 use crate::dialect::conversation::Conversation;
 use crate::dialect::reply::{Block, Ended, Finish, Piece, Reply};
 use crate::dialect::{Stamp, WriteReply};
@@ -223,7 +224,9 @@ impl Call {
         let arguments = if arguments.starts_with('{') { arguments } else { "{}" };
         out.extend_from_slice(arguments.as_bytes());
         out.push(b'}');
-        if let Some(signature) = &self.signature {
+        // Gemini refuses its first call without a signature, should the conversation go on there.
+        let stand_in = (self.ordinal == 0).then_some(STAND_IN);
+        if let Some(signature) = self.signature.as_deref().or(stand_in) {
             out.extend_from_slice(b",\"thoughtSignature\":");
             string(signature, out);
         }

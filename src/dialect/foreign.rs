@@ -1,0 +1,174 @@
+//! Thoughts that the provider about to be asked has not signed, taken out of a body that is otherwise left as it is.
+//!
+//! A conversation may go on at another provider than the one that has answered so far. A client of Messages then brings
+//! back thinking blocks without a signature (what we wrote for a provider that has none), and a client of Responses
+//! brings back reasoning that we sealed; Anthropic and OpenAI refuse both. Bodies without any are not walked through.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use memchr::memmem;
+use serde::Deserialize;
+
+use super::json::Str;
+use crate::llm::body::Edit;
+use crate::llm::members::cuts;
+use crate::llm::request::MOST_DEPTH;
+use crate::llm::scan::{Cursor, Fault, Text};
+use crate::llm::Wire;
+
+/// What our seals begin with.
+pub(super) const SEAL: &str = "aar1.";
+/// Stands for a turn that had nothing but such thoughts: a turn may not be empty.
+const NOTHING: &[u8] = br#"{"type":"text","text":"(thoughts only)"}"#;
+
+/// The edits that take such thoughts out of a request.
+pub fn edits(wire: Wire, body: &[u8]) -> Vec<Edit> {
+    let mut walk = Walk { body, cursor: Cursor::lenient(body, MOST_DEPTH), edits: Vec::new() };
+    let walked = match wire {
+        Wire::Messages if has_empty_signature(body) => walk.members(b"messages", Walk::turns),
+        Wire::Responses if memmem::find(body, SEAL.as_bytes()).is_some() => {
+            walk.members(b"input", |walk| walk.items(is_sealed, b""))
+        }
+        _ => return Vec::new(),
+    };
+    // A body that cannot be walked has been refused before.
+    walked.map_or_else(|_| Vec::new(), |()| walk.edits)
+}
+
+fn has_empty_signature(body: &[u8]) -> bool {
+    memmem::find_iter(body, b"\"signature\"").any(|at| {
+        let value = body.get(at + b"\"signature\"".len()..).unwrap_or_default().trim_ascii_start();
+        let value = value.strip_prefix(b":").unwrap_or_default().trim_ascii_start();
+        value.starts_with(b"\"\"")
+    })
+}
+
+struct Walk<'a> {
+    body: &'a [u8],
+    cursor: Cursor<'a>,
+    edits: Vec<Edit>,
+}
+
+impl Walk<'_> {
+    /// Goes into the member called `wanted` of the object at the cursor, if it is an array.
+    fn members(
+        &mut self,
+        wanted: &[u8],
+        mut inside: impl FnMut(&mut Self) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let mut more = self.cursor.open_object()?;
+        while more {
+            let key = self.cursor.key()?;
+            if key.raw() == wanted && self.cursor.peek() == b'[' {
+                inside(self)?;
+            } else {
+                self.cursor.skip(&key, &mut ())?;
+            }
+            more = self.cursor.more_members()?;
+        }
+        Ok(())
+    }
+
+    fn turns(&mut self) -> Result<(), Fault> {
+        let mut more = self.cursor.open_array()?;
+        while more {
+            if self.cursor.peek() == b'{' {
+                self.members(b"content", |walk| walk.items(is_unsigned, NOTHING))?;
+            } else {
+                self.cursor.skip(&Text::NONE, &mut ())?;
+            }
+            more = self.cursor.more_items()?;
+        }
+        Ok(())
+    }
+
+    /// Cuts items out of the array at the cursor; `instead` is put in where none is left.
+    fn items(&mut self, goes: fn(&[u8]) -> bool, instead: &'static [u8]) -> Result<(), Fault> {
+        let mut spans: Vec<Range<usize>> = Vec::new();
+        let mut more = self.cursor.open_array()?;
+        while more {
+            self.cursor.peek();
+            let start = self.cursor.at();
+            self.cursor.skip(&Text::NONE, &mut ())?;
+            spans.push(start..self.cursor.at());
+            more = self.cursor.more_items()?;
+        }
+        let is_gone = |span: &Range<usize>| goes(self.body.get(span.clone()).unwrap_or_default());
+        let gone: Vec<bool> = spans.iter().map(is_gone).collect();
+        let mut cut = cuts(&spans, &gone);
+        if let Some(last) = cut.last_mut().filter(|_| gone.iter().all(|gone| *gone)) {
+            last.with = Bytes::from_static(instead);
+        }
+        self.edits.extend(cut);
+        Ok(())
+    }
+}
+
+#[derive(Deserialize)]
+struct Item<'a> {
+    #[serde(borrow)]
+    r#type: Option<Str<'a>>,
+    #[serde(borrow)]
+    signature: Option<Str<'a>>,
+    #[serde(borrow)]
+    encrypted_content: Option<Str<'a>>,
+}
+
+fn is_unsigned(item: &[u8]) -> bool {
+    let signed = |item: &Item| item.signature.as_ref().is_some_and(|signature| !signature.is_empty());
+    read(item).is_some_and(|item| item.r#type.as_deref() == Some("thinking") && !signed(&item))
+}
+
+fn is_sealed(item: &[u8]) -> bool {
+    let sealed = |item: &Item| item.encrypted_content.as_ref().is_some_and(|sealed| sealed.starts_with(SEAL));
+    read(item).is_some_and(|item| item.r#type.as_deref() == Some("reasoning") && sealed(&item))
+}
+
+fn read(item: &[u8]) -> Option<Item<'_>> {
+    serde_json::from_slice(item).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::llm::body::Body;
+
+    fn left(wire: Wire, body: &'static str) -> String {
+        let bytes = Bytes::from_static(body.as_bytes());
+        let left = Body::spliced(&bytes, edits(wire, &bytes)).contiguous();
+        String::from_utf8(left.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn thoughts_without_a_signature_go_and_signed_ones_stay() {
+        let body = r#"{"messages":[{"role":"user","content":"\"signature\":\"\""},
+            {"role":"assistant","content":[{"type":"thinking","thinking":"a","signature" : ""}, {"type":"text","text":"b"}]},
+            {"role":"assistant","content":[{"type":"thinking","thinking":"c","signature":"s"},{"type":"thinking","thinking":"d","signature":""}]},
+            {"role":"assistant","content":[{"type":"thinking","thinking":"e","signature":""}]}],"model":"m"}"#;
+        let expected = r#"{"messages":[{"role":"user","content":"\"signature\":\"\""},
+            {"role":"assistant","content":[{"type":"text","text":"b"}]},
+            {"role":"assistant","content":[{"type":"thinking","thinking":"c","signature":"s"}]},
+            {"role":"assistant","content":[{"type":"text","text":"(thoughts only)"}]}],"model":"m"}"#;
+        assert_eq!(left(Wire::Messages, body), expected);
+    }
+
+    #[test]
+    fn sealed_reasoning_goes_and_openais_own_stays() {
+        let body = r#"{"input":[{"type":"reasoning","id":"rs","encrypted_content":"aar1.google.x"},{"type":"reasoning","encrypted_content":"gAAA"},{"role":"user","content":"aar1.hello"}]}"#;
+        let expected = r#"{"input":[{"type":"reasoning","encrypted_content":"gAAA"},{"role":"user","content":"aar1.hello"}]}"#;
+        assert_eq!(left(Wire::Responses, body), expected);
+    }
+
+    #[test]
+    fn other_bodies_are_left_as_they_are() {
+        for body in [
+            r#"{"messages":[{"content":[{"signature":"s"}]}]}"#,
+            r#"{"messages":"\"signature\":\"\""}"#,
+            r#"{"messages":{"signature":""}}"#,
+        ] {
+            assert_eq!(left(Wire::Messages, body), body);
+        }
+        assert_eq!(left(Wire::Chat, r#"{"signature":""}"#), r#"{"signature":""}"#);
+    }
+}
