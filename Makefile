@@ -14,7 +14,7 @@ SOAK_SECONDS ?= 120
 export RUST_TEST_THREADS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-js test-prometheus test-browser fuzz soak build lint bench clean tools test-tools binary
+.PHONY: help demo test test-js test-clients test-agents test-prometheus test-browser fuzz soak build lint bench clean tools test-tools binary
 
 help: ## this text
 	@echo "make TARGET, where TARGET is one of:"
@@ -33,6 +33,16 @@ test-js: binary ## the OpenAI JavaScript SDK, at most 2 minutes
 	@test -d $(TARGET)/sdk-js/node_modules/openai || timeout 120 npm install --silent --no-audit --no-fund \
 		--ignore-scripts --prefix $(TARGET)/sdk-js openai
 	timeout 120 python3 -B tests/more/js/provider.py $(BINARY) node tests/more/js/suite.mjs $(TARGET)/sdk-js
+
+test-clients: binary ## SDKs of Anthropic, Google, langchain, pydantic-ai and JavaScript at all providers, at most 10 minutes
+	@.ci/tools js
+	timeout 600 tests/sdk/clients/run.sh $(BINARY) $(TARGET)/sdk-clients
+
+test-agents: binary ## Claude Code and Codex (1 GB of npm) through the router, at most 10 minutes
+	@.ci/tools js
+	@test -d $(TARGET)/agents/node_modules/@openai/codex || timeout 300 npm install --silent --no-audit --no-fund \
+		--ignore-scripts --prefix $(TARGET)/agents @anthropic-ai/claude-code @openai/codex
+	timeout 300 python3 -B tests/sdk/agents.py $(BINARY) $(TARGET)/agents/node_modules
 
 test-prometheus: binary ## promtool and a real Prometheus over /metrics, at most 3 minutes
 	@.ci/tools prometheus $(TARGET)/prometheus

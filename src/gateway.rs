@@ -176,7 +176,6 @@ fn spec(credential: &Credential) -> CredentialSpec {
         tpm: credential.tpm,
         max_concurrent: credential.max_concurrent,
         models: credential.models.clone(),
-        routable: Ok(()),
     }
 }
 

@@ -16,7 +16,7 @@
 //! The shell is thin:
 //!
 //! - [`edge`]: the request's path; start reading in `edge::lifecycle`
-//! - [`background`]: name resolution, model discovery, the end of bans
+//! - [`background`]: name resolution, access tokens, model discovery, the end of bans
 //! - [`observe`]: log, access log, metrics, `/health`, `/vhealth`
 //! - [`gateway`]: a configuration, assembled; [`server`]: a process, assembled
 //! - [`cli`], [`demo`]: the command, and an upstream to try it without any key

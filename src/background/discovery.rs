@@ -12,7 +12,7 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 
-use crate::edge::exchange::Dialer;
+use crate::edge::exchange::{Dial, Dialer};
 use crate::gateway::{Gateway, Upstream};
 use crate::llm::body::Body;
 use crate::providers::listing;
@@ -56,7 +56,7 @@ impl Discovery {
     async fn ask(&self, upstream: &Upstream) -> Option<Vec<String>> {
         let authorization = upstream.authorization().await.ok()?;
         let head = upstream.list_request(&authorization, &self.gateway.hop)?.ok()?;
-        let mut exchange = self.dialer.open(&upstream.addresses, false).await.ok()?;
+        let mut exchange = self.dialer.open(&upstream.addresses, Dial::Any).await.ok()?;
         exchange.send(head, &Body::whole(Bytes::new())).await.ok()?;
         exchange.head(Some(PATIENCE)).await.ok()?;
         let found = exchange.response()?.status == http::StatusCode::OK;

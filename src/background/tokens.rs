@@ -4,7 +4,7 @@
 //! yup-oauth2 signs and posts. Its own cache is not used, because it keeps an error body as a token that never ends, and
 //! lets every waiting caller exchange for itself: each exchange here has an authenticator of its own, and each account
 //! one task. It sets no time limit on a stalled body, so there is one here; it panics on an address that is none, so the
-//! configuration is checked before; and it logs what it sends, so `observe::logging` holds it to warnings.
+//! account is looked at before; and it logs what it sends, so `observe::logging` holds it to warnings.
 //! Sources: yup-oauth2 12.1.2; RFC 7523; Google, "Using OAuth 2.0 for server to server applications".
 
 use std::panic::AssertUnwindSafe;
@@ -23,6 +23,7 @@ use yup_oauth2::{parse_service_account_key, ServiceAccountAuthenticator};
 use crate::edge::random::Random;
 use crate::edge::token::Token;
 use crate::gateway::Gateway;
+use crate::providers::service_account;
 use crate::secret::Secret;
 
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
@@ -75,6 +76,9 @@ async fn keep(token: &Token, patience: Duration, mut shutdown: ShutdownWatch, te
 
 /// One exchange: the value of `Authorization`, and for how long it is good.
 async fn exchange(account: &Secret, patience: Duration) -> Result<(HeaderValue, Duration), String> {
+    if let Some(fault) = service_account::fault(account.expose()) {
+        return Err(fault);
+    }
     let key = parse_service_account_key(account.expose()).map_err(|why| why.to_string())?;
     let exchanging = async {
         let authenticator =

@@ -224,7 +224,7 @@ pub struct Vertex {
     pub project_id: String,
     /// The location; `global` is one.
     pub location: String,
-    /// The service account as JSON, which has been looked at.
+    /// The service account as JSON.
     pub service_account: Secret,
 }
 

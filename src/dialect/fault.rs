@@ -2,6 +2,7 @@
 //!
 //! serde says at which line and column it stopped, not in which member. Keeping the path while reading would cost every
 //! good request; so it is found afterwards, by a walk over the bytes up to that place, in bad requests only.
+//! It also quotes what it found, which may be long and nobody else's business: what it expected says enough.
 
 use serde::Deserialize;
 
@@ -9,15 +10,39 @@ use super::conversation::Untranslatable;
 
 /// Reads a client's body. A fault names its member as a path, such as `messages[2].content`.
 pub fn read<'a, T: Deserialize<'a>>(body: &'a str) -> Result<T, Untranslatable> {
-    serde_json::from_str(body).map_err(|fault| {
-        let (param, why) = (path(body, offset(body, &fault)), fault.to_string());
-        // The path says the place; line and column mean nothing to a client that did not write the text.
-        let why = why.split(" at line ").next().unwrap_or_default();
+    member(body, "")
+}
+
+/// Reads the member at `place` of a client's body.
+pub fn member<'a, T: Deserialize<'a>>(text: &'a str, place: &str) -> Result<T, Untranslatable> {
+    serde_json::from_str(text).map_err(|fault| {
+        let why = reason(&fault);
+        let param = match path(text, offset(text, &fault)) {
+            inner if inner.is_empty() || inner.starts_with('[') || place.is_empty() => {
+                format!("{place}{inner}")
+            }
+            inner => format!("{place}.{inner}"),
+        };
         match param.as_str() {
             "" => Untranslatable::new("body", format!("The body is not a request: {why}.")),
             _ => Untranslatable::new(param.as_str(), format!("`{param}` cannot be read: {why}.")),
         }
     })
+}
+
+/// What was expected. Line and column mean nothing to a client that did not write the text.
+fn reason(fault: &serde_json::Error) -> String {
+    let said = fault.to_string();
+    let said = said.rsplit_once(" at line ").map_or(said.as_str(), |(said, _)| said);
+    if !fault.is_data() {
+        return format!("it is not JSON ({said})");
+    }
+    match said.rsplit_once(", expected ") {
+        Some((_, expected)) if expected.starts_with("struct ") => "expected an object".to_owned(),
+        Some((_, expected)) => format!("expected {expected}"),
+        None if said.starts_with("missing field") || said.starts_with("duplicate field") => said.to_owned(),
+        None => "it has another form than is known".to_owned(),
+    }
 }
 
 /// How many bytes serde had taken.
@@ -126,6 +151,25 @@ mod tests {
         assert_eq!(param("{\"x\":1,\n \"list\":\n [{\"inner\":\ntrue}]}"), "list[0].inner");
         assert_eq!(param(r#"{"one":{"inner":[1]}}"#), "one.inner");
         assert_eq!(param(r#"{"list":"none"}"#), "list");
+    }
+
+    #[test]
+    fn a_fault_says_what_was_expected_and_not_what_was_found() {
+        let why = |body: &str| read::<Body>(body).unwrap_err().why;
+        assert_eq!(why(r#"{"name":123456}"#), "`name` cannot be read: expected a string.");
+        let said = why(r#"{"list":"a secret at line 7, expected peace"}"#);
+        assert_eq!(said, "`list` cannot be read: expected a sequence.");
+        assert_eq!(why(r#"{"list":["secret"]}"#), "`list[0]` cannot be read: expected an object.");
+        assert!(why(r#"{"name":"secret"#).contains("is not JSON (EOF while parsing a string)"));
+        assert!(!why(r#""secret""#).contains("secret") && !why(r#"{"one":7777}"#).contains("7777"));
+    }
+
+    #[test]
+    fn a_fault_in_a_member_that_is_read_by_itself_has_its_place_in_front() {
+        let place = |text: &str| member::<Body>(text, "input[1]").unwrap_err().param;
+        assert_eq!(place("7"), "input[1]");
+        assert_eq!(place(r#"{"name":7}"#), "input[1].name");
+        assert_eq!(member::<Vec<u8>>("[1,true]", "input").unwrap_err().param, "input[1]");
     }
 
     #[test]

@@ -112,6 +112,8 @@ pub struct Habits {
     pub vertex: bool,
     /// Chat: the host knows `max_tokens` and not `max_completion_tokens`.
     pub max_tokens: bool,
+    /// Chat: the host has no custom tools (those with plain text for arguments).
+    pub functions_only: bool,
     /// Chat: members that the host refuses, left out.
     pub refused: &'static [&'static str],
     /// Chat: members that the host calls otherwise: OpenAI's name, the host's.

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, EXPECT};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use pingora::protocols::http::ServerSession;
 use pingora::ErrorType;
 
 use super::lifecycle::End;
 use super::reply::Refusal;
 use crate::llm::error::ApiError;
+use crate::llm::socket;
 use crate::secret::Secret;
 
 /// What is reserved ahead of the bytes that came; the declared length is the client's word.
@@ -25,13 +26,15 @@ const MOST_RESERVED: usize = 1024 * 1024;
 /// Where the APIs have a key but in Authorization: Anthropic's, Azure's, Google's.
 const NAMED: [&str; 3] = ["x-api-key", "api-key", "x-goog-api-key"];
 
-/// Whether the request shows the key: `Authorization: Bearer`, `x-api-key` or `api-key`.
+/// Whether the request shows the key: in `Authorization: Bearer`, in a header of its own, or in a WebSocket's
+/// subprotocols.
 pub fn knows_key(headers: &HeaderMap, master: &Secret) -> bool {
     let bearer = headers.get_all(AUTHORIZATION).iter().filter_map(|v| bearer(v.as_bytes()));
     let named = NAMED.into_iter().flat_map(|name| headers.get_all(name));
     // `fold`, not `any`: every presented key is compared.
     let bearer = bearer.fold(false, |known, key| master.matches(key) | known);
-    named.fold(bearer, |known, key| master.matches(key.as_bytes()) | known)
+    let named = named.map(HeaderValue::as_bytes).chain(socket::keys(headers).map(str::as_bytes));
+    named.fold(bearer, |known, key| master.matches(key) | known)
 }
 
 /// The 401 for everybody else. It says what was wrong with the form, never what was wrong with the key.
@@ -40,7 +43,9 @@ pub fn unauthorized(headers: &HeaderMap) -> Box<Refusal> {
         Some(value) if bearer(value).is_none() => {
             "The Authorization header must be 'Bearer ' followed by the key."
         }
-        None if NAMED.iter().all(|name| !headers.contains_key(*name)) => {
+        None if NAMED.iter().all(|name| !headers.contains_key(*name))
+            && socket::keys(headers).next().is_none() =>
+        {
             "No key: send 'Authorization: Bearer' followed by the router's key."
         }
         _ => "Incorrect API key provided.",
@@ -181,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_is_taken_in_three_forms_and_no_other() {
+    fn the_key_is_taken_in_its_forms_and_no_other() {
         let master = Secret::new("sk-master");
         for (name, value) in [
             ("authorization", "Bearer sk-master"),
@@ -190,6 +195,7 @@ mod tests {
             ("x-api-key", "sk-master"),
             ("x-goog-api-key", "sk-master"),
             ("api-key", "sk-master"),
+            ("sec-websocket-protocol", "realtime, openai-insecure-api-key.sk-master"),
         ] {
             assert!(knows_key(&headers(name, value), &master), "{name}: {value}");
         }
@@ -200,6 +206,7 @@ mod tests {
             ("authorization", "Bearer sk-masterr"),
             ("x-api-key", "Bearer sk-master"),
             ("cookie", "sk-master"),
+            ("sec-websocket-protocol", "realtime, sk-master"),
         ] {
             assert!(!knows_key(&headers(name, value), &master), "{name}: {value}");
         }

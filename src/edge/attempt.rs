@@ -14,20 +14,18 @@ use pingora::protocols::http::ServerSession;
 use pingora::time::timeout;
 
 use super::context::RequestContext;
-use super::exchange::Exchange;
-use super::failure::{Failure, Trouble};
+use super::exchange::{Dial, Exchange};
+use super::failure::{Failure, Trouble, MOST_ERROR_BODY};
 use super::lifecycle::{client_or, patience, End};
 use super::phrase::{NoAnswer, Phrased, Spoken, Tongue};
 use super::{reply, Edge};
 use crate::gateway::{Dress, Upstream};
 use crate::llm::answer::Answer as Facts;
 use crate::llm::stream::{AnswerStream, Ending, StreamFault, StreamWatch};
-use crate::llm::upstream_error::UpstreamError;
-use crate::providers::{judge, Transport};
+use crate::providers::Transport;
 use crate::routing::{Lease, Plan};
 
-/// An error body is read up to this size and for this long; its connection then goes back to the pool.
-const ERROR_BODY: usize = 64 * 1024;
+/// An error body is read for this long; its connection then goes back to the pool.
 const ERROR_BODY_TIME: Duration = Duration::from_secs(2);
 /// A unary answer larger than this is no answer.
 const MOST_ANSWER: usize = 64 * 1024 * 1024;
@@ -78,6 +76,11 @@ pub enum Answer {
         /// They come from here.
         exchange: Exchange,
     },
+    /// The upstream has switched to a WebSocket.
+    Socket {
+        /// On this connection.
+        exchange: Exchange,
+    },
 }
 
 impl Attempt<'_, '_> {
@@ -93,6 +96,7 @@ impl Attempt<'_, '_> {
         };
         let result = result.map_err(|trouble| self.fair(trouble, lease));
         let (status, reason) = match &result {
+            Ok(Answer::Socket { .. }) => (101, "ok"),
             Ok(_) => (200, "ok"),
             Err(Trouble::ClientGone) => (499, "client_gone"),
             Err(Trouble::Unfit(_)) => (400, "unfit"),
@@ -142,17 +146,18 @@ impl Attempt<'_, '_> {
         phrased: &Phrased,
         limit: Option<Instant>,
     ) -> Result<Exchange, Trouble> {
-        let (mut fresh, mut renewed) = (false, false);
+        let socket = self.spoken.content.is_socket();
+        let (mut dial, mut renewed) = (if socket { Dial::Http1 } else { Dial::Any }, false);
         let mut authorization = client_or(self.client, self.ctx, pin!(upstream.authorization())).await??;
         loop {
-            let opening = pin!(self.edge.dialer.open(&upstream.addresses, fresh));
+            let opening = pin!(self.edge.dialer.open(&upstream.addresses, dial));
             let mut exchange = client_or(self.client, self.ctx, opening).await??;
             lease.sent();
             let dress = Dress {
                 route: &phrased.route,
                 headers: &phrased.headers,
                 authorization: &authorization,
-                length: Some(phrased.body.len()),
+                length: (!socket).then(|| phrased.body.len()),
                 request_id: self.ctx.request_id(),
                 hop: &self.edge.gateway.hop,
             };
@@ -164,7 +169,7 @@ impl Attempt<'_, '_> {
             };
             let talked = client_or(self.client, self.ctx, pin!(talk)).await?;
             match talked {
-                Err(Transport::Reset) if exchange.reused && !fresh => fresh = true,
+                Err(Transport::Reset) if exchange.reused && dial == Dial::Any => dial = Dial::Fresh,
                 Err(transport) => return Err(transport.into()),
                 Ok(()) if renewed || exchange.response().is_none_or(|head| head.status != 401) => {
                     return Ok(exchange);
@@ -187,11 +192,14 @@ impl Attempt<'_, '_> {
         limit: Option<Instant>,
     ) -> Result<Answer, Trouble> {
         let Some(head) = exchange.response() else { return Err(Transport::Malformed.into()) };
-        if !head.status.is_success() {
+        if !(head.status.is_success() || exchange.is_socket()) {
             return Err(Trouble::Failed(self.refused(exchange).await?));
         }
         let id = self.edge.upstream_id(&head.headers).and_then(|id| id.to_str().ok());
         self.ctx.outcome.upstream_request_id = id.map(str::to_owned);
+        if exchange.is_socket() {
+            return Ok(Answer::Socket { exchange });
+        }
         let kind = head.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
         let (is_stream, is_json) = (has_type(kind, "text/event-stream"), has_type(kind, "application/json"));
         let empty = matches!(head.status.as_u16(), 204 | 205);
@@ -218,14 +226,11 @@ impl Attempt<'_, '_> {
         let head = exchange.response().map(|head| (head.status.as_u16(), head.headers.clone()));
         let (status, headers) = head.unwrap_or_default();
         let decodes = exchange.decode().is_ok();
-        let reading = exchange.error_body(ERROR_BODY, ERROR_BODY_TIME);
+        let reading = exchange.error_body(MOST_ERROR_BODY, ERROR_BODY_TIME);
         let body = client_or(self.client, self.ctx, pin!(reading)).await?;
         self.edge.dialer.release(exchange).await;
         let body: Bytes = if decodes { body.into() } else { Bytes::new() };
-        let kind = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
-        let error = UpstreamError::parse(status, kind, &body);
-        let verdict = judge(status, &headers, &error, SystemTime::now());
-        Ok(Box::new(Failure { verdict, error, status: Some(status), headers, body, reason: "status" }))
+        Ok(Failure::refused(status, headers, body))
     }
 
     /// A stream, up to its first event with output.

@@ -1,5 +1,6 @@
-//! A request that has been read: JSON, a multipart form, or bytes that mean nothing to us.
+//! A request that has been read: JSON, a multipart form, bytes that mean nothing to us, or the wish for a WebSocket.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use crate::llm::body::{Body, Edit};
 use crate::llm::endpoint::Endpoint;
 use crate::llm::multipart::model_field;
 use crate::llm::request::{BadBody, Need, Request};
+use crate::llm::socket;
 
 /// What a body says.
 pub enum Content {
@@ -19,6 +21,8 @@ pub enum Content {
     Form(Option<(String, Range<usize>)>),
     /// Neither.
     Bytes,
+    /// None: it opens a WebSocket. The model of its query.
+    Socket(Option<String>),
 }
 
 impl Content {
@@ -43,12 +47,33 @@ impl Content {
         Ok(Self::Bytes)
     }
 
+    /// What a WebSocket's opening says, by its query.
+    pub fn socket(query: Option<&str>) -> Self {
+        Self::Socket(query.and_then(socket::model))
+    }
+
+    /// Whether it opens a WebSocket.
+    pub fn is_socket(&self) -> bool {
+        matches!(self, Self::Socket(_))
+    }
+
+    /// The query for an upstream that knows the model as `model`.
+    pub fn query<'q>(&self, query: Option<&'q str>, model: &str) -> Option<Cow<'q, str>> {
+        match self {
+            Self::Socket(Some(asked)) if asked != model => {
+                query.map(|query| socket::with_model(query, model).into())
+            }
+            _ => query.map(Cow::Borrowed),
+        }
+    }
+
     /// The model asked for.
     pub fn model(&self) -> Option<&str> {
         match self {
             Self::Json(request) => request.model(),
             Self::Form(model) => model.as_ref().map(|(name, _)| name.as_str()),
             Self::Bytes => None,
+            Self::Socket(model) => model.as_deref(),
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::drain::InFlight;
-use super::passthrough::Passage;
+use super::passage::Passage;
 use super::random::Random;
 use crate::llm::Wire;
 use crate::observe::metrics;

@@ -1,16 +1,16 @@
 //! The door: what a request asks for, whether it may, and which way it goes.
 //!
 //! A request is answered here (models, health, metrics), conversed (its body is read and our own loop over candidates
-//! runs), handed on (its bytes are not opened, and Pingora's own upstream phases carry them), or refused. HTTP/1 comes
-//! through the door straight from `front`, HTTP/2 from `request_filter`: for an open stream, Pingora's proxy future
-//! and session cost 20 KiB that only the upstream phases need.
+//! runs; WebSockets are opened so, too), handed on (its bytes are not opened, and Pingora's own upstream phases carry
+//! them), or refused. HTTP/1 comes through the door straight from `front`, HTTP/2 from `request_filter`: for an open
+//! stream, Pingora's proxy future and session cost 20 KiB that only the upstream phases need.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures::FutureExt;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderName, Version};
+use http::{HeaderName, StatusCode, Version};
 use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 
@@ -19,7 +19,7 @@ use super::lifecycle::{self, End};
 use super::{admission, local, refusals, reply, Edge};
 use crate::gateway::HOPS;
 use crate::llm::endpoint::{Door, Endpoint, Sent};
-use crate::llm::{Wire, ANTHROPIC_VERSION};
+use crate::llm::{socket, Wire, ANTHROPIC_VERSION};
 use crate::providers::chained;
 
 /// A client that takes no byte of its answer for this long is gone.
@@ -71,7 +71,7 @@ pub async fn serve(
     let life = async {
         match door {
             Door::Local(page) => Box::pin(local::answer(edge, page, client, ctx)).await,
-            _ => lifecycle::converse(edge, client, ctx, &endpoint).await,
+            door => lifecycle::converse(edge, client, ctx, &endpoint, door).await,
         }
     };
     let end = match AssertUnwindSafe(life).catch_unwind().await {
@@ -142,9 +142,10 @@ pub async fn close(end: End, client: &mut ServerSession, ctx: &mut RequestContex
     }
 }
 
-/// Whether the client has got a final head (a 100 is none).
+/// Whether the client has got a final head. A 100 is none; a 101 is, since no other one can follow it.
 pub fn answered(client: &ServerSession) -> bool {
-    client.response_written().is_some_and(|head| !head.status.is_informational())
+    let written = client.response_written().map(|head| head.status);
+    written.is_some_and(|status| !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS)
 }
 
 /// How the request's body comes.
@@ -158,6 +159,7 @@ fn sent(client: &mut ServerSession) -> Sent {
         Some(0) => Sent::Nothing,
         Some(_) => Sent::Measured,
         None if request.version == Version::HTTP_2 && !empty => Sent::Unmeasured,
+        None if request.version == Version::HTTP_11 && socket::is_asked_for(&request.headers) => Sent::Socket,
         None => Sent::Nothing,
     }
 }

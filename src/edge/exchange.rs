@@ -18,12 +18,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_ENCODING;
+use http::header::{CONTENT_ENCODING, UPGRADE};
+use http::StatusCode;
 use pingora::connectors::http::Connector;
 use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::client::HttpSession;
-use pingora::protocols::http::v1::client::{http_req_header_to_wire, HttpSession as Http1Session};
+use pingora::protocols::http::v1::client::http_req_header_to_wire;
 use pingora::protocols::Stream;
 use pingora::server::configuration::ServerConf;
 use pingora::time::timeout;
@@ -32,6 +33,7 @@ use pingora::{Error, ErrorType};
 use tokio::io::AsyncWriteExt;
 
 use super::addresses::AddressSet;
+use super::http1::Http1;
 use super::inflate::Inflate;
 use crate::llm::body::Body;
 use crate::providers::Transport;
@@ -60,14 +62,27 @@ pub struct Exchange {
     /// The connection had carried a request before.
     pub reused: bool,
     write_failed: bool,
+    /// The request asks for a WebSocket.
+    upgrades: bool,
     inflate: Option<Box<Inflate>>,
+}
+
+/// What kind of connection is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dial {
+    /// An idle one if there is any.
+    Any,
+    /// A new one.
+    Fresh,
+    /// A new one by HTTP/1, the only version in which an upstream can switch to a WebSocket.
+    Http1,
 }
 
 enum Line {
     /// HTTP/1, before the request.
     Open(Stream),
     /// HTTP/1, with the request written.
-    Http1(Box<Http1Session>),
+    Http1(Http1),
     /// Whatever ALPN has settled on.
     Negotiated(Box<HttpSession>),
     /// Given up in the middle of a write.
@@ -81,27 +96,27 @@ impl Dialer {
         Self { http1: TransportConnector::new(options()), http2: Connector::new(options()) }
     }
 
-    /// A connection to the next address, or to another one when that refuses; `fresh` avoids the pool.
-    pub async fn open(&self, addresses: &AddressSet, fresh: bool) -> Result<Exchange, Transport> {
+    /// A connection to the next address, or to another one when that refuses.
+    pub async fn open(&self, addresses: &AddressSet, dial: Dial) -> Result<Exchange, Transport> {
         let peer = match addresses.known() {
             Some(peer) => peer,
             None => Box::pin(addresses.pick()).await?,
         };
-        if !fresh && !offers_http2(&peer) {
+        if dial == Dial::Any && !offers_http2(&peer) {
             if let Some(stream) = self.http1.reused_stream(peer.as_ref()).await {
                 return Ok(Exchange::new(Line::Open(stream), peer, true));
             }
         }
-        Box::pin(self.dial(addresses, peer, fresh)).await
+        Box::pin(self.dial(addresses, peer, dial)).await
     }
 
     async fn dial(
         &self,
         addresses: &AddressSet,
         first: Arc<HttpPeer>,
-        fresh: bool,
+        dial: Dial,
     ) -> Result<Exchange, Transport> {
-        let refused = match self.connect(&first, fresh).await {
+        let refused = match self.connect(&first, dial).await {
             Err(why @ (Transport::Refused | Transport::ConnectTimeout | Transport::LocalFault)) => why,
             settled => return settled,
         };
@@ -109,15 +124,19 @@ impl Dialer {
         if other._address == first._address {
             return Err(refused);
         }
-        self.connect(&other, fresh).await
+        self.connect(&other, dial).await
     }
 
-    async fn connect(&self, peer: &Arc<HttpPeer>, fresh: bool) -> Result<Exchange, Transport> {
-        if !offers_http2(peer) {
+    async fn connect(&self, peer: &Arc<HttpPeer>, dial: Dial) -> Result<Exchange, Transport> {
+        if dial == Dial::Http1 || !offers_http2(peer) {
+            let mut peer = peer.clone();
+            if offers_http2(&peer) {
+                Arc::make_mut(&mut peer).options.set_http_version(1, 1);
+            }
             let stream = self.http1.new_stream(peer.as_ref()).await.map_err(|e| fault(&e))?;
-            return Ok(Exchange::new(Line::Open(stream), peer.clone(), false));
+            return Ok(Exchange::new(Line::Open(stream), peer, false));
         }
-        let dialled = if fresh {
+        let dialled = if dial == Dial::Fresh {
             let mut alone = HttpPeer::clone(peer);
             alone.group_key = NEVER_POOLED;
             self.http2.get_http_session(&alone).await
@@ -137,9 +156,8 @@ impl Dialer {
         }
         let idle = exchange.peer.options.idle_timeout;
         match exchange.line {
-            Line::Http1(mut session) => {
-                session.respect_keepalive();
-                if let Some(stream) = session.reuse().await {
+            Line::Http1(answer) => {
+                if let Some(stream) = answer.into_reusable() {
                     self.http1.release_stream(stream, exchange.peer.reuse_hash(), idle);
                 }
             }
@@ -153,15 +171,16 @@ impl Dialer {
 
 impl Exchange {
     fn new(line: Line, peer: Arc<HttpPeer>, reused: bool) -> Self {
-        Self { line, peer, reused, write_failed: false, inflate: None }
+        Self { line, peer, reused, write_failed: false, upgrades: false, inflate: None }
     }
 
     /// Sends head and body. A body that the upstream stops taking is no failure yet: it may have answered early.
     pub async fn send(&mut self, head: Box<RequestHeader>, body: &Body) -> Result<(), Transport> {
         self.line = match std::mem::replace(&mut self.line, Line::Broken) {
             Line::Open(mut stream) => {
+                self.upgrades = head.headers.contains_key(UPGRADE);
                 self.write_failed = write_http1(&mut stream, &head, body).await.is_err();
-                Line::Http1(Box::new(Http1Session::new_with_options(stream, self.peer.as_ref())))
+                Line::Http1(Http1::new(stream))
             }
             Line::Negotiated(mut session) => {
                 self.write_failed = !Box::pin(write_negotiated(&mut session, head, body)).await?;
@@ -190,24 +209,48 @@ impl Exchange {
 
     async fn next_head(&mut self) -> Result<(), Transport> {
         loop {
-            let read = match &mut self.line {
-                Line::Http1(session) => session.read_response().await.map(drop),
-                Line::Negotiated(session) => session.read_response_header().await,
+            match &mut self.line {
+                Line::Http1(answer) => answer.read_head().await?,
+                Line::Negotiated(session) => session.read_response_header().await.map_err(|e| fault(&e))?,
                 Line::Open(_) | Line::Broken => return Err(Transport::Reset),
-            };
-            read.map_err(|e| fault(&e))?;
+            }
+            if self.is_socket() {
+                if let Line::Http1(answer) = &mut self.line {
+                    answer.switch();
+                }
+                return Ok(());
+            }
             if self.response().is_some_and(|head| !head.status.is_informational()) {
                 return Ok(());
             }
         }
     }
 
+    /// Whether the upstream has switched to a WebSocket; `chunk` and `write` then carry what is said.
+    pub fn is_socket(&self) -> bool {
+        self.upgrades && self.response().is_some_and(|head| head.status == StatusCode::SWITCHING_PROTOCOLS)
+    }
+
+    /// Says something to a WebSocket.
+    pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Transport> {
+        let Line::Http1(answer) = &mut self.line else { return Err(Transport::LocalFault) };
+        let written = timeout(WRITE_TIMEOUT, answer.write(bytes)).await;
+        written.unwrap_or(Err(Transport::ResponseTimeout))
+    }
+
     /// The head that `head` has read.
     pub fn response(&self) -> Option<&ResponseHeader> {
         match &self.line {
-            Line::Http1(session) => session.resp_header(),
+            Line::Http1(answer) => answer.response(),
             Line::Negotiated(session) => session.response_header(),
             Line::Open(_) | Line::Broken => None,
+        }
+    }
+
+    /// Drops the head: nobody asks for it any more (HTTP/2 keeps it).
+    pub fn forget_head(&mut self) {
+        if let Line::Http1(answer) = &mut self.line {
+            answer.forget_head();
         }
     }
 
@@ -221,12 +264,11 @@ impl Exchange {
     /// The next piece of the answer's body; `None` at its proper end.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Transport> {
         loop {
-            let read = match &mut self.line {
-                Line::Http1(session) => session.read_body_bytes().await,
-                Line::Negotiated(session) => session.read_response_body().await,
+            let chunk = match &mut self.line {
+                Line::Http1(answer) => answer.chunk().await?,
+                Line::Negotiated(session) => session.read_response_body().await.map_err(|e| fault(&e))?,
                 Line::Open(_) | Line::Broken => return Err(Transport::Reset),
             };
-            let chunk = read.map_err(|e| fault(&e))?;
             let (Some(inflate), Some(packed)) = (self.inflate.as_mut(), chunk.as_ref()) else {
                 return Ok(chunk);
             };

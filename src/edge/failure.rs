@@ -3,12 +3,16 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use http::header::CONTENT_TYPE;
 use http::HeaderMap;
 
 use super::lifecycle::End;
 use crate::dialect::conversation::Untranslatable;
 use crate::llm::upstream_error::UpstreamError;
-use crate::providers::{judge_stream, judge_transport, Transport, Verdict};
+use crate::providers::{judge, judge_stream, judge_transport, Transport, Verdict};
+
+/// Of an error body, this much is read.
+pub const MOST_ERROR_BODY: usize = 64 * 1024;
 
 /// Why an attempt gave no answer.
 pub enum Trouble {
@@ -47,6 +51,14 @@ impl Failure {
             body: Bytes::new(),
             reason: transport.as_str(),
         })
+    }
+
+    /// An error answer, read up to `MOST_ERROR_BODY`.
+    pub fn refused(status: u16, headers: HeaderMap, body: Bytes) -> Box<Self> {
+        let kind = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
+        let error = UpstreamError::parse(status, kind, &body);
+        let verdict = judge(status, &headers, &error, SystemTime::now());
+        Box::new(Self { verdict, error, status: Some(status), headers, body, reason: "status" })
     }
 
     /// An error that came inside a stream after its first output.

@@ -21,10 +21,12 @@ use pingora::time::timeout;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::door::{self, Served, Way};
+use super::http1::read_once;
 use super::proxy::EdgeProxy;
 use super::{reply, Edge};
 use crate::llm::error::ApiError;
 use crate::observe::outcome::Ended;
+use crate::providers::Transport;
 
 const FIRST_READ: usize = 2 * 1024;
 const MOST_HEAD: usize = 64 * 1024;
@@ -54,9 +56,9 @@ impl Front {
     }
 
     async fn next_head(&self, stream: &mut Stream, first: bool) -> Head {
-        let mut head = BytesMut::with_capacity(FIRST_READ);
+        let mut head = BytesMut::new();
         let patience = if first { self.head_timeout } else { self.idle_timeout };
-        match timeout(patience, stream.read_buf(&mut head)).await {
+        match timeout(patience, read_more(stream, &mut head)).await {
             Ok(Ok(read)) if read > 0 => {}
             Err(_) if first => return Head::Refused(408, "the request head did not come in time"),
             _ => return Head::Gone,
@@ -93,16 +95,23 @@ async fn rest_of_head(stream: &mut Stream, head: &mut BytesMut) -> Rest {
             _ => return Rest::TooLarge,
         }
         searched = head.len().saturating_sub(3);
-        head.reserve(FIRST_READ);
-        match stream.read_buf(head).await {
+        match read_more(stream, head).await {
             Ok(n) if n > 0 => {}
             _ => return Rest::Gone,
         }
     }
 }
 
+async fn read_more(stream: &mut Stream, head: &mut BytesMut) -> Result<usize, Transport> {
+    let keep = |bytes: &mut [u8]| {
+        head.extend_from_slice(bytes);
+        bytes.len()
+    };
+    read_once::<FIRST_READ, _>(stream, keep).await
+}
+
 /// Where the head ends: behind its first empty line.
-fn blank_line(head: &[u8], from: usize) -> Option<usize> {
+pub fn blank_line(head: &[u8], from: usize) -> Option<usize> {
     memchr::memchr_iter(b'\n', &head[from..]).find_map(|at| {
         let after = &head[from + at + 1..];
         match after {
@@ -140,27 +149,9 @@ fn framing_fault(head: &[u8]) -> Option<&'static str> {
 
 #[async_trait]
 impl ServerApp for Front {
-    async fn process_new(self: &Arc<Self>, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let mut kept: Option<HttpPersistentSettings> = None;
-        let mut first = true;
-        loop {
-            let head = match self.next_head(&mut stream, first).await {
-                Head::Read(head) => head,
-                Head::Http2(read) => {
-                    let mut tcp = stream.into_any().downcast::<TcpStream>().ok()?;
-                    tcp.rewind(&read);
-                    return Box::pin(self.proxy.process_new(tcp, shutdown)).await;
-                }
-                Head::Refused(status, why) => {
-                    Box::pin(refuse(&self.edge, &mut stream, status, why)).await;
-                    return None;
-                }
-                Head::Gone => return None,
-            };
-            let reused = self.request(stream, head, kept.take(), shutdown).await?;
-            (stream, kept) = reused.consume();
-            first = false;
-        }
+    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        self.connection(stream, shutdown).await;
+        None
     }
 
     async fn cleanup(&self) {
@@ -169,6 +160,32 @@ impl ServerApp for Front {
 }
 
 impl Front {
+    /// A connection: one request after the other.
+    async fn connection(&self, mut stream: Stream, shutdown: &ShutdownWatch) {
+        let mut kept: Option<HttpPersistentSettings> = None;
+        let mut first = true;
+        loop {
+            let head = match self.next_head(&mut stream, first).await {
+                Head::Read(head) => head,
+                Head::Http2(read) => return Box::pin(self.http2(stream, &read, shutdown)).await,
+                Head::Refused(status, why) => {
+                    return Box::pin(refuse(&self.edge, &mut stream, status, why)).await
+                }
+                Head::Gone => return,
+            };
+            let Some(reused) = self.request(stream, head, kept.take(), shutdown).await else { return };
+            (stream, kept) = reused.consume();
+            first = false;
+        }
+    }
+
+    async fn http2(&self, stream: Stream, read: &[u8], shutdown: &ShutdownWatch) {
+        let Ok(mut tcp) = stream.into_any().downcast::<TcpStream>().map_err(drop) else { return };
+        tcp.rewind(read);
+        // Nothing is left over: HTTP/2 takes the connection to its end.
+        self.proxy.process_new(tcp, shutdown).await;
+    }
+
     /// One HTTP/1 request. The connection, if it can be used again.
     async fn request(
         &self,

@@ -25,7 +25,7 @@ use super::relay::Accepted;
 use super::reply::Refusal;
 use super::{local, refusals, Edge};
 use crate::dialect::conversation::Untranslatable;
-use crate::llm::endpoint::Endpoint;
+use crate::llm::endpoint::{Door, Endpoint};
 use crate::llm::request::BadBody;
 use crate::observe::outcome::Ended;
 use crate::routing::{Ask, Lease, Plan, Step, Stopped};
@@ -46,16 +46,21 @@ impl From<Box<Refusal>> for End {
     }
 }
 
-/// A request with a body that we open: from the body to the last byte of the answer.
+/// A request with a body that we open, or one for a WebSocket: from the body to the last byte of the answer.
 pub async fn converse(
     edge: &Edge,
     client: &mut ServerSession,
     ctx: &mut RequestContext,
     endpoint: &Endpoint,
+    door: Door,
 ) -> Result<(), End> {
     let mut held = edge.budget.hold();
-    let body = read(edge, client, ctx, &mut held).await?;
-    let content = Content::read(endpoint, &client.req_header().headers, &body).map_err(refusals::bad_body)?;
+    let body = read(edge, endpoint, client, ctx, &mut held).await?;
+    let head = client.req_header();
+    let content = match door {
+        Door::Socket => Content::socket(head.uri.query()),
+        _ => Content::read(endpoint, &head.headers, &body).map_err(refusals::bad_body)?,
+    };
     ctx.outcome.model = content.model().map(str::to_owned);
     ctx.outcome.stream = content.stream();
 
@@ -83,7 +88,8 @@ pub async fn converse(
             Step::Stop(stop) => return Err(refusals::stopped(edge, &plan, stop, last, unfit).into()),
         };
         let attempt = Attempt { edge, spoken: &spoken, deadline, client, ctx };
-        match attempt.run(&mut lease, &plan).await {
+        // Boxed, so that its room is given back before the answer is relayed.
+        match Box::pin(attempt.run(&mut lease, &plan)).await {
             Ok(answer) => {
                 // Nothing is sent again from here on: the body goes, and its share of the budget.
                 let prompt = content.prompt_estimate();
@@ -115,12 +121,18 @@ fn abandoned(mut lease: Lease, content: &Content) -> End {
 
 async fn read(
     edge: &Edge,
+    endpoint: &Endpoint,
     client: &mut ServerSession,
     ctx: &mut RequestContext,
     held: &mut Held,
 ) -> Result<Bytes, End> {
     if client.req_header().method == Method::HEAD {
         return Err(refusals::bad_body(BadBody::new("A HEAD request takes no body.")).into());
+    }
+    let events = |query: &str| query.split('&').any(|member| member == "alt=sse");
+    if endpoint.path_streams() && !client.req_header().uri.query().is_some_and(events) {
+        let why = "Streams are sent as server-sent events only: add '?alt=sse' to the path.";
+        return Err(refusals::bad_body(BadBody::member("alt", why)).into());
     }
     let reading = Instant::now();
     let body = admission::read_body(client, edge.bounds(), held).await?;

@@ -62,10 +62,17 @@ pub async fn answer(
         }
         Page::Models if has_key() => (200, JSON, list(&edge.gateway.pool.models())),
         Page::GeminiModels if has_key() => (200, JSON, gemini_list(&edge.gateway.pool.models())),
-        Page::Model(ref id) if has_key() => match edge.gateway.pool.models().iter().find(|m| m.name == *id) {
-            Some(model) => (200, JSON, to_json(&entry(model))),
-            None => return Err(refusals::unknown_model(&edge.gateway.pool.unknown(id)).into()),
-        },
+        Page::Models if has_key() && headers.contains_key(GOOGLE_KEY) => {
+            (200, JSON, gemini_list(&edge.gateway.pool.models()))
+        }
+        Page::Model(ref id) | Page::GeminiModel(ref id) if has_key() => {
+            let models = edge.gateway.pool.models();
+            let Some(model) = models.iter().find(|model| model.name == *id) else {
+                return Err(refusals::unknown_model(&edge.gateway.pool.unknown(id)).into());
+            };
+            let google = matches!(which, Page::GeminiModel(_)) || headers.contains_key(GOOGLE_KEY);
+            (200, JSON, if google { to_json(&gemini_entry(model)) } else { to_json(&entry(model)) })
+        }
         _ => return Err(admission::unauthorized(headers).into()),
     };
     let mut head = ResponseHeader::build_no_case(status, Some(6)).map_err(|_| End::Cut)?;
@@ -102,6 +109,9 @@ fn secure(head: &mut ResponseHeader) -> pingora::Result<()> {
 /// A date for models whose own is unknown: clients want a number, and one that does not change.
 const CREATED: u64 = 1_700_000_000;
 const CREATED_AT: &str = "2023-11-14T22:13:20Z";
+
+/// And Google's clients bring their key so.
+const GOOGLE_KEY: &str = "x-goog-api-key";
 
 /// OpenAI's list. Codex takes an answer without `models` for a broken one, and an empty one for nothing to add.
 #[derive(Serialize)]
@@ -171,12 +181,15 @@ fn anthropic_list(models: &[Listed]) -> Bytes {
 }
 
 fn gemini_list(models: &[Listed]) -> Bytes {
-    let models = models.iter().map(|model| GeminiEntry {
+    to_json(&GeminiList { models: models.iter().map(gemini_entry).collect() })
+}
+
+fn gemini_entry(model: &Listed) -> GeminiEntry<'_> {
+    GeminiEntry {
         name: format!("models/{}", model.name),
         display_name: &model.name,
         supported_generation_methods: ["generateContent", "streamGenerateContent"],
-    });
-    to_json(&GeminiList { models: models.collect() })
+    }
 }
 
 fn to_json(value: &impl Serialize) -> Bytes {

@@ -2,8 +2,8 @@
 //!
 //! Start reading in `lifecycle`: the life of a request from top to bottom. `front` stands before Pingora's parser, `door`
 //! lets requests in, `proxy` is the `ProxyHttp`, `phrase` puts a request in an upstream's words, `attempt` and
-//! `exchange` talk to an upstream, `relay` brings its answer
-//! to the client, `refusals` and `reply` say no.
+//! `exchange` talk to an upstream, `relay` brings its answer to the client and `socket` both sides of a WebSocket to each
+//! other, `refusals` and `reply` say no.
 #![doc = include_str!("../LIFECYCLE.md")]
 
 pub mod addresses;
@@ -16,10 +16,13 @@ pub mod door;
 pub mod drain;
 pub mod exchange;
 pub mod failure;
+pub mod framing;
 pub mod front;
+pub mod http1;
 pub mod inflate;
 pub mod lifecycle;
 pub mod local;
+pub mod passage;
 pub mod passthrough;
 pub mod phrase;
 pub mod pins;
@@ -28,6 +31,7 @@ pub mod random;
 pub mod refusals;
 pub mod relay;
 pub mod reply;
+pub mod socket;
 pub mod token;
 pub mod view;
 

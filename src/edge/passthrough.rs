@@ -1,27 +1,22 @@
 //! Requests whose bytes we do not open: bodyless ones and uploads of known length. Pingora's own upstream phases carry
 //! them, chunk by chunk, and only the choice of candidate, limits, bans and headers is ours, shared with the engine.
 //!
-//! Without a body a failed attempt goes on elsewhere; with one only as long as no byte of it has left. That is why an
-//! upload never goes out on a pooled connection, which may be dead already. Uploads are exempt from `max_body_size` and
-//! from the deadline, since nothing of them is held: they have `body_timeout` for every mebibyte begun, and end when
-//! the client is silent for that long (over HTTP/2, which Pingora reads without a timeout, when the upstream has been
-//! silent for `response_timeout`). A client's chunked body never comes here: Pingora 0.9 can write a chunked body's end
+//! Without a body a failed attempt goes on elsewhere; with one only as long as no byte of it has left. Uploads are
+//! exempt from `max_body_size` and from the deadline, since nothing of them is held: they have `body_timeout` for every
+//! mebibyte begun, and end when the client is silent for that long (over HTTP/2, which Pingora reads without a timeout,
+//! when the upstream has been silent for `response_timeout`). A client's chunked body never comes here: Pingora 0.9 can write a chunked body's end
 //! twice to an HTTP/1 upstream, which poisons the connection for the next request.
 //!
 //! An error answer is held back, head and body, and judged whole like any other. Pingora cannot drop a head, but it
 //! does not pass informational ones on (`ignore_info_resp`; over HTTP/2 always), so the head is made one; the error
-//! that a filter returns at the body's end then leads to another candidate or to an answer of ours. Ids in answers are
-//! learned as they pass, so that a file is asked for where it lies. Upstreams are dialled by HTTP/1 here: a body that
-//! an HTTP/2 server does not want to finish is a 502 in these phases.
+//! that a filter returns at the body's end then leads to another candidate or to an answer of ours.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
-use http::{HeaderMap, Method, StatusCode};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http::{Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
@@ -30,65 +25,16 @@ use pingora::{Error, ErrorType};
 use super::context::RequestContext;
 use super::exchange::fault;
 use super::failure::Failure;
-use super::inflate::Inflate;
-use super::lifecycle::{client_or, patience, End};
+use super::lifecycle::{client_or, End};
+use super::passage::{Passage, Refused, Seen};
 use super::reply::Refusal;
 use super::{door, refusals, reply, Edge};
-use crate::dialect::conversation::Untranslatable;
-use crate::gateway::{Authorization, Dress};
-use crate::llm::answer::Answer as Facts;
+use crate::gateway::Dress;
 use crate::llm::endpoint::Endpoint;
 use crate::llm::error::ApiError;
-use crate::llm::upstream_error::UpstreamError;
-use crate::llm::ANTHROPIC_VERSION;
 use crate::observe::outcome::Ended;
-use crate::providers::{self, judge, judge_transport, Next, Route, Transport};
-use crate::routing::{Ask, Lease, Plan, Step};
-
-/// Of an answer that may carry ids, this much is looked at.
-const LOOKED_AT: usize = 256 * 1024;
-/// And of an error.
-const ERROR_BODY: usize = 64 * 1024;
-const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
-/// The group of connections that all bodyless requests share.
-const SHARED: u64 = 0;
-
-/// A request on its way through Pingora's phases.
-pub struct Passage {
-    endpoint: Endpoint,
-    plan: Plan,
-    deadline: Option<Instant>,
-    has_body: bool,
-    /// When an upload must have come whole.
-    whole_by: Option<Instant>,
-    lease: Option<Lease>,
-    credential: usize,
-    /// Where it goes at this candidate, and by whose leave.
-    way: Option<(Route, Authorization)>,
-    begun: Instant,
-    /// The connection of this attempt is not one from the pool.
-    fresh: bool,
-    /// The upstream has begun to answer.
-    heard: bool,
-    /// The answer, as far as it is looked at.
-    seen: Option<Seen>,
-    last: Option<Failure>,
-    unfit: Option<Untranslatable>,
-    refusal: Option<Box<Refusal>>,
-}
-
-/// Why the bytes that pass are kept for a moment.
-enum Seen {
-    Ids(BytesMut),
-    Error(Box<Refused>),
-}
-
-/// An error answer that is held back.
-struct Refused {
-    status: u16,
-    headers: HeaderMap,
-    body: BytesMut,
-}
+use crate::providers::{judge_transport, Next, Transport};
+use crate::routing::{Ask, Step};
 
 /// Plans the passage of a request.
 pub fn admit(
@@ -184,90 +130,6 @@ async fn wait(client: &mut Session, ctx: &mut RequestContext, pause: Duration) -
     }
     let gone = |_| Error::new_down(ErrorType::ConnectionClosed);
     client_or(client.as_downstream_mut(), ctx, pin!(sleep)).await.map_err(gone)
-}
-
-impl Passage {
-    fn is_late(&self, now: Instant) -> bool {
-        self.deadline.is_some_and(|deadline| deadline <= now)
-    }
-
-    fn is_overdue(&self) -> bool {
-        self.whole_by.is_some_and(|whole_by| whole_by <= Instant::now())
-    }
-
-    fn begin(&mut self, lease: Lease) {
-        self.credential = lease.credential();
-        self.begun = Instant::now();
-        self.lease = Some(lease);
-        self.fresh = self.has_body;
-        self.heard = false;
-        self.seen = None;
-    }
-
-    /// Finds where the request goes at this candidate. Where it has nothing like it, it is passed over.
-    fn address(&mut self, edge: &Edge, client: &RequestHeader) -> bool {
-        let ask = providers::Ask {
-            wire: self.endpoint.wire(),
-            path: self.endpoint.path(),
-            query: client.uri.query(),
-            model: None,
-            stream: false,
-            version: client.headers.get(ANTHROPIC_VERSION).and_then(|version| version.to_str().ok()),
-        };
-        let route = edge.gateway.upstream(self.credential).route(&ask).filter(|route| route.native);
-        let Some(route) = route else {
-            if let Some(lease) = self.lease.take() {
-                edge.gateway.pool.pass_over(&mut self.plan, lease);
-            }
-            self.unfit = Some(Untranslatable::unserved(self.endpoint.path()));
-            return false;
-        };
-        self.way = Some((route, Authorization::default()));
-        true
-    }
-
-    /// What it takes to send to this candidate: leave, and an address.
-    async fn reach(&mut self, edge: &Edge) -> Result<Arc<HttpPeer>, Transport> {
-        let upstream = edge.gateway.upstream(self.credential);
-        if let Some((_, authorization)) = &mut self.way {
-            *authorization = upstream.authorization().await?;
-        }
-        upstream.addresses.pick().await
-    }
-
-    /// Keeps the answer of ours; the error that makes Pingora ask for it.
-    fn refuse(&mut self, refusal: Box<Refusal>) -> Box<Error> {
-        self.refusal = Some(refusal);
-        Error::new_up(ErrorType::ConnectError)
-    }
-
-    fn dial(&self, edge: &Edge, peer: &HttpPeer) -> HttpPeer {
-        static ALONE: AtomicU64 = AtomicU64::new(SHARED + 1);
-        let mut peer = peer.clone();
-        peer.group_key = SHARED;
-        if self.fresh {
-            // A group of its own holds no connection, and this one is not kept in it.
-            peer.group_key = ALONE.fetch_add(1, Ordering::Relaxed);
-            peer.options.idle_timeout = Some(Duration::ZERO);
-        }
-        peer.options.set_http_version(1, 1);
-        for limit in [&mut peer.options.connection_timeout, &mut peer.options.total_connection_timeout] {
-            *limit = patience(*limit, self.deadline);
-        }
-        peer.options.read_timeout = patience(edge.gateway.settings.routing.response_timeout, self.deadline);
-        peer.options.write_timeout = Some(WRITE_TIMEOUT);
-        peer
-    }
-
-    /// The failure as it is told: a second attempt that the deadline has cut short is nobody's fault.
-    fn fair(&self, transport: Transport) -> Box<Failure> {
-        let failure = Failure::transport(transport);
-        let repeated = self.lease.as_ref().is_some_and(|lease| lease.attempt() > 1);
-        match failure.verdict.timed_out && repeated && self.is_late(Instant::now()) {
-            true => Failure::transport(Transport::OutOfTime),
-            false => failure,
-        }
-    }
 }
 
 /// Tells a client that waits for it to send its body, now that there is an upstream to take it.
@@ -437,34 +299,6 @@ fn refused_by(edge: &Edge, ctx: &mut RequestContext, refused: Refused) -> Box<Er
     error
 }
 
-impl Refused {
-    /// Takes a piece of the body. Whether that is enough.
-    fn take(&mut self, chunk: &[u8]) -> bool {
-        let room = ERROR_BODY - self.body.len();
-        self.body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        self.body.len() == ERROR_BODY
-    }
-
-    fn failure(self) -> Box<Failure> {
-        let Self { status, headers, body } = self;
-        let body = decoded(&headers, body.freeze());
-        let kind = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
-        let error = UpstreamError::parse(status, kind, &body);
-        let verdict = judge(status, &headers, &error, SystemTime::now());
-        Box::new(Failure { verdict, error, status: Some(status), headers, body, reason: "status" })
-    }
-}
-
-/// The body without its coding; nothing where that is unknown.
-fn decoded(headers: &HeaderMap, body: Bytes) -> Bytes {
-    let coding = headers.get(CONTENT_ENCODING).map_or(Ok(None), |coding| Inflate::of(coding.as_bytes()));
-    match coding {
-        Ok(None) => body,
-        Ok(Some(mut inflate)) => inflate.push(&body).unwrap_or_default(),
-        Err(_) => Bytes::new(),
-    }
-}
-
 /// Looks at the bytes of an answer as they pass. An error means that they are an error's, and that it is judged.
 pub fn pass(
     edge: &Edge,
@@ -490,22 +324,6 @@ pub fn pass(
         ctx.ended(Ended::Complete);
     }
     Ok(())
-}
-
-impl Passage {
-    /// Learns the ids of an answer at its end, unless it is too large to be one that gives any.
-    fn learn(&mut self, edge: &Edge, mut seen: BytesMut, chunk: &[u8], end: bool) {
-        if seen.len() + chunk.len() > LOOKED_AT {
-            return;
-        }
-        seen.extend_from_slice(chunk);
-        if end {
-            let facts = Facts::read(&seen, self.endpoint.wire());
-            let ids = facts.map(|facts| facts.ids).unwrap_or_default();
-            edge.gateway.pins.learn(&ids, &edge.gateway.upstream(self.credential).name);
-        }
-        self.seen = Some(Seen::Ids(seen));
-    }
 }
 
 fn is_json(head: &ResponseHeader) -> bool {

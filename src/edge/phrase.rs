@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use http::HeaderName;
 
 use super::content::Content;
 use super::Edge;
@@ -20,11 +21,11 @@ use crate::llm::answer::Answer as Facts;
 use crate::llm::body::Body;
 use crate::llm::endpoint::Endpoint;
 use crate::llm::upstream_error::UpstreamError;
-use crate::llm::{Wire, ANTHROPIC_VERSION};
+use crate::llm::{socket, Wire, ANTHROPIC_VERSION};
 use crate::providers::{Ask, Route, Task};
 
-/// Headers that a composed body needs beside it.
-pub type Headers = Vec<(&'static str, String)>;
+/// Headers that a composed body needs beside it, or the opening of a WebSocket.
+pub type Headers = Vec<(HeaderName, String)>;
 
 /// What a client said.
 pub struct Spoken<'a> {
@@ -90,21 +91,24 @@ impl<'a> Spoken<'a> {
         client: &pingora::http::RequestHeader,
         seed: u64,
     ) -> Result<(Phrased, Tongue), Untranslatable> {
+        let query = self.content.query(client.uri.query(), model);
         let ask = Ask {
             wire: self.endpoint.wire(),
             path: self.endpoint.path(),
-            query: client.uri.query(),
+            query: query.as_deref(),
             model: self.content.model().map(|_| model),
             stream: self.content.stream(),
             version: client.headers.get(ANTHROPIC_VERSION).and_then(|version| version.to_str().ok()),
         };
         let route = upstream.route(&ask).ok_or_else(|| Untranslatable::unserved(self.endpoint.path()))?;
         if route.native {
-            return Ok((self.native(route, model), Tongue::Native));
+            let headers =
+                if self.content.is_socket() { socket::opening(&client.headers) } else { Vec::new() };
+            return Ok((Phrased { headers, ..self.native(route, model) }, Tongue::Native));
         }
         match route.task {
             Task::Generate => self.translated(edge, route, model, seed),
-            Task::Embed(_) => {
+            Task::Embed => {
                 let signature = |_: &str| None;
                 let target = Target { model, habits: route.habits, signature: &signature };
                 let (composed, writer) = embeddings::compose(self.text()?, &target)?;
@@ -200,7 +204,9 @@ impl<'a> Spoken<'a> {
 }
 
 fn phrased(route: Route, composed: Composed) -> Phrased {
-    Phrased { route, body: Body::whole(composed.body.into()), headers: composed.headers }
+    let headers = composed.headers.into_iter();
+    let headers = headers.map(|(name, value)| (HeaderName::from_static(name), value)).collect();
+    Phrased { route, body: Body::whole(composed.body.into()), headers }
 }
 
 fn unix_now() -> u64 {

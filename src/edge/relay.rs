@@ -17,7 +17,7 @@ use super::context::RequestContext;
 use super::exchange::{Dialer, Exchange};
 use super::failure::Failure;
 use super::lifecycle::{client_left, End};
-use super::{drain, reply, Edge};
+use super::{drain, reply, socket, Edge};
 use crate::llm::answer::Answer as Facts;
 use crate::llm::endpoint::Endpoint;
 use crate::llm::error::ApiError;
@@ -77,6 +77,7 @@ impl Accepted<'_> {
                 Box::pin(stream.conclude(end, client, ctx)).await
             }
             Answer::Raw { exchange } => Box::pin(raw(*self, exchange, client, ctx)).await,
+            Answer::Socket { exchange } => Box::pin(socket::carry(*self, exchange, client, ctx)).await,
         }
     }
 
@@ -146,6 +147,7 @@ impl Stream<'_> {
             reply::relayed_head(client, ctx, upstream, None)
         };
         let mut head = head.map_err(|_| Stop::ClientGone)?;
+        self.exchange.forget_head();
         if let Some(lease) = &self.lease {
             self.edge.seal(lease.credential(), &mut head);
         }

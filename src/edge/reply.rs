@@ -21,6 +21,8 @@ use crate::providers::headers::{keep_response_header, upstream_request_id};
 
 /// Our request id, on every answer.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// As Anthropic's clients know it.
+const ANTHROPIC_REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 /// The upstream's, beside it.
 pub const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-upstream-request-id");
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
@@ -76,7 +78,8 @@ pub async fn refuse(
     refusal: &Refusal,
 ) -> pingora::Result<()> {
     let own = refusal.body.as_ref().filter(|(shape, _)| *shape == ctx.tongue);
-    let body = own.map_or_else(|| refusal.error.body_for(ctx.tongue), |(_, body)| body.clone());
+    let body =
+        own.map_or_else(|| refusal.error.body_for(ctx.tongue, ctx.request_id()), |(_, body)| body.clone());
     let mut head = ResponseHeader::build_no_case(refusal.error.status, Some(8))?;
     head.insert_header(CONTENT_TYPE, "application/json")?;
     if let Some(wait) = refusal.retry_after {
@@ -101,7 +104,7 @@ pub async fn send(
     body: Bytes,
 ) -> pingora::Result<()> {
     head.insert_header(CONTENT_LENGTH, body.len())?;
-    head.insert_header(REQUEST_ID, ctx.request_id())?;
+    identify(&mut head, ctx)?;
     ctx.answered(head.status.as_u16());
     ctx.outcome.bytes_out += body.len() as u64;
     let unread = !client.is_body_done();
@@ -145,9 +148,17 @@ pub fn relayed_head(
     if let Some(id) = upstream_request_id(&upstream.headers) {
         head.insert_header(UPSTREAM_REQUEST_ID, id)?;
     }
-    head.insert_header(REQUEST_ID, ctx.request_id())?;
+    identify(&mut head, ctx)?;
     frame(&mut head, client, length)?;
     Ok(Box::new(head))
+}
+
+/// Names the request.
+fn identify(head: &mut ResponseHeader, ctx: &RequestContext) -> pingora::Result<()> {
+    if ctx.tongue == Wire::Messages {
+        head.insert_header(ANTHROPIC_REQUEST_ID, ctx.request_id())?;
+    }
+    head.insert_header(REQUEST_ID, ctx.request_id())
 }
 
 /// How its body is delimited.
@@ -178,7 +189,7 @@ pub fn translated_head(
     if let Some(id) = upstream_request_id(&upstream.headers) {
         head.insert_header(UPSTREAM_REQUEST_ID, id)?;
     }
-    head.insert_header(REQUEST_ID, ctx.request_id())?;
+    identify(&mut head, ctx)?;
     frame(&mut head, client, length)?;
     Ok(Box::new(head))
 }

@@ -40,7 +40,6 @@ fn credential(
     CredentialView {
         name: seen.name.to_string(),
         kind: configured.kind.as_str(),
-        routable: seen.routable.is_ok(),
         is_fallback: configured.is_fallback,
         tier: seen.tier,
         weight: seen.weight,
@@ -56,9 +55,6 @@ fn credential(
 /// A credential's own standing; where only its models are banned, but all of them, what they have in common.
 fn whole_standing(seen: &routing::CredentialSnapshot) -> Standing {
     let own = standing(&seen.standing);
-    if let Err(why) = seen.routable {
-        return Standing { state: State::Unroutable, reason: Some(why.to_owned()), ..own };
-    }
     if !seen.is_banned || matches!(own.state, State::Banned | State::BannedForGood) {
         return own;
     }

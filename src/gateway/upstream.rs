@@ -17,10 +17,9 @@ use crate::config::Credential;
 use crate::edge::addresses::AddressSet;
 use crate::edge::reply::REQUEST_ID;
 use crate::edge::token::Token;
+use crate::llm::ANTHROPIC_VERSION;
 use crate::providers::headers::{keep_dialect_header, keep_request_header};
-use crate::providers::{chained, Ask, Provider, Route, Site, Transport, Versions, ANTHROPIC_VERSION};
-
-const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
+use crate::providers::{chained, Ask, Provider, Route, Site, Transport, Versions, NEWEST_ANTHROPIC};
 
 /// One credential.
 pub struct Upstream {
@@ -51,8 +50,8 @@ pub struct Authorization(Option<(HeaderName, HeaderValue)>);
 pub struct Dress<'a> {
     /// Where it goes.
     pub route: &'a Route,
-    /// Headers that belong to a composed body.
-    pub headers: &'a [(&'static str, String)],
+    /// Headers that belong to a composed body, or open a WebSocket.
+    pub headers: &'a [(HeaderName, String)],
     /// From `Upstream::authorization`.
     pub authorization: &'a Authorization,
     /// The length of the body, where there is one.
@@ -143,7 +142,7 @@ impl Upstream {
             head.insert_header(CONTENT_TYPE, "application/json")?;
         }
         for (name, value) in dress.headers {
-            head.insert_header(*name, value)?;
+            head.insert_header(name, value)?;
         }
         let hops = client.headers.get(HOPS).and_then(|hops| hops.to_str().ok());
         self.finish(&mut head, dress.authorization, chained::passed(hops, dress.hop))?;
@@ -183,8 +182,8 @@ impl Upstream {
         hops: String,
     ) -> pingora::Result<()> {
         head.insert_header(ACCEPT_ENCODING, "identity")?;
-        if self.provider.versions == Versions::Needed && !head.headers.contains_key(VERSION) {
-            head.insert_header(VERSION, ANTHROPIC_VERSION)?;
+        if self.provider.versions == Versions::Needed && !head.headers.contains_key(ANTHROPIC_VERSION) {
+            head.insert_header(ANTHROPIC_VERSION, NEWEST_ANTHROPIC)?;
         }
         if let Some((name, value)) = &authorization.0 {
             head.insert_header(name, value)?;
@@ -226,3 +225,6 @@ fn connection_names(headers: &HeaderMap) -> Option<&str> {
 fn names(connection: &str, name: &HeaderName) -> bool {
     connection.split(',').any(|named| named.trim().eq_ignore_ascii_case(name.as_str()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,6 +31,8 @@ pub enum Page {
     Model(String),
     /// `/v1beta/models`, as Google lists them.
     GeminiModels,
+    /// `/v1beta/models/{id}`, decoded.
+    GeminiModel(String),
 }
 
 /// How a request's body comes.
@@ -42,6 +44,8 @@ pub enum Sent {
     Measured,
     /// Chunked, or over HTTP/2 without a length.
     Unmeasured,
+    /// There is none, and what comes behind the head is to be a WebSocket.
+    Socket,
 }
 
 /// Where a request goes.
@@ -53,6 +57,8 @@ pub enum Door {
     Converse,
     /// Its bytes are carried without being looked into.
     PassThrough,
+    /// It is a WebSocket, if an upstream agrees to it; routed by the model of its query.
+    Socket,
     /// Neither the path nor anything like it is served, or not with this method.
     Refuse,
 }
@@ -103,7 +109,7 @@ const PAGE: &str = "GET, HEAD";
 const POST: &str = "POST";
 
 /// All of them; the first that fits holds.
-static ROWS: [Row; 48] = [
+static ROWS: [Row; 49] = [
     row("/v1/chat/completions", Takes::Model, Gives::Text, Wire::Chat, "GET, POST"),
     row("/v1/completions", Takes::Model, Gives::Text, Wire::Completions, POST),
     row("/v1/responses", Takes::Model, Gives::Text, Wire::Responses, POST),
@@ -123,6 +129,7 @@ static ROWS: [Row; 48] = [
     row("/v1beta/models/{id}:embedContent", Takes::Model, Gives::Json, Wire::Opaque, POST),
     row("/v1beta/models/{id}:batchEmbedContents", Takes::Model, Gives::Json, Wire::Opaque, POST),
     row("/v1beta/models", Takes::Page, Gives::Json, Wire::Opaque, PAGE),
+    row("/v1beta/models/*", Takes::Page, Gives::Json, Wire::Opaque, PAGE),
     row("/v1/models", Takes::Page, Gives::Json, Wire::Opaque, PAGE),
     row("/v1/models/*", Takes::Page, Gives::Json, Wire::Opaque, PAGE),
     row("/v1/chat/completions/{id}", Takes::Anything, Gives::Json, Wire::Objects, ""),
@@ -145,6 +152,7 @@ static ROWS: [Row; 48] = [
     row("/v1/vector_stores", Takes::Anything, Gives::Json, Wire::Objects, ""),
     row("/v1/vector_stores/*", Takes::Anything, Gives::Either, Wire::Objects, ""),
     row("/v1/fine_tuning/*", Takes::Anything, Gives::Either, Wire::Objects, ""),
+    row("/v1/realtime", Takes::Anything, Gives::Either, Wire::Opaque, ""),
     row("/v1/*", Takes::Anything, Gives::Either, Wire::Opaque, ""),
     row("/", Takes::Page, Gives::Json, Wire::Opaque, PAGE),
     row("/health", Takes::Page, Gives::Json, Wire::Opaque, PAGE),
@@ -207,6 +215,9 @@ impl Endpoint {
 
     /// Where the request goes, given how its body comes.
     pub fn door(&self, sent: Sent) -> Door {
+        if sent == Sent::Socket && self.opens_sockets() {
+            return Door::Socket;
+        }
         if self.row.template == NOWHERE.template || !self.allowed() {
             return Door::Refuse;
         }
@@ -215,7 +226,7 @@ impl Endpoint {
             (Takes::Page, _) => Door::PassThrough,
             // A body that must be there and is not gets its 400 from whoever reads it.
             (Takes::Model | Takes::MayModel, _) if self.method == Method::POST => Door::Converse,
-            (_, Sent::Nothing) | (Takes::Upload, Sent::Measured) => Door::PassThrough,
+            (_, Sent::Nothing | Sent::Socket) | (Takes::Upload, Sent::Measured) => Door::PassThrough,
             _ => Door::Converse,
         }
     }
@@ -242,10 +253,12 @@ impl Endpoint {
             && self.row.template != NOWHERE.template
     }
 
-    /// The shape of its answers. What is got where chats are posted is a list of stored ones.
+    /// The shape of its answers. What is got where chats are posted is a list of stored ones, and where responses are
+    /// it is a WebSocket.
     pub fn wire(&self) -> Wire {
         match self.row.wire {
             Wire::Chat if self.method == Method::GET => Wire::Objects,
+            Wire::Responses if self.method == Method::GET => Wire::Opaque,
             wire => wire,
         }
     }
@@ -317,6 +330,12 @@ impl Endpoint {
         allow.is_empty() || deletes_model || allow.split(", ").any(|method| method == self.method.as_str())
     }
 
+    /// Whether a WebSocket can be had here: the Responses API has one, and what this version does not know may be one.
+    fn opens_sockets(&self) -> bool {
+        let open = self.row.takes == Takes::Anything || self.row.template == "/v1/responses";
+        open && self.method == Method::GET
+    }
+
     fn is_page_method(&self) -> bool {
         matches!(self.method, Method::GET | Method::HEAD)
     }
@@ -330,6 +349,9 @@ impl Endpoint {
             "/metrics" => Page::Metrics,
             "/v1/models" => Page::Models,
             "/v1beta/models" => Page::GeminiModels,
+            "/v1beta/models/*" => {
+                Page::GeminiModel(decoded(self.path.strip_prefix("/v1beta/models/").unwrap_or_default()))
+            }
             "/v1/models/*" => Page::Model(decoded(self.path.strip_prefix("/v1/models/").unwrap_or_default())),
             _ => Page::Root,
         }

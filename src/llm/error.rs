@@ -37,14 +37,18 @@ impl ApiError {
 
     /// The body in OpenAI's shape.
     pub fn body(&self) -> Bytes {
-        self.body_for(Wire::Chat)
+        self.body_for(Wire::Chat, "")
     }
 
     /// The body, in the shape of the client's API: OpenAI's `{"error":{"message","type","param","code"}}`,
     /// Anthropic's `{"type":"error","error":{"type","message"}}`, Google's `{"error":{"code","message","status"}}`.
-    pub fn body_for(&self, wire: Wire) -> Bytes {
+    pub fn body_for(&self, wire: Wire, request_id: &str) -> Bytes {
         let body = match wire {
-            Wire::Messages => self.anthropic(),
+            Wire::Messages => {
+                let mut body = self.anthropic();
+                body["request_id"] = request_id.into();
+                body
+            }
             Wire::Gemini => self.google(),
             _ => json!({ "error": self.members() }),
         };
@@ -273,8 +277,10 @@ impl ApiError {
         if caller {
             let said =
                 |text: &Option<Box<str>>| text.as_deref().filter(|text| !text.is_empty()).map(str::to_owned);
-            told.kind = said(&error.kind).unwrap_or(told.kind);
-            told.code = said(&error.code).or(told.code);
+            // Google's words (`INVALID_ARGUMENT`, `400`) mean nothing to clients of other APIs.
+            let foreign = |word: &String| !word.bytes().any(|byte| byte.is_ascii_lowercase());
+            told.kind = said(&error.kind).filter(|kind| !foreign(kind)).unwrap_or(told.kind);
+            told.code = said(&error.code).filter(|code| !foreign(code)).or(told.code);
             told.param = said(&error.param);
         }
         told
@@ -317,6 +323,17 @@ mod tests {
             assert!(members["message"].is_string() && members["type"].is_string());
             assert!(members["code"].is_string() || members["code"].is_null());
         }
+    }
+
+    #[test]
+    fn googles_words_are_not_told_to_clients_of_other_apis() {
+        let said = UpstreamError {
+            kind: Some("INVALID_ARGUMENT".into()),
+            code: Some("400".into()),
+            ..UpstreamError::default()
+        };
+        let told = ApiError::upstream(400, &said, "m".into());
+        assert_eq!((told.kind.as_str(), told.code), (INVALID, None));
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod multipart;
 pub mod request;
 pub mod scan;
 pub mod scrub;
+pub mod socket;
 pub mod sse;
 pub mod stream;
 pub mod upstream_error;

@@ -96,8 +96,11 @@ impl UpstreamError {
                 ])
     }
 
-    /// The account has nothing left; waiting a little does not help.
+    /// The account has nothing left; waiting a little does not help. Google says "exceeded your current quota" of a full
+    /// minute, too: there, the name of the quota decides.
     pub fn quota_exhausted(&self) -> bool {
+        let named = |end: fn(&str) -> bool| self.inner.as_deref().is_some_and(end);
+        let is_google = self.has_code(&["RESOURCE_EXHAUSTED"]);
         self.status == 402
             || self.has_code(&[
                 "insufficient_quota",
@@ -105,9 +108,16 @@ impl UpstreamError {
                 "billing_error",
                 "ramp_limit",
             ])
-            || self.inner.as_deref().is_some_and(|inner| inner.contains(PER_DAY))
-            || self.inner.as_deref().is_some_and(|inner| inner.ends_with("spend_limit_reached"))
-            || self.says(&["exceeded your current quota", "credit balance is too low", "spend limit"])
+            || named(|inner| inner.contains(PER_DAY))
+            || named(|inner| inner.ends_with("spend_limit_reached"))
+            || !is_google && self.says(&["exceeded your current quota"])
+            || self.says(&["credit balance is too low", "spend limit", "specified api usage limits"])
+    }
+
+    /// The request alone is more than the account may ask for in a minute (Groq says so with a 413): a larger account
+    /// may take it.
+    pub fn over_the_minute(&self) -> bool {
+        self.status == 413 && self.has_code(&["rate_limit_exceeded"])
     }
 
     /// The upstream does not know the model, or the key may not use it.
@@ -116,9 +126,10 @@ impl UpstreamError {
             || self.status == 404 && self.message.to_ascii_lowercase().contains("model")
     }
 
-    /// The key is refused, whatever the status.
+    /// The key is refused, or may not be used from here, whatever the status.
     pub fn key_invalid(&self) -> bool {
         self.has_code(&["invalid_api_key", "API_KEY_INVALID", "authentication_error", "account_deactivated"])
+            || self.says(&["incorrect api key provided", "user location is not supported"])
     }
 
     fn has_code(&self, codes: &[&str]) -> bool {
@@ -247,11 +258,12 @@ fn inner_code(
 ) -> Option<Box<str>> {
     let azure = error.get("innererror").and_then(|inner| inner.get("code"));
     let anthropic = details.and_then(|details| details.get("error_code"));
-    let of_details = |key: &str| {
-        let items = details.and_then(Value::as_array)?;
-        items.iter().find_map(|item| item.get(key).or_else(|| item.get("violations")?.get(0)?.get(key)))
-    };
-    let google = of_details("quotaId").or_else(|| of_details("reason"));
+    let items = || details.and_then(Value::as_array).into_iter().flatten();
+    let violations = || items().filter_map(|item| item.get("violations")?.as_array()).flatten();
+    let quotas = || violations().filter_map(|violation| violation.get("quotaId"));
+    // Of several full quotas, the one that lasts longest counts.
+    let daily = || quotas().find(|id| id.as_str().is_some_and(|id| id.contains(PER_DAY)));
+    let google = daily().or_else(|| quotas().next()).or_else(|| items().find_map(|item| item.get("reason")));
     if metadata.is_some_and(|metadata| metadata.get("flagged_input").is_some()) {
         return Some("moderation".into());
     }

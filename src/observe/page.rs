@@ -114,7 +114,6 @@ impl<'v> StateCell<'v> {
             State::Probation => ("wait", "◌ on probation"),
             State::Banned => ("down", "✕ banned"),
             State::BannedForGood => ("down", "✕ banned for good"),
-            State::Unroutable => ("down", "✕ not routed to"),
         };
         let reason = standing.reason.as_deref().unwrap_or_default();
         Self { class, word, reason, recovery: standing.next_recovery.map(span) }

@@ -27,8 +27,6 @@ pub struct CredentialView {
     pub name: String,
     /// Its type as written in the file: `openai`, `proxy`, `anthropic`, `vertex-ai`.
     pub kind: &'static str,
-    /// Requests are routed to it at all (not to types that this version does not speak).
-    pub routable: bool,
     /// Serves in the last tier.
     pub is_fallback: bool,
     /// Tier, 0 first.
@@ -104,8 +102,6 @@ pub enum State {
     Banned,
     /// Until an operator lifts it.
     BannedForGood,
-    /// Never: this version does not route to its type.
-    Unroutable,
 }
 
 impl State {
@@ -117,15 +113,14 @@ impl State {
             Self::Probation => "probation",
             Self::Banned => "banned",
             Self::BannedForGood => "banned_permanently",
-            Self::Unroutable => "unroutable",
         }
     }
 }
 
 impl View {
-    /// Credentials that may be asked: routable and not banned.
+    /// Credentials that may be asked: those that are not banned.
     pub fn available(&self) -> usize {
-        self.credentials.iter().filter(|credential| credential.routable && !credential.banned).count()
+        self.credentials.iter().filter(|credential| !credential.banned).count()
     }
 
     /// Credentials that are banned.
@@ -160,7 +155,6 @@ pub(crate) mod samples {
         CredentialView {
             name: name.into(),
             kind: "openai",
-            routable: true,
             is_fallback: false,
             tier: 0,
             weight: 1,

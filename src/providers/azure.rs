@@ -13,6 +13,8 @@ use super::route::{query_without, segment, with_query, Ask, Route, Site, Task};
 pub const NEWEST_VERSION: &str = "2024-10-21";
 /// The first one with the Responses API.
 const FIRST_WITH_RESPONSES: &str = "2025-03-01";
+/// In the older API a session names its deployment in the query.
+const REALTIME: &str = "/v1/realtime";
 /// What belongs to a deployment; all else belongs to the resource.
 const OF_DEPLOYMENT: [&str; 5] =
     ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/audio/", "/v1/images/"];
@@ -34,11 +36,17 @@ pub(super) fn route(provider: &Provider, site: &Site, ask: &Ask) -> Option<Route
         Some(_) => older_path(base, &ask)?,
     };
     let version = version.map(|version| format!("api-version={version}"));
-    let query = query_without(ask.query, &["api-version"]);
+    let deployment = match ask.model.filter(|_| dated.is_some() && ask.path == REALTIME) {
+        Some(model) => Some(format!("deployment={}", segment(model)?)),
+        None => None,
+    };
+    let ours =
+        if deployment.is_some() { &["api-version", "deployment", "model"][..] } else { &["api-version"] };
+    let members = version.iter().chain(&deployment).map(String::as_str);
     Some(Route {
         wire: ask.wire,
         task: if ask.generates() { Task::Generate } else { Task::AsItCame },
-        path_and_query: with_query(path, version.as_deref().into_iter().chain(query)),
+        path_and_query: with_query(path, members.chain(query_without(ask.query, ours))),
         habits: provider.habits,
         native: ask.native,
         body_version: None,

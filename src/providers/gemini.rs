@@ -6,7 +6,8 @@
 //! models.countTokens, models.list).
 
 use super::provider::Provider;
-use super::route::{query_without, segment, with_query, Ask, Embedding, Route, Site, Task};
+use super::route::{query_without, segment, with_query, Ask, Route, Site, Task};
+use crate::dialect::gemini::embeddings::operation;
 use crate::llm::Wire;
 
 /// Members of a client's query that do not go on.
@@ -21,8 +22,8 @@ pub(super) struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// What to call for a request; none if nothing does what it asks for. `embedding` is how the host embeds.
-    pub(super) fn of(ask: &'a Ask, embedding: Embedding) -> Option<Self> {
+    /// What to call for a request; none if nothing does what it asks for.
+    pub(super) fn of(ask: &'a Ask, provider: &Provider) -> Option<Self> {
         let native = ask.method().is_some();
         let own = |method, task| Some(Self { method, wire: Wire::Gemini, task, native });
         match (ask.counts(), ask.method()) {
@@ -31,12 +32,7 @@ impl<'a> Call<'a> {
             _ if ask.generates() => own("generateContent", Task::Generate),
             (None, Some(method)) => Some(Self { method, wire: ask.wire, task: Task::AsItCame, native }),
             (None, None) if ask.path == "/v1/embeddings" => {
-                let method = match embedding {
-                    Embedding::Batch => "batchEmbedContents",
-                    Embedding::Predict => "predict",
-                    Embedding::Content => "embedContent",
-                };
-                own(method, Task::Embed(embedding))
+                own(operation(ask.model?, provider.habits.vertex), Task::Embed)
             }
             (None, None) => None,
         }
@@ -67,7 +63,7 @@ pub(super) fn route(provider: &Provider, site: &Site, ask: &Ask) -> Option<Route
         _ => ("models", ask.model?),
     };
     let resource = format!("{}/{collection}/{}", versioned(site), segment(name)?);
-    Some(Call::of(ask, Embedding::Batch)?.at(&resource, ask, provider))
+    Some(Call::of(ask, provider)?.at(&resource, ask, provider))
 }
 
 /// Where the models are listed; a page is 50 of them by default.

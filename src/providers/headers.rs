@@ -34,6 +34,8 @@ pub fn keep_request_header(name: &str) -> bool {
         Some(b'o') => matches!(name, "openai-organization" | "openai-project" | "origin"),
         Some(b'p') => name.starts_with("proxy-"),
         Some(b'r') => name == "referer",
+        // Of this hop; one that opens a WebSocket is dressed anew.
+        Some(b's') => name.starts_with("sec-websocket-"),
         Some(b't') => matches!(name, "te" | "trailer" | "transfer-encoding" | "true-client-ip"),
         Some(b'u') => name == "upgrade",
         Some(b'v') => name == "via",
@@ -159,6 +161,7 @@ mod tests {
             "x-request-id",
             "x-auto-ai-router-hops",
             "http2-settings",
+            "sec-websocket-protocol",
         ] {
             assert!(!keep_request_header(name), "{name}");
         }

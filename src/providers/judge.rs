@@ -26,7 +26,8 @@ pub fn judge(status: u16, headers: &HeaderMap, error: &UpstreamError, now: Syste
         300..=399 => Verdict::new(Blame::Host, Next::Other, 502),
         429 if error.quota_exhausted() => exhausted(status),
         429 => cooled(Verdict::new(Blame::Pair, Next::Other, 429), wait(), MOST),
-        408 => Verdict::new(Blame::Host, Next::Other, 408),
+        // 499 is Google's CANCELLED, and nobody here has cancelled anything.
+        408 | 499 => Verdict::new(Blame::Host, Next::Other, status),
         409 => Verdict::new(Blame::Pair, Next::Other, 409),
         400..=499 => judge_refusal(status, error),
         508 => Verdict::new(Blame::Caller, Next::Stop, 508),
@@ -51,7 +52,7 @@ pub fn judge_stream(headers: &HeaderMap, error: &UpstreamError, now: SystemTime)
 fn judge_refusal(status: u16, error: &UpstreamError) -> Verdict {
     if error.content_policy() {
         Verdict::new(Blame::Caller, Next::Stop, status)
-    } else if error.model_not_found() {
+    } else if error.model_not_found() || error.over_the_minute() {
         Verdict::new(Blame::Absent, Next::Other, status)
     } else if error.context_length() {
         Verdict::new(Blame::Caller, Next::FallbackModel, status)
@@ -153,6 +154,67 @@ mod tests {
         assert_eq!(cooled(500, "retry-after", "7"), None);
         let google = r#"[{"error":{"code":429,"message":"m","details":[{"retryDelay":"3s"}]}}]"#;
         assert_eq!(verdict(429, google).cool_down, Some(Duration::from_secs(3)));
+    }
+
+    /// What vendors really say, as recorded or as their references have it.
+    #[test]
+    fn each_vendors_errors_are_judged_for_what_they_mean() {
+        let anthropic = |kind: &str, more: &str| {
+            format!(
+                r#"{{"type":"error","error":{{"type":"{kind}","message":"m"{more}}},"request_id":"req_1"}}"#
+            )
+        };
+        let google = |code: u16, status: &str, message: &str| {
+            format!(r#"{{"error":{{"code":{code},"message":"{message}","status":"{status}"}}}}"#)
+        };
+        let limit = r#","details":{"error_code":"contract_spend_limit_reached"}"#;
+        let invalid = "invalid_request_error";
+        let usage =
+            anthropic(invalid, "").replace("\"m\"", "\"You have reached your specified API usage limits.\"");
+        let misspelt = anthropic("not_found_error", "").replace("\"m\"", "\"model: claude-sonet-4-5\"");
+        let robots = google(400, "INVALID_ARGUMENT", "Cannot fetch content from the provided URL.");
+        let large = r#"{"error":{"message":"Request too large: tokens per minute","type":"tokens","code":"rate_limit_exceeded"}}"#;
+        let xai =
+            r#"{"code":"Client specified an invalid argument","error":"Incorrect API key provided: xa***."}"#;
+        for (status, body, blame, next) in [
+            (529, anthropic("overloaded_error", ""), Blame::Host, Next::Other),
+            (429, anthropic("rate_limit_error", ""), Blame::Pair, Next::Other),
+            (429, anthropic("rate_limit_error", limit), Blame::Key, Next::Other),
+            (400, usage, Blame::Key, Next::Other),
+            (402, anthropic("billing_error", ""), Blame::Key, Next::Other),
+            (400, anthropic(invalid, ""), Blame::Caller, Next::Stop),
+            (404, misspelt, Blame::Absent, Next::Other),
+            (413, anthropic("request_too_large", ""), Blame::Caller, Next::Stop),
+            (400, robots, Blame::Caller, Next::Stop),
+            (
+                400,
+                google(400, "FAILED_PRECONDITION", "User location is not supported"),
+                Blame::Key,
+                Next::Other,
+            ),
+            (401, google(401, "UNAUTHENTICATED", "m"), Blame::Key, Next::Other),
+            (403, google(403, "PERMISSION_DENIED", "m"), Blame::Key, Next::Other),
+            (404, google(404, "NOT_FOUND", "Publisher Model `x` was not found"), Blame::Absent, Next::Other),
+            (
+                429,
+                google(429, "RESOURCE_EXHAUSTED", "You exceeded your current quota"),
+                Blame::Pair,
+                Next::Other,
+            ),
+            (499, google(499, "CANCELLED", "m"), Blame::Host, Next::Other),
+            (503, google(503, "UNAVAILABLE", "m"), Blame::Host, Next::Other),
+            (
+                402,
+                r#"{"error":{"code":402,"message":"Insufficient credits"}}"#.into(),
+                Blame::Key,
+                Next::Other,
+            ),
+            (413, large.into(), Blame::Absent, Next::Other),
+            (400, xai.into(), Blame::Key, Next::Other),
+        ] {
+            let verdict = verdict(status, &body);
+            assert_eq!((verdict.blame, verdict.next), (blame, next), "{status} {body}");
+        }
     }
 
     #[test]

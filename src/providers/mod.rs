@@ -21,10 +21,10 @@ pub mod transport;
 pub mod verdict;
 pub mod vertex;
 
-pub use anthropic::NEWEST_VERSION as ANTHROPIC_VERSION;
+pub use anthropic::NEWEST_VERSION as NEWEST_ANTHROPIC;
 pub use judge::{judge, judge_stream};
 pub use kind::Kind;
 pub use provider::{Auth, Home, KeyNeed, Provider, Versions, PROVIDERS};
-pub use route::{Ask, Embedding, Route, Site, Task};
+pub use route::{Ask, Route, Site, Task};
 pub use transport::{judge_transport, Transport};
 pub use verdict::{Blame, Next, Verdict};

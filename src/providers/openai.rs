@@ -34,7 +34,9 @@ pub(super) fn in_dialect<'a>(provider: &Provider, has_responses: bool, ask: &Ask
         || !has_responses && ask.path.starts_with("/v1/responses");
     match ask.wire {
         Wire::Messages | Wire::Gemini => ask.generates().then(|| Asked { ask: chat(), native: false }),
-        Wire::Responses if lacks => ask.generates().then(|| Asked { ask: chat(), native: false }),
+        Wire::Responses | Wire::Completions if lacks => {
+            ask.generates().then(|| Asked { ask: chat(), native: false })
+        }
         _ if foreign || lacks => None,
         _ => Some(Asked { ask: *ask, native: true }),
     }

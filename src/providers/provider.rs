@@ -109,7 +109,10 @@ impl Provider {
     }
 }
 
-const PLAIN: Habits = Habits { vertex: false, max_tokens: false, refused: &[], renamed: &[] };
+const PLAIN: Habits =
+    Habits { vertex: false, max_tokens: false, functions_only: false, refused: &[], renamed: &[] };
+/// Of a host that has chat completions and not much more: its tools are functions.
+const SIMPLE: Habits = Habits { functions_only: true, ..PLAIN };
 
 /// For hosts that know the older of the two names only.
 const SHORTER: (&str, &str) = ("max_completion_tokens", "max_tokens");
@@ -136,7 +139,7 @@ const fn open(kind: Kind, name: &'static str, home: Home) -> Provider {
 
 /// One that has chat completions and not much more.
 const fn vendor(kind: Kind, name: &'static str, home: &'static str) -> Provider {
-    Provider { has_responses: false, ..open(kind, name, Home::At(home)) }
+    Provider { has_responses: false, habits: SIMPLE, ..open(kind, name, Home::At(home)) }
 }
 
 /// All of them.
@@ -199,13 +202,13 @@ pub static PROVIDERS: [Provider; 15] = [
                 "prompt_cache_key",
                 "service_tier",
             ],
-            ..PLAIN
+            ..SIMPLE
         },
-        lacks: &["/v1/audio", "/v1/embeddings", "/v1/images", "/v1/moderations"],
+        lacks: &["/v1/audio", "/v1/embeddings", "/v1/images", "/v1/moderations", "/v1/realtime"],
         ..vendor(Kind::Cerebras, "cerebras", "https://api.cerebras.ai")
     },
     Provider {
-        habits: Habits { max_tokens: true, renamed: &[SHORTER], ..PLAIN },
+        habits: Habits { max_tokens: true, renamed: &[SHORTER], ..SIMPLE },
         unversioned: true,
         models: openai::unversioned_models,
         ..vendor(Kind::DeepInfra, "deepinfra", "https://api.deepinfra.com/v1/openai")
@@ -213,12 +216,12 @@ pub static PROVIDERS: [Provider; 15] = [
     Provider {
         key: KeyNeed::Optional,
         habits: Habits { max_tokens: true, renamed: &[SHORTER], ..PLAIN },
-        lacks: &["/v1/audio", "/v1/batches", "/v1/files", "/v1/moderations"],
+        lacks: &["/v1/audio", "/v1/batches", "/v1/files", "/v1/moderations", "/v1/realtime"],
         ..open(Kind::Ollama, "ollama", Home::At("http://127.0.0.1:11434"))
     },
     Provider {
         habits: Habits { refused: &["logit_bias", "logprobs", "top_logprobs"], ..PLAIN },
-        lacks: &["/v1/completions", "/v1/embeddings", "/v1/images", "/v1/moderations"],
+        lacks: &["/v1/completions", "/v1/embeddings", "/v1/images", "/v1/moderations", "/v1/realtime"],
         ..open(Kind::Groq, "groq", Home::At("https://api.groq.com/openai"))
     },
     Provider {
@@ -238,18 +241,27 @@ pub static PROVIDERS: [Provider; 15] = [
                 "verbosity",
             ],
             renamed: &[SHORTER, ("seed", "random_seed")],
-            ..PLAIN
+            ..SIMPLE
         },
-        lacks: &["/v1/completions", "/v1/images"],
+        lacks: &["/v1/completions", "/v1/images", "/v1/realtime"],
         ..vendor(Kind::Mistral, "mistral", "https://api.mistral.ai")
     },
     Provider {
-        habits: Habits { max_tokens: true, renamed: &[SHORTER], ..PLAIN },
+        habits: Habits { max_tokens: true, renamed: &[SHORTER], ..SIMPLE },
         ..vendor(Kind::Together, "together", "https://api.together.xyz")
     },
     Provider {
-        habits: Habits { max_tokens: true, renamed: &[SHORTER], ..PLAIN },
-        lacks: &["/v1/audio", "/v1/batches", "/v1/embeddings", "/v1/files", "/v1/images", "/v1/moderations"],
+        habits: Habits { max_tokens: true, renamed: &[SHORTER], ..SIMPLE },
+        lacks: &[
+            "/v1/audio",
+            "/v1/batches",
+            "/v1/completions",
+            "/v1/embeddings",
+            "/v1/files",
+            "/v1/images",
+            "/v1/moderations",
+            "/v1/realtime",
+        ],
         ..vendor(Kind::DeepSeek, "deepseek", "https://api.deepseek.com")
     },
     open(Kind::XAi, "xai", Home::At("https://api.x.ai")),

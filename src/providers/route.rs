@@ -51,21 +51,10 @@ pub enum Task {
     Generate,
     /// Count the tokens of a prompt.
     Count,
-    /// Embed texts, in one of Google's shapes.
-    Embed(Embedding),
+    /// Embed texts, in Google's shape.
+    Embed,
     /// Something that is only forwarded.
     AsItCame,
-}
-
-/// Google's shapes of an embeddings request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Embedding {
-    /// AI Studio: `{requests: [{model, content}]}` in, `{embeddings: [{values}]}` out.
-    Batch,
-    /// Vertex: `{instances: [{content}], parameters}` in, `{predictions: [{embeddings: {values, statistics}}]}` out.
-    Predict,
-    /// Vertex, `gemini-embedding-2` and later: one `{content}` in, one `{embedding: {values}}` out.
-    Content,
 }
 
 /// The parts of a credential that paths are made of.
@@ -111,8 +100,7 @@ impl Route {
 impl Ask<'_> {
     /// The text endpoint that this is, if it is one: it names a model and its dialect can be translated.
     pub(super) fn generates(&self) -> bool {
-        self.model.is_some()
-            && matches!(self.wire, Wire::Chat | Wire::Responses | Wire::Messages | Wire::Gemini)
+        self.model.is_some() && !matches!(self.wire, Wire::Objects | Wire::Opaque)
     }
 
     /// The dialect in which tokens are to be counted, if they are.

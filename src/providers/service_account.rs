@@ -1,7 +1,7 @@
 //! What must be right about a Google service account before anybody signs with it.
 //!
-//! Checked with the configuration, because the library that exchanges the key panics on a token address that is none, and
-//! because a wrong file is best told of at the start. Whether the key fits, only Google knows. Sources: Google Cloud IAM,
+//! Told with the configuration, because a wrong file is best told of at the start, and asked again before each exchange,
+//! because the library that signs panics on a token address that is none. Whether the key fits, only Google knows. Sources: Google Cloud IAM,
 //! "Service account keys"; yup-oauth2 12.1.2.
 
 use serde::Deserialize;

@@ -9,7 +9,7 @@
 use super::anthropic;
 use super::gemini::Call;
 use super::provider::Provider;
-use super::route::{segment, with_query, Ask, Embedding, Route, Site, Task};
+use super::route::{segment, with_query, Ask, Route, Site, Task};
 use crate::llm::Wire;
 
 /// The base URL of a location; none for a text that is none.
@@ -41,14 +41,14 @@ pub(super) fn route(provider: &Provider, site: &Site, ask: &Ask) -> Option<Route
 }
 
 fn gemini_route(provider: &Provider, site: &Site, ask: &Ask, model: &str) -> Option<Route> {
-    let embedding =
-        if model.starts_with("gemini-embedding-2") { Embedding::Content } else { Embedding::Predict };
     let resource = match (model.strip_prefix("endpoints/"), &site.project) {
         (Some(endpoint), Some(_)) => format!("{}/endpoints/{}", parent(site)?, segment(endpoint)?),
         (Some(_), None) => return None,
+        // It has no such method.
+        (None, _) if ask.method() == Some("batchEmbedContents") => return None,
         (None, _) => format!("{}/publishers/google/models/{}", parent(site)?, segment(model)?),
     };
-    Some(Call::of(ask, embedding)?.at(&resource, ask, provider))
+    Some(Call::of(ask, provider)?.at(&resource, ask, provider))
 }
 
 fn claude_route(provider: &Provider, site: &Site, ask: &Ask, model: &str) -> Option<Route> {

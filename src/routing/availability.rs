@@ -44,8 +44,8 @@ pub enum Availability {
     },
     /// The request that decides on its ban is under way.
     Probing,
-    /// Never.
-    Unroutable(&'static str),
+    /// Never: it does not serve the model.
+    Unserved(&'static str),
 }
 
 /// What stands in a candidate's way, cheap to find out.
@@ -72,9 +72,6 @@ impl Member {
 
     /// The same with the wait: until nothing at all stands in the way any more.
     pub(super) fn availability(&self, pair: Option<&Account>, tokens: u64, tick: Tick) -> Availability {
-        if let Err(why) = self.routable {
-            return Availability::Unroutable(why);
-        }
         let Some(block) = self.block(pair, tokens, tick) else { return Availability::Ready };
         let Some(retry_after) = self.recovery(pair, tokens, tick) else {
             return Availability::Banned { retry_after: None };
@@ -111,11 +108,11 @@ impl State {
     /// Whether `credential` could serve `model` now.
     pub(super) fn availability(&self, credential: usize, model: Option<&str>, tick: Tick) -> Availability {
         let Some(member) = self.members.get(credential) else {
-            return Availability::Unroutable("there is no such credential");
+            return Availability::Unserved("there is no such credential");
         };
         let objection = model.and_then(|name| self.catalog.objection(credential, &Arc::from(name)));
         if let Some(why) = objection {
-            return Availability::Unroutable(why);
+            return Availability::Unserved(why);
         }
         let pair = model.and_then(|name| self.rows.find(Some(name))?.pair(credential));
         member.availability(pair, 0, tick)
@@ -131,7 +128,7 @@ impl State {
                 let allowed = if fresh { !plan.is_bad(credential) } else { plan.allows(credential) };
                 allowed && plan.owns(credential) && member.is_some_and(open)
             }),
-            None => model.is_some_and(|name| self.catalog.is_served(name, true)),
+            None => model.is_some_and(|name| self.catalog.is_served(name)),
         };
         plan.target().is_some_and(|model| free(model, false))
             || plan.later_models().any(|name| free(Some(name), true))
@@ -177,7 +174,7 @@ impl Availability {
             Self::Limited { retry_after, .. } | Self::CoolingDown { retry_after } => Some(*retry_after),
             Self::Banned { retry_after } => *retry_after,
             Self::Probing => Some(PROBE),
-            Self::Unroutable(_) => None,
+            Self::Unserved(_) => None,
         }
     }
 }
@@ -202,7 +199,7 @@ impl fmt::Display for Availability {
             Self::Banned { retry_after: Some(left) } => write!(f, "is banned for {}", text(left)),
             Self::Banned { retry_after: None } => f.write_str("is banned for good"),
             Self::Probing => f.write_str("is on probation, with its probe under way"),
-            Self::Unroutable(why) => write!(f, "cannot serve: {why}"),
+            Self::Unserved(why) => write!(f, "cannot serve: {why}"),
         }
     }
 }

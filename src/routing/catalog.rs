@@ -54,7 +54,6 @@ pub(super) struct Catalog {
 struct Listing {
     tier: u16,
     weight: i64,
-    routable: Result<(), &'static str>,
     /// It has a list of its own,
     has_list: bool,
     /// and this is it: name here -> name there.
@@ -88,7 +87,6 @@ impl Catalog {
         let credentials = blueprint.credentials.iter().map(|spec| Listing {
             tier: spec.tier,
             weight: i64::from(spec.weight.max(1)),
-            routable: spec.routable,
             has_list: spec.models.is_some(),
             list: spec
                 .models
@@ -118,8 +116,8 @@ impl Catalog {
     /// Who serves `name`: tier by tier, in each those first whose learned list has it, then as in the file. No name =
     /// everybody.
     pub(super) fn candidates(&self, name: Option<&Arc<str>>) -> Vec<Candidate> {
-        let serving = self.credentials.iter().enumerate().filter(|(_, listing)| listing.routable.is_ok());
-        let mut found: Vec<(bool, Candidate)> = serving
+        let listings = self.credentials.iter().enumerate();
+        let mut found: Vec<(bool, Candidate)> = listings
             .filter_map(|(credential, listing)| {
                 let upstream = match name {
                     Some(name) => self.upstream_name(credential, name)?,
@@ -137,19 +135,16 @@ impl Catalog {
     /// Why `credential` is no candidate for `name`; none if it is one.
     pub(super) fn objection(&self, credential: usize, name: &Arc<str>) -> Option<&'static str> {
         let listing = self.credentials.get(credential)?;
-        match listing.routable {
-            Err(why) => Some(why),
-            Ok(()) if self.upstream_name(credential, name).is_some() => None,
-            Ok(()) if listing.has_list => Some("its own list does not have this model"),
-            Ok(()) => Some("no entry gives it this model"),
+        match self.upstream_name(credential, name) {
+            Some(_) => None,
+            None if listing.has_list => Some("its own list does not have this model"),
+            None => Some("no entry gives it this model"),
         }
     }
 
-    /// Whether any credential, routable or not, serves `name`.
-    pub(super) fn is_served(&self, name: &Arc<str>, routable_only: bool) -> bool {
-        let eligible = |listing: &Listing| !routable_only || listing.routable.is_ok();
-        let mut serving = self.credentials.iter().enumerate().filter(|(_, listing)| eligible(listing));
-        serving.any(|(credential, _)| self.upstream_name(credential, name).is_some())
+    /// Whether any credential serves `name`.
+    pub(super) fn is_served(&self, name: &Arc<str>) -> bool {
+        (0..self.credentials.len()).any(|credential| self.upstream_name(credential, name).is_some())
     }
 
     /// Requests and tokens per minute of `name` on `credential`: an entry for both, else one for the name.
@@ -189,7 +184,7 @@ impl Catalog {
 
     /// All models that somebody serves: configured ones in the order of the file, then learned ones by name.
     pub(super) fn listed(&self) -> Vec<Listed> {
-        let configured = self.order.iter().filter(|name| self.is_served(name, true));
+        let configured = self.order.iter().filter(|name| self.is_served(name));
         let mut seen: HashSet<&str> = HashSet::new();
         let mut listed = Vec::new();
         for name in configured {
@@ -206,7 +201,7 @@ impl Catalog {
 
     /// A learned name is listed only where asking for it would not be refused.
     fn shows(&self, name: &Arc<str>) -> bool {
-        self.binding != Binding::Models && self.is_served(name, true)
+        self.binding != Binding::Models && self.is_served(name)
     }
 
     fn upstream_name(&self, credential: usize, name: &Arc<str>) -> Option<Arc<str>> {

@@ -32,7 +32,7 @@ pub(super) fn explain(
     tick: Tick,
 ) -> Option<Vec<Considered>> {
     let asked: Arc<str> = model.into();
-    if !state.catalog.is_served(&asked, false) {
+    if !state.catalog.is_served(&asked) {
         return None;
     }
     let fallbacks = state.catalog.fallbacks(model);
@@ -78,7 +78,7 @@ impl View<'_> {
         }
         for credential in 0..self.state.members.len() {
             if let Some(why) = self.state.catalog.objection(credential, self.name) {
-                let why = Availability::Unroutable(why).to_string();
+                let why = Availability::Unserved(why).to_string();
                 into.extend(self.considered(credential, self.name, Err(why)));
             }
         }

@@ -72,8 +72,6 @@ pub struct CredentialSpec {
     pub max_concurrent: Option<u32>,
     /// The only models it serves: name here, name there. None = no such list.
     pub models: Option<Vec<(String, String)>>,
-    /// `Err(why)`: never a candidate.
-    pub routable: Result<(), &'static str>,
 }
 
 /// One entry of `models` or `models.yaml`.

@@ -29,8 +29,6 @@ pub struct CredentialSnapshot {
     pub tier: u16,
     /// Share within its tier.
     pub weight: u32,
-    /// Whether requests are routed to it at all, or why not.
-    pub routable: Result<(), &'static str>,
     /// Requests in the last minute.
     pub rpm: Use,
     /// Tokens in the last minute, reservations included.
@@ -158,7 +156,6 @@ impl CredentialSnapshot {
             name: member.name.clone(),
             tier: member.tier,
             weight: member.weight,
-            routable: member.routable,
             rpm: Use::of(&meter.requests, tick),
             tpm: Use::of(&meter.tokens, tick),
             in_flight: *in_flight,

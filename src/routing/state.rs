@@ -40,7 +40,6 @@ pub(super) struct Member {
     pub(super) tier: u16,
     pub(super) weight: u32,
     pub(super) max_concurrent: Option<u32>,
-    pub(super) routable: Result<(), &'static str>,
     pub(super) account: Account,
 }
 
@@ -180,7 +179,6 @@ impl Member {
             tier: spec.tier,
             weight: spec.weight.max(1),
             max_concurrent: spec.max_concurrent,
-            routable: spec.routable,
             account: Account::new(Limits { rpm: spec.rpm, tpm: spec.tpm }),
         }
     }

@@ -17,7 +17,8 @@ fn at(seconds: f64) -> Instant {
     *START.get_or_init(Instant::now) + Duration::from_secs_f64(seconds)
 }
 
-fn credential(name: &str) -> CredentialSpec {
+/// One of weight 1 in the first tier, without limits.
+pub(super) fn credential(name: &str) -> CredentialSpec {
     CredentialSpec {
         name: name.into(),
         host: format!("{name}.test:443").into(),
@@ -27,11 +28,11 @@ fn credential(name: &str) -> CredentialSpec {
         tpm: None,
         max_concurrent: None,
         models: None,
-        routable: Ok(()),
     }
 }
 
-fn model(name: &str) -> ModelSpec {
+/// An entry for everybody, without limits.
+pub(super) fn model(name: &str) -> ModelSpec {
     ModelSpec {
         name: name.into(),
         credential: None,

@@ -1,4 +1,4 @@
-"""The router under test: a configuration with two credentials at one provider, and the process."""
+"""The router under test: a configuration, by default with two credentials at one provider, and the process."""
 
 import pathlib
 import socket
@@ -22,6 +22,8 @@ state:
 fail2ban:
   error_codes: []
 credentials:
+"""
+CREDENTIALS = """
   - name: red
     api_key: sk-upstream-red-0123456789
     base_url: {url}
@@ -37,13 +39,13 @@ models:
 
 
 class Router:
-    """A running router; ended when the block ends."""
+    """A running router; ended when the block ends. `credentials` is that list in YAML."""
 
-    def __init__(self, binary, upstream):
+    def __init__(self, binary, upstream, credentials=CREDENTIALS):
         self.dir = tempfile.TemporaryDirectory()
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/v1"
-        config = CONFIG.format(port=self.port, key=KEY, dir=self.dir.name, url=upstream)
+        config = (CONFIG + credentials).format(port=self.port, key=KEY, dir=self.dir.name, url=upstream)
         path = pathlib.Path(self.dir.name, "config.yaml")
         path.write_text(config, encoding="utf-8")
         path.with_name("models.yaml").write_text(LIMITS, encoding="utf-8")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The tests with the real OpenAI Python SDK: run.sh BINARY.
+# The tests with the real OpenAI Python SDK, first at one provider and then at every kind of provider: run.sh BINARY.
 #
 # The SDK lives in a throw-away environment below the target directory; SDK_PYTHON names another interpreter.
 set -euo pipefail
@@ -13,4 +13,6 @@ fi
 if ! "$python" -c 'import openai' 2> /dev/null; then
     "$python" -m pip install --quiet --disable-pip-version-check openai
 fi
-PYTHONDONTWRITEBYTECODE=1 exec "$python" "$here/suite.py" "$binary"
+export PYTHONDONTWRITEBYTECODE=1
+"$python" "$here/suite.py" "$binary"
+"$python" "$here/dialects.py" "$binary"

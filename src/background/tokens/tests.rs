@@ -209,7 +209,7 @@ async fn a_token_that_ends_while_nobody_exchanges_is_not_used() {
 }
 
 #[tokio::test]
-async fn an_account_that_the_library_panics_on_is_a_failure_like_others() {
+async fn an_account_that_the_library_would_panic_on_is_a_failure_like_others() {
     let account = ACCOUNT.replace("TOKEN_URI", "no address");
     let token = Token::new("v".into(), Secret::new(account));
     let (stop, keeping) = kept(&token, PATIENCE);

@@ -120,9 +120,11 @@ impl Check<'_, '_> {
         };
         if let Some(fault) = service_account::fault(json.expose()) {
             let name = at.rsplit('.').next().unwrap_or_default();
-            let help = "download a JSON key of the service account from the Google Cloud console";
-            self.error(&at, Fault::new(format!("`{name}` cannot be used: {fault}")).help(help));
-            return None;
+            let told = format!("`{name}` holds no service account that can sign in: {fault}");
+            self.warn(
+                &at,
+                Fault::new(told).help("download its JSON key; until then the credential gets no requests"),
+            );
         }
         Some(json)
     }

@@ -251,11 +251,14 @@ fn keys_of_one_type_of_credential() {
     let vertex = "type: vertex-ai, project_id: p, location";
     told(
         &format!("{vertex}: EU, credentials_json: '{{}}'"),
-        &["4:57 this is no location", "4:79 `credentials_json` cannot be used: it has no `private_key`"],
+        &[
+            "4:57 this is no location",
+            "4:79 `credentials_json` holds no service account that can sign in: it has no `private_key`",
+        ],
     );
     told(
         &format!("{vertex}: eu, credentials_file: a.json"),
-        &["4:79 `credentials_file` cannot be used: it has no `private_key`"],
+        &["4:79 `credentials_file` holds no service account that can sign in: it has no `private_key`"],
     );
 }
 

@@ -249,7 +249,7 @@ impl<'c> Composer<'c> {
             Tool::Function { name, description, parameters, strict, .. } => {
                 (name, description, parameters.map_or(NO_PARAMETERS, Parameters::Given), *strict)
             }
-            Tool::Custom { name, description, .. } if self.refused("custom") => {
+            Tool::Custom { name, description, .. } if self.target.habits.functions_only => {
                 (name, description, ONE_INPUT, None)
             }
             Tool::Custom { name, description, format } => {
@@ -269,7 +269,7 @@ impl<'c> Composer<'c> {
             ToolChoice::Required | ToolChoice::Allowed { required: true, .. } => ChoiceOut::Word("required"),
             ToolChoice::One(wanted) => {
                 let custom = |tool: &Tool| matches!(tool, Tool::Custom { name, .. } if name == wanted);
-                let custom = self.conversation.tools.iter().any(custom) && !self.refused("custom");
+                let custom = self.conversation.tools.iter().any(custom) && !self.target.habits.functions_only;
                 let named = Named { name: wanted };
                 ChoiceOut::One(match custom {
                     true => NamedOut::Custom { custom: named },

@@ -292,7 +292,7 @@ impl<'c> Writer<'c> {
             id => Id::Given(id),
         };
         let (name, text) = (&*call.name, &*call.arguments);
-        let what = match (call.custom, self.target.habits.refused.contains(&"custom")) {
+        let what = match (call.custom, self.target.habits.functions_only) {
             (true, false) => CalledOut::Custom { custom: CustomOut { name, input: text } },
             (true, true) => {
                 CalledOut::Function { function: FunctionOut { name, arguments: Arguments::Input(text) } }

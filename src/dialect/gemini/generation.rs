@@ -55,8 +55,11 @@ impl<'a> Model<'a> {
             true => (self.level(reasoning), None),
             false => (None, self.budget(reasoning)),
         };
-        // To show thoughts where there are none is a 400.
-        let shown = reasoning.shown.filter(|_| budget != Some(0));
+        // Who asks for thought without a word on showing it has an API that shows it. To show thoughts where there are
+        // none is a 400.
+        let thinks = budget != Some(0) && reasoning.effort != Some(Effort::None);
+        let asked = thinks && (level.is_some() || budget.is_some());
+        let shown = reasoning.shown.or(asked.then_some(true)).filter(|_| budget != Some(0));
         (level.is_some() || budget.is_some() || shown.is_some()).then_some(Thinking {
             thinking_level: level,
             thinking_budget: budget,

@@ -32,8 +32,10 @@ const ONLY_JSON: &str = "Answer with one JSON object and nothing else.";
 /// Composes the request.
 pub fn compose(conversation: &Conversation, target: &Target) -> Result<Composed, Untranslatable> {
     refuse(conversation)?;
-    let model = Model::named(target.model);
     let vertex = target.habits.vertex;
+    // Turns of the operator are of Anthropic's own hosts only.
+    let model = Model::named(target.model);
+    let model = Model { system_turns: model.system_turns && !vertex, ..model };
     let mut names = Names::of(conversation);
     let mut tools = Tools::of(conversation, model, &mut names)?;
     let turns = Turns::of(conversation, model, &names, vertex)?;

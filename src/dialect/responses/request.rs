@@ -201,16 +201,5 @@ pub(super) fn member<'a, T: Deserialize<'a>>(
     raw: Option<&'a RawValue>,
     place: &str,
 ) -> Result<Option<T>, Untranslatable> {
-    raw.map(|raw| fault::read(raw.get())).transpose().map_err(|fault| {
-        let param = match fault.param.as_str() {
-            "body" => place.to_owned(),
-            inner if inner.starts_with('[') => format!("{place}{inner}"),
-            inner => format!("{place}.{inner}"),
-        };
-        // What serde says, without the position: that counts from the member's own start.
-        let said = fault.why.split_once(": ").map_or("", |(_, said)| said);
-        let said = said.rsplit_once(" at line ").map_or(said, |(said, _)| said);
-        let why = format!("`{param}` cannot be read: {said}.");
-        Untranslatable { param, why }
-    })
+    raw.map(|raw| fault::member(raw.get(), place)).transpose()
 }

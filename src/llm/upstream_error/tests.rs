@@ -104,6 +104,26 @@ fn googles_delay_and_daily_quota_are_read() {
     assert_eq!(parse(429, r#"{"error":{"details":[{"retryDelay":"-3s"}]}}"#).retry_delay, None);
 }
 
+/// As recorded: the message is that of an empty account, and the quota is that of a minute.
+#[test]
+fn googles_full_minute_is_no_empty_account() {
+    let body = r#"{"error": {"code": 429, "message": "You exceeded your current quota, please check your plan.",
+        "status": "RESOURCE_EXHAUSTED", "details": [
+        {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [
+            {"quotaId": "GenerateRequestsPerMinutePerProjectPerModel-FreeTier"}]},
+        {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34.4s"}]}}"#;
+    let error = parse(429, body);
+    assert!(!error.quota_exhausted());
+    assert_eq!(error.retry_delay, Some(Duration::from_millis(34_400)));
+    let both = body.replace(
+        r#"{"quotaId": "GenerateRequestsPerMinute"#,
+        r#"{"quotaId": "X"}, {"quotaId": "RequestsPerDayPerProject"}, {"quotaId": "GenerateRequestsPerMinute"#,
+    );
+    assert!(parse(429, &both).quota_exhausted(), "the day decides, wherever it stands");
+    let openai = r#"{"error":{"message":"You exceeded your current quota, please check your plan"}}"#;
+    assert!(parse(429, openai).quota_exhausted());
+}
+
 #[test]
 fn an_error_inside_a_stream_stands_for_a_status() {
     for (data, status) in [

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::*;
 use crate::llm::body::Body;
 use crate::llm::Wire;
-use crate::providers::{Embedding, Task};
+use crate::providers::Task;
 
 const MODEL: &str = "m";
 
@@ -96,6 +96,10 @@ fn a_vendor_without_the_responses_api_is_asked_in_chat() {
         assert_eq!(goes(kind, &here, ask(Wire::Objects, "/v1/responses/r")), None, "{kind:?}");
     }
     assert_eq!(goes(Kind::Groq, &here, ask(Wire::Opaque, "/v1/embeddings")), None);
+    let older = ask(Wire::Completions, "/v1/completions");
+    assert_eq!(path(Kind::Together, &here, older), "/v1/completions");
+    assert_eq!(path(Kind::Groq, &here, older), "/v1/chat/completions");
+    assert_eq!(path(Kind::Anthropic, &here, older), "/v1/messages");
     assert_eq!(path(Kind::DeepInfra, &site("/v1/openai"), chat()), "/v1/openai/chat/completions");
 }
 
@@ -141,6 +145,21 @@ fn azure_with_a_dated_version_has_a_path_per_deployment() {
 }
 
 #[test]
+fn a_socket_goes_to_hosts_of_the_openai_dialect_only() {
+    let socket = Ask { query: Some("model=m&x=1"), ..ask(Wire::Opaque, "/v1/realtime") };
+    let there = |kind| goes(kind, &site(""), socket).map(|(.., path)| path);
+    let as_it_came = Some("/v1/realtime?model=m&x=1".to_owned());
+    assert_eq!((there(Kind::OpenAi), there(Kind::Proxy)), (as_it_came.clone(), as_it_came));
+    assert_eq!(there(Kind::Azure).as_deref(), Some("/openai/v1/realtime?model=m&x=1"));
+    let older = Site { api_version: Some("2025-04-01-preview".into()), ..site("") };
+    let deployed = "/openai/realtime?api-version=2025-04-01-preview&deployment=m&x=1";
+    assert_eq!(path(Kind::Azure, &older, socket), deployed);
+    for kind in [Kind::Anthropic, Kind::Gemini, Kind::VertexAi, Kind::Groq, Kind::Mistral] {
+        assert_eq!(there(kind), None, "{kind:?}");
+    }
+}
+
+#[test]
 fn azure_without_a_dated_version_is_openai_below_its_own_prefix() {
     for base in ["/openai", ""] {
         assert_eq!(path(Kind::Azure, &site(base), chat()), "/openai/v1/chat/completions");
@@ -170,9 +189,7 @@ fn anthropic_is_asked_in_messages_whatever_the_client_speaks() {
     let files = ask(Wire::Objects, "/v1/files");
     assert_eq!(goes(Kind::Anthropic, &here, files), None);
     assert_eq!(path(Kind::Anthropic, &here, Ask { version: Some("2023-06-01"), ..files }), "/v1/files");
-    for (wire, other) in [(Wire::Opaque, "/v1/embeddings"), (Wire::Completions, "/v1/completions")] {
-        assert_eq!(goes(Kind::Anthropic, &here, ask(wire, other)), None, "{other}");
-    }
+    assert_eq!(goes(Kind::Anthropic, &here, ask(Wire::Opaque, "/v1/embeddings")), None);
 }
 
 #[test]
@@ -205,12 +222,12 @@ fn gemini_counts_and_embeds_and_has_no_files_of_openais() {
     assert_eq!(path(Kind::Gemini, &here, ask(Wire::Opaque, count)), "/v1beta/models/m:countTokens");
     assert_eq!(task(ask(Wire::Opaque, "/v1/messages/count_tokens")), Some((Task::Count, false)));
     let embed = ask(Wire::Opaque, "/v1/embeddings");
-    assert_eq!(task(embed), Some((Task::Embed(Embedding::Batch), false)));
+    assert_eq!(task(embed), Some((Task::Embed, false)));
     assert_eq!(path(Kind::Gemini, &here, embed), "/v1beta/models/m:batchEmbedContents");
     let own = ask(Wire::Opaque, "/v1beta/models/asked:embedContent");
     assert_eq!(task(own), Some((Task::AsItCame, true)));
     assert_eq!(path(Kind::Gemini, &here, own), "/v1beta/models/m:embedContent");
-    for other in ["/v1/files", "/v1/images/generations", "/v1/completions"] {
+    for other in ["/v1/files", "/v1/images/generations"] {
         assert_eq!(task(ask(Wire::Objects, other)), None, "{other}");
     }
 }
@@ -264,13 +281,15 @@ fn claude_on_vertex_has_its_version_in_the_body_and_its_model_in_the_path() {
 fn vertex_with_a_key_needs_no_project() {
     let gemini = path(Kind::VertexAi, &Site::default(), chat());
     assert_eq!(gemini, "/v1/publishers/google/models/m:generateContent");
-    let embed = ask(Wire::Opaque, "/v1/embeddings");
-    let task = |model| {
-        let asked = Ask { model: Some(model), ..embed };
-        Kind::VertexAi.provider().route(&Site::default(), &asked).map(|route| route.task)
+    let embed = |model| {
+        path(
+            Kind::VertexAi,
+            &Site::default(),
+            Ask { model: Some(model), ..ask(Wire::Opaque, "/v1/embeddings") },
+        )
     };
-    assert_eq!(task("text-embedding-005"), Some(Task::Embed(Embedding::Predict)));
-    assert_eq!(task("gemini-embedding-2"), Some(Task::Embed(Embedding::Content)));
+    assert!(embed("text-embedding-005").ends_with("/models/text-embedding-005:predict"));
+    assert!(embed("gemini-embedding-2").ends_with("/models/gemini-embedding-2:embedContent"));
 }
 
 #[test]

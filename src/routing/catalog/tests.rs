@@ -1,32 +1,12 @@
 //! Who serves what under each binding.
 
 use super::super::bans::{BanPolicy, Term};
+use super::super::tests::{credential, model};
 use super::super::{CredentialSpec, ModelSpec};
 use super::*;
 
-fn credential(name: &str) -> CredentialSpec {
-    CredentialSpec {
-        name: name.into(),
-        host: "h:443".into(),
-        weight: 1,
-        tier: 0,
-        rpm: None,
-        tpm: None,
-        max_concurrent: None,
-        models: None,
-        routable: Ok(()),
-    }
-}
-
 fn entry(name: &str, credential: Option<usize>) -> ModelSpec {
-    ModelSpec {
-        name: name.into(),
-        credential,
-        rpm: None,
-        tpm: None,
-        fallbacks: Vec::new(),
-        limits_only: false,
-    }
+    ModelSpec { credential, ..model(name) }
 }
 
 fn catalog(binding: Binding, credentials: Vec<CredentialSpec>, models: Vec<ModelSpec>) -> Arc<Catalog> {
@@ -110,17 +90,6 @@ fn limits_of_a_pair_come_from_the_entry_for_both_before_that_for_the_name() {
     assert_eq!(catalog.limits(1, "m"), Limits { rpm: Some(5), tpm: None });
     assert_eq!(catalog.limits(1, "n"), Limits::default());
     assert_eq!(serving(&catalog, "n"), [0, 1], "limits alone bind nothing");
-}
-
-#[test]
-fn who_cannot_be_routed_to_is_no_candidate_and_says_why() {
-    let barred = CredentialSpec { routable: Err("speaks another dialect"), ..credential("a") };
-    let catalog =
-        catalog(Binding::Models, vec![barred, credential("b")], vec![entry("m", None), entry("n", Some(0))]);
-    assert_eq!(serving(&catalog, "m"), [1]);
-    assert!(serving(&catalog, "n").is_empty());
-    assert_eq!(catalog.objection(0, &"m".into()), Some("speaks another dialect"));
-    assert_eq!(names(&catalog), ["m"]);
 }
 
 #[test]

@@ -65,13 +65,12 @@ fn a_dry_run_tells_the_order_and_why_the_others_are_not_tried() {
     let list = vec![("other".to_owned(), "other".to_owned())];
     let credentials = vec![
         CredentialSpec { tier: u16::MAX, ..credential("peer") },
-        CredentialSpec { routable: Err("speaks another dialect"), ..credential("strange") },
         CredentialSpec { models: Some(list), ..credential("listed") },
         CredentialSpec { models: Some(vec![("m".into(), "vendor/m".into())]), ..credential("main") },
         credential("busy"),
     ];
     let pool = Pool::new(blueprint(credentials));
-    let pinned = Ask { model: Some("m"), pinned: Some(4), deadline: Some(at(0.0)), ..Ask::default() };
+    let pinned = Ask { model: Some("m"), pinned: Some(3), deadline: Some(at(0.0)), ..Ask::default() };
     fail(&pool, &mut pool.plan(pinned).expect("served"), &busy(30), at(0.0));
     let lines: Vec<String> =
         pool.explain("m", 0, at(0.0)).expect("served").iter().map(ToString::to_string).collect();
@@ -81,7 +80,6 @@ fn a_dry_run_tells_the_order_and_why_the_others_are_not_tried() {
             "  1. \"main\", tier 0, model \"m\" as \"vendor/m\"",
             "  2. \"peer\", last tier, model \"m\"",
             "  -  \"busy\", tier 0, model \"m\": is at its upstream's limit for 30s",
-            "  -  \"strange\", tier 0, model \"m\": cannot serve: speaks another dialect",
             "  -  \"listed\", tier 0, model \"m\": cannot serve: its own list does not have this model",
         ]
     );

@@ -266,7 +266,7 @@ impl Connection {
     /// Chooses the reply and keeps the call.
     fn file(&self, mut call: Call) -> (Reply, Arc<Call>) {
         let path = call.path.split('?').next().unwrap_or_default();
-        if call.method == "GET" && (path.ends_with("/v1/models") || path.ends_with("/health")) {
+        if call.method == "GET" && (path.ends_with("/models") || path.ends_with("/health")) {
             self.shared.discoveries.fetch_add(1, Ordering::SeqCst);
             return (self.shared.listing.lock().unwrap().clone(), Arc::new(call));
         }

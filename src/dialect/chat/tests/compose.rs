@@ -220,7 +220,7 @@ fn custom_tools_stay_custom() {
 
 #[test]
 fn custom_tools_are_functions_where_the_host_has_none() {
-    let body = composed_for(&patch(), Habits { refused: &["custom"], ..Habits::default() });
+    let body = composed_for(&patch(), Habits { functions_only: true, ..Habits::default() });
     let parameters =
         json!({"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]});
     assert_eq!(body["tools"][0]["function"], json!({"name": "patch", "parameters": parameters}));

@@ -70,8 +70,8 @@ fn mutated(json: &str, which: usize, odd: Value) -> String {
 
 fn try_request(body: &str) {
     let Ok(conversation) = read(body) else { return };
-    for refused in [&[][..], &["custom", "stop"]] {
-        let habits = Habits { refused, ..Habits::default() };
+    for refused in [&[][..], &["stop"]] {
+        let habits = Habits { refused, functions_only: !refused.is_empty(), ..Habits::default() };
         let target = Target { model: "gemini-3", habits, signature: &|_| None };
         if let Ok(composed) = compose(&conversation, &target) {
             serde_json::from_slice::<Value>(&composed.body).unwrap();
