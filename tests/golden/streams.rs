@@ -125,16 +125,41 @@ fn a_stream_that_is_cut_off_is_not_told_as_whole() {
     assert!(cut_off > 200, "{cut_off}");
 }
 
+/// What a provider says where it cannot go on.
+fn error_event(provider: Wire) -> &'static [u8] {
+    match provider {
+        Wire::Messages => {
+            b"event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}\n\n"
+        }
+        Wire::Gemini => b"data: {\"error\":{\"code\":503,\"message\":\"Overloaded\",\"status\":\"UNAVAILABLE\"}}\n\n",
+        _ => b"data: {\"error\":{\"message\":\"Overloaded\",\"type\":\"server_error\",\"code\":502}}\n\n",
+    }
+}
+
+#[test]
+fn an_error_inside_a_stream_is_one_wherever_it_comes() {
+    for case in streams() {
+        let stream = String::from_utf8(case.upstream_reply.clone()).unwrap();
+        let open = |border: &usize| !says_finish(case.pair.provider, &stream[..*border]);
+        for border in borders(&stream).into_iter().filter(open).chain([0]) {
+            let parts = [&stream.as_bytes()[..border], error_event(case.pair.provider)];
+            let told = replay(&case, parts.into_iter());
+            assert!(told.failed, "{} at {border}", case.name());
+            assert!(!is_closed(case.pair.client, &told.bytes), "{} at {border}", case.name());
+        }
+    }
+}
+
 /// Whether the provider has said why its answer ended, looked for in the text itself.
 fn says_finish(provider: Wire, stream: &str) -> bool {
-    let mark = match provider {
-        Wire::Messages => r#""stop_reason":"#,
-        Wire::Gemini => r#""finishReason":"#,
-        _ => r#""finish_reason":"#,
+    let marks: &[&str] = match provider {
+        Wire::Messages => &[r#""stop_reason":"#],
+        Wire::Gemini => &[r#""finishReason":"#, r#""blockReason":"#],
+        _ => &[r#""finish_reason":"#],
     };
     let spaceless = stream.replace("\": ", "\":");
-    let mut values = spaceless.match_indices(mark).map(|(at, _)| &spaceless[at + mark.len()..]);
-    values.any(|value| value.starts_with('"') && !value.starts_with("\"\""))
+    let says = |mark: &&str| spaceless.split(mark).skip(1).any(|value| value.starts_with('"'));
+    marks.iter().any(says)
 }
 
 /// What a stream of the provider adds up to.
