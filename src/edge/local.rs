@@ -60,11 +60,11 @@ pub async fn answer(
         Page::Models if has_key() && headers.contains_key(ANTHROPIC_VERSION) => {
             (200, JSON, anthropic_list(&edge.gateway.pool.models()))
         }
-        Page::Models if has_key() => (200, JSON, list(&edge.gateway.pool.models())),
-        Page::GeminiModels if has_key() => (200, JSON, gemini_list(&edge.gateway.pool.models())),
         Page::Models if has_key() && headers.contains_key(GOOGLE_KEY) => {
             (200, JSON, gemini_list(&edge.gateway.pool.models()))
         }
+        Page::Models if has_key() => (200, JSON, list(&edge.gateway.pool.models())),
+        Page::GeminiModels if has_key() => (200, JSON, gemini_list(&edge.gateway.pool.models())),
         Page::Model(ref id) | Page::GeminiModel(ref id) if has_key() => {
             let models = edge.gateway.pool.models();
             let Some(model) = models.iter().find(|model| model.name == *id) else {

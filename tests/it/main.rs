@@ -10,6 +10,7 @@ mod architecture;
 mod bans;
 mod chains;
 mod command;
+mod dialects;
 mod exhaustion;
 mod failover;
 mod failover_bench;

@@ -12,6 +12,7 @@
 //! Sources: ai.google.dev/api/generate-content (Candidate, FinishReason, UsageMetadata); recorded traffic for all
 //! that is said of streams and for `total = prompt + tool use + candidates + thoughts`.
 
+use super::contents::STAND_IN;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -236,7 +237,8 @@ impl GeminiReader {
     fn part(&mut self, number: u32, part: ReplyPart, sink: &mut dyn Sink) {
         self.choice(number).usable |= part.is_usable();
         if let Some(call) = part.function_call {
-            return self.call(number, call, part.thought_signature.as_deref(), sink);
+            let signature = part.thought_signature.as_deref().filter(|signature| *signature != STAND_IN);
+            return self.call(number, call, signature, sink);
         }
         let thought = part.thought == Some(true);
         match (part.text, part.inline_data) {

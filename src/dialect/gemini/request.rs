@@ -8,6 +8,7 @@
 //! Sources: ai.google.dev/api/generate-content, /api/caching (Content, Part, Tool, ToolConfig); google-genai 3.4 for
 //! the names it sends.
 
+use super::contents::STAND_IN;
 use std::borrow::Cow;
 use std::fmt;
 
@@ -177,7 +178,8 @@ impl<'a> Turns<'a> {
     }
 
     fn part(&mut self, part: ContentPart<'a>) -> Option<Part<'a>> {
-        let signature = part.thought_signature;
+        // What only stands in for a signature is none.
+        let signature = part.thought_signature.filter(|signature| &**signature != STAND_IN);
         if let Some(call) = part.function_call {
             return Some(Part::new(What::ToolCall(self.call(call, signature))));
         }

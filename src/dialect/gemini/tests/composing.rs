@@ -415,17 +415,18 @@ fn thinking(reasoning: Reasoning, model: &str) -> Value {
 #[test]
 fn effort_is_a_level_or_a_budget_by_model() {
     let of = |effort, model| thinking(Reasoning { effort: Some(effort), ..Reasoning::default() }, model);
-    let level = |level: &str| value(&format!(r#"{{"thinkingLevel":"{level}"}}"#));
-    let budget = |budget: i64| value(&format!(r#"{{"thinkingBudget":{budget}}}"#));
-    assert_eq!(of(Effort::None, "gemini-3.5-flash"), level("MINIMAL"));
+    let level = |level: &str| value(&format!(r#"{{"thinkingLevel":"{level}","includeThoughts":true}}"#));
+    let budget = |budget: i64| value(&format!(r#"{{"thinkingBudget":{budget},"includeThoughts":true}}"#));
+    let unshown = |json: &str| value(json);
+    assert_eq!(of(Effort::None, "gemini-3.5-flash"), value(r#"{"thinkingLevel":"MINIMAL"}"#));
     assert_eq!(of(Effort::Minimal, "gemini-3.8-flash"), level("LOW"));
-    assert_eq!(of(Effort::None, "gemini-3.1-pro-preview"), level("LOW"));
+    assert_eq!(of(Effort::None, "gemini-3.1-pro-preview"), value(r#"{"thinkingLevel":"LOW"}"#));
     assert_eq!(of(Effort::Low, NEW), level("LOW"));
     assert_eq!(of(Effort::Medium, "gemini-flash-latest"), level("MEDIUM"));
     assert_eq!(of(Effort::Medium, "gemini-3-pro-preview"), level("HIGH"));
     assert_eq!(of(Effort::Max, "models/gemini-3.1-pro-preview"), level("HIGH"));
-    assert_eq!(of(Effort::None, OLD), budget(0));
-    assert_eq!(of(Effort::None, "gemini-2.5-pro"), budget(128));
+    assert_eq!(of(Effort::None, OLD), value(r#"{"thinkingBudget":0}"#));
+    assert_eq!(of(Effort::None, "gemini-2.5-pro"), value(r#"{"thinkingBudget":128}"#));
     assert_eq!(of(Effort::Low, OLD), budget(1024));
     assert_eq!(of(Effort::Max, "gemini-2.5-pro"), budget(32768));
     for model in ["gemini-2.0-flash", "gemma-3-27b-it", "gemini-2.5-flash-image"] {
@@ -444,7 +445,7 @@ fn budgets_are_kept_within_bounds_and_thoughts_shown() {
     assert_eq!(thinking(budget(0), OLD), value(r#"{"thinkingBudget":0}"#));
     assert_eq!(thinking(budget(8000), NEW), value(r#"{"thinkingLevel":"MEDIUM","includeThoughts":true}"#));
     let adaptive = Reasoning { adaptive: true, ..Reasoning::default() };
-    assert_eq!(thinking(adaptive, OLD), value(r#"{"thinkingBudget":-1}"#));
+    assert_eq!(thinking(adaptive, OLD), value(r#"{"thinkingBudget":-1,"includeThoughts":true}"#));
     assert_eq!(thinking(adaptive, NEW), Value::Null);
 }
 

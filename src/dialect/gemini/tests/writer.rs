@@ -46,7 +46,7 @@ fn an_answer_is_written_event_by_event() {
     assert_eq!(
         part(&events[2]),
         value(
-            r#"[{"functionCall":{"id":"c1","name":"f","args":{"a":1}}},
+            r#"[{"functionCall":{"id":"c1","name":"f","args":{"a":1}},"thoughtSignature":"skip_thought_signature_validator"},
             {"functionCall":{"id":"c2","name":"g","args":{}},"thoughtSignature":"s"}]"#
         )
     );
