@@ -260,6 +260,7 @@ impl Sink for Relabelled<'_> {
                 labels.remember(id, signature);
                 let named = labels.renamed.iter().find(|(theirs, _)| theirs == name);
                 let name = named.map_or(name, |(_, ours)| ours);
+                let ordinal = labels.renumbered(choice, ordinal);
                 return self.next.piece(choice, Piece::ToolCall { ordinal, id, name, signature });
             }
             Piece::Arguments { ordinal, json } => {
@@ -269,6 +270,8 @@ impl Sink for Relabelled<'_> {
                     *said |= !json.is_empty();
                     return self.next.piece(choice, Piece::Text(json));
                 }
+                let ordinal = labels.renumbered(choice, ordinal);
+                return self.next.piece(choice, Piece::Arguments { ordinal, json });
             }
             Piece::Text(text) | Piece::Reasoning(text) | Piece::Refusal(text) => {
                 labels.output_bytes += text.len() as u64;
@@ -283,6 +286,13 @@ impl Sink for Relabelled<'_> {
 impl Labels {
     fn answers(&self, choice: u32) -> bool {
         self.answering.iter().any(|(answered, ..)| *answered == choice)
+    }
+
+    /// A call's number without the calls of the answer tool before it.
+    fn renumbered(&self, choice: u32, ordinal: u32) -> u32 {
+        let before = |call: &&(u32, u32, bool)| call.0 == choice && call.1 < ordinal;
+        let hidden = self.answering.iter().filter(before).count();
+        ordinal.saturating_sub(u32::try_from(hidden).unwrap_or(u32::MAX))
     }
 
     /// Whether the answer tool was called without arguments, and not yet finished.
