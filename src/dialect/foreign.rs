@@ -12,28 +12,38 @@ use serde::Deserialize;
 
 use super::json::Str;
 use crate::llm::body::Edit;
-use crate::llm::members::cuts;
+use crate::llm::members::{self, cuts, Changes};
 use crate::llm::request::MOST_DEPTH;
 use crate::llm::scan::{Cursor, Fault, Text};
 use crate::llm::Wire;
 
-/// What our seals begin with.
-pub(super) const SEAL: &str = "aar1.";
+/// What is in all our seals, and in the ids of thoughts that we wrote.
+const MARK: &[u8] = b"aar1";
+const SEAL: &str = "aar1.";
+const OURS: &str = "rs_aar1";
 /// Stands for a turn that had nothing but such thoughts: a turn may not be empty.
 const NOTHING: &[u8] = br#"{"type":"text","text":"(thoughts only)"}"#;
 
 /// The edits that take such thoughts out of a request.
 pub fn edits(wire: Wire, body: &[u8]) -> Vec<Edit> {
-    let mut walk = Walk { body, cursor: Cursor::lenient(body, MOST_DEPTH), edits: Vec::new() };
+    let cursor = Cursor::lenient(body, MOST_DEPTH);
+    let mut walk = Walk { body, cursor, edits: Vec::new(), calls_without_thought: false };
     let walked = match wire {
         Wire::Messages if has_empty_signature(body) => walk.members(b"messages", Walk::turns),
-        Wire::Responses if memmem::find(body, SEAL.as_bytes()).is_some() => {
+        Wire::Responses if memmem::find(body, MARK).is_some() => {
             walk.members(b"input", |walk| walk.items(is_sealed, b""))
         }
         _ => return Vec::new(),
     };
     // A body that cannot be walked has been refused before.
-    walked.map_or_else(|_| Vec::new(), |()| walk.edits)
+    if walked.is_err() {
+        return Vec::new();
+    }
+    if walk.calls_without_thought {
+        // Claude refuses to think on about calls that it has not thought about.
+        walk.edits.extend(members::edits(body, Changes { refused: &["thinking"], renamed: &[] }));
+    }
+    walk.edits
 }
 
 fn has_empty_signature(body: &[u8]) -> bool {
@@ -48,6 +58,8 @@ struct Walk<'a> {
     body: &'a [u8],
     cursor: Cursor<'a>,
     edits: Vec<Edit>,
+    /// The last turn with calls has lost its thoughts.
+    calls_without_thought: bool,
 }
 
 impl Walk<'_> {
@@ -96,6 +108,13 @@ impl Walk<'_> {
         }
         let is_gone = |span: &Range<usize>| goes(self.body.get(span.clone()).unwrap_or_default());
         let gone: Vec<bool> = spans.iter().map(is_gone).collect();
+        let calls = |span: &Range<usize>| {
+            read(self.body.get(span.clone()).unwrap_or_default())
+                .is_some_and(|item| item.r#type.as_deref() == Some("tool_use"))
+        };
+        if spans.iter().any(calls) {
+            self.calls_without_thought = gone.contains(&true);
+        }
         let mut cut = cuts(&spans, &gone);
         if let Some(last) = cut.last_mut().filter(|_| gone.iter().all(|gone| *gone)) {
             last.with = Bytes::from_static(instead);
@@ -110,6 +129,8 @@ struct Item<'a> {
     #[serde(borrow)]
     r#type: Option<Str<'a>>,
     #[serde(borrow)]
+    id: Option<Str<'a>>,
+    #[serde(borrow)]
     signature: Option<Str<'a>>,
     #[serde(borrow)]
     encrypted_content: Option<Str<'a>>,
@@ -121,7 +142,10 @@ fn is_unsigned(item: &[u8]) -> bool {
 }
 
 fn is_sealed(item: &[u8]) -> bool {
-    let sealed = |item: &Item| item.encrypted_content.as_ref().is_some_and(|sealed| sealed.starts_with(SEAL));
+    let sealed = |item: &Item| {
+        item.encrypted_content.as_ref().is_some_and(|sealed| sealed.starts_with(SEAL))
+            || item.id.as_ref().is_some_and(|id| id.starts_with(OURS))
+    };
     read(item).is_some_and(|item| item.r#type.as_deref() == Some("reasoning") && sealed(&item))
 }
 
@@ -154,8 +178,15 @@ mod tests {
     }
 
     #[test]
+    fn claude_is_not_asked_to_think_on_about_calls_that_another_made() {
+        let lost = r#"{"thinking":{"type":"adaptive"},"messages":[{"role":"assistant","content":[{"type":"thinking","thinking":"a","signature":""},{"type":"tool_use","id":"t"}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"t"}]}]}"#;
+        let expected = r#"{"messages":[{"role":"assistant","content":[{"type":"tool_use","id":"t"}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"t"}]}]}"#;
+        assert_eq!(left(Wire::Messages, lost), expected);
+    }
+
+    #[test]
     fn sealed_reasoning_goes_and_openais_own_stays() {
-        let body = r#"{"input":[{"type":"reasoning","id":"rs","encrypted_content":"aar1.google.x"},{"type":"reasoning","encrypted_content":"gAAA"},{"role":"user","content":"aar1.hello"}]}"#;
+        let body = r#"{"input":[{"type":"reasoning","id":"rs","encrypted_content":"aar1.google.x"},{"type":"reasoning","id":"rs_aar1_1","encrypted_content":null},{"type":"reasoning","encrypted_content":"gAAA"},{"role":"user","content":"aar1.hello"}]}"#;
         let expected = r#"{"input":[{"type":"reasoning","encrypted_content":"gAAA"},{"role":"user","content":"aar1.hello"}]}"#;
         assert_eq!(left(Wire::Responses, body), expected);
     }

@@ -2,12 +2,12 @@
 //!
 //! It is to translated streams what `StreamWatch` is to untouched ones, and keeps the same facts. Between reader and
 //! writer stands `Labels`: it gives tools their client's names back, turns the tool that only stands for the answer's
-//! JSON into text, and notes what routing must know. A stream that says `[DONE]` without a finish reason is given one;
+//! JSON into text, keeps the ends of choices back until the answer is over, and notes what routing must know. A stream that says `[DONE]` without a finish reason is given one;
 //! a stream that merely ends is whole only if every choice had one.
 
 use bytes::Bytes;
 
-use super::reply::{Finish, Piece, Reply, Sink};
+use super::reply::{Ended, Finish, Piece, Reply, Sink};
 use super::{Composed, ReadReply, Seen, WriteReply};
 use crate::llm::sse::{Frame, SseDecoder};
 use crate::llm::stream::{AnswerStream, Ending, StreamFault};
@@ -39,6 +39,8 @@ struct Labels {
     /// One bit per choice; indices above 63 share the last.
     started: u64,
     finished: u64,
+    /// What has been said of the ends, told when the answer is over.
+    ends: Vec<(u32, Ended)>,
     called: u64,
     output_bytes: u64,
     usage: Option<Usage>,
@@ -81,7 +83,9 @@ impl Translation {
     pub fn whole(mut self, body: &[u8]) -> Result<Translated, Option<UpstreamError>> {
         let mut reply = Reply::default();
         let mut sink = Relabelled { labels: &mut self.labels, next: &mut reply };
-        match self.reader.whole(body, &mut sink) {
+        let seen = self.reader.whole(body, &mut sink);
+        self.labels.finish(&mut reply);
+        match seen {
             Ok(Seen::More | Seen::Last) if self.labels.finished != 0 => {}
             Ok(Seen::Failure) => return Err(Some(UpstreamError::in_stream(body))),
             Ok(_) | Err(_) => return Err(None),
@@ -95,6 +99,10 @@ impl Translation {
         let Some(data) = frame.data() else { return Ok(()) };
         let data = data.trim_ascii();
         if data == b"[DONE]" {
+            if self.labels.started == 0 {
+                let error = UpstreamError::transport("The upstream's stream had no answer in it.");
+                return Err(StreamFault::Upstream(error));
+            }
             self.close(out);
             return Ok(());
         }
@@ -111,19 +119,9 @@ impl Translation {
         Ok(())
     }
 
-    /// The upstream has said that it is done. What began and has no finish reason is given one.
+    /// The upstream has said that it is done.
     fn close(&mut self, out: &mut Vec<u8>) {
-        let Self { writer, labels, .. } = self;
-        if labels.started == 0 {
-            labels.started = 1;
-        }
-        let open = labels.started & !labels.finished;
-        let mut written = Written { writer: writer.as_mut(), out };
-        for choice in (0..64).filter(|choice| open & (1 << choice) != 0) {
-            let called = labels.called & (1 << choice) != 0;
-            let finish = if called { Finish::ToolCalls } else { Finish::Stop };
-            Relabelled { labels, next: &mut written }.piece(choice, Piece::Finish(finish));
-        }
+        self.labels.finish(&mut Written { writer: self.writer.as_mut(), out });
         self.writer.end(out);
         self.done = true;
     }
@@ -232,23 +230,15 @@ impl Sink for Relabelled<'_> {
         let bit = 1 << choice.min(63);
         let labels = &mut *self.labels;
         if !matches!(piece, Piece::Start { .. } | Piece::Usage(_)) {
-            if labels.finished & bit != 0 && choice < 63 {
-                // Nothing can be said after the end.
-                return;
-            }
             labels.started |= bit;
         }
         match piece {
             Piece::Usage(usage) => labels.usage = Some(usage),
             Piece::Finish(finish) => {
                 labels.finished |= bit;
-                if labels.silent(choice) {
-                    self.next.piece(choice, Piece::Text("{}"));
-                }
-                let only_answered = labels.called & bit == 0 && labels.answers(choice);
-                if only_answered && finish == Finish::ToolCalls {
-                    return self.next.piece(choice, Piece::Finish(Finish::Stop));
-                }
+                labels.ends.retain(|(ended, _)| *ended != choice);
+                labels.ends.push((choice, finish.ended()));
+                return;
             }
             Piece::ToolCall { ordinal, name, .. } if labels.answer_tool.as_deref() == Some(name) => {
                 labels.answering.push((choice, ordinal, false));
@@ -284,6 +274,29 @@ impl Sink for Relabelled<'_> {
 }
 
 impl Labels {
+    /// Ends all choices. Some hosts give a reason with every piece: only the end of the stream says which was the last.
+    fn finish(&mut self, next: &mut dyn Sink) {
+        let mut ends = std::mem::take(&mut self.ends);
+        let open = self.started & !self.finished;
+        ends.extend((0..64).filter(|choice| open & (1 << choice) != 0).map(|choice| (choice, Ended::Stop)));
+        ends.sort_by_key(|(choice, _)| *choice);
+        for (choice, ended) in ends {
+            if self.silent(choice) {
+                next.piece(choice, Piece::Text("{}"));
+            }
+            let called = self.called & 1 << choice.min(63) != 0;
+            next.piece(
+                choice,
+                Piece::Finish(match ended {
+                    Ended::Stop if called => Finish::ToolCalls,
+                    Ended::ToolCalls if !called && self.answers(choice) => Finish::Stop,
+                    ref ended => ended.finish(),
+                }),
+            );
+        }
+        self.finished = self.started;
+    }
+
     fn answers(&self, choice: u32) -> bool {
         self.answering.iter().any(|(answered, ..)| *answered == choice)
     }

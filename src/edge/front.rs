@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream, ServerApp};
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::l4::stream::Stream as TcpStream;
@@ -86,6 +86,11 @@ enum Rest {
 async fn rest_of_head(stream: &mut Stream, head: &mut BytesMut) -> Rest {
     let mut searched = 0;
     loop {
+        if searched == 0 {
+            // Empty lines before a request mean nothing (RFC 9112 section 2.2), and must not look like its end.
+            let begin = head.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(head.len());
+            head.advance(begin);
+        }
         if head.len() >= H2_PREFACE.len() && head.starts_with(H2_PREFACE) {
             return Rest::Http2;
         }

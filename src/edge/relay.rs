@@ -331,7 +331,8 @@ async fn keep(dialer: Arc<Dialer>, mut exchange: Exchange) {
 /// What tells a client of this API that its stream is alive.
 fn heartbeat(wire: Wire) -> Vec<Bytes> {
     match wire {
-        Wire::Opaque => Vec::new(),
+        // Google's own client takes a comment for a broken event.
+        Wire::Opaque | Wire::Gemini => Vec::new(),
         Wire::Messages => vec![Bytes::from_static(PING)],
         _ => vec![Bytes::from_static(COMMENT)],
     }

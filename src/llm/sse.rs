@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use memchr::memchr2;
 
 /// A larger frame is a fault.
-pub const MOST_FRAME: usize = 1024 * 1024;
+pub const MOST_FRAME: usize = 16 * 1024 * 1024;
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 

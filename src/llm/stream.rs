@@ -25,7 +25,7 @@ const MESSAGE_STOP: &[u8] = b"event: message_stop\ndata: {\"type\":\"message_sto
 pub enum StreamFault {
     /// The upstream says so, in an error event. The event itself is not forwarded.
     Upstream(UpstreamError),
-    /// An event of more than a mebibyte.
+    /// An event larger than any that makes sense.
     TooLarge,
 }
 

@@ -137,8 +137,13 @@ impl UpstreamError {
         own.into_iter().flatten().any(|own| codes.contains(&&**own))
     }
 
+    /// Whether the upstream says so in its own words. What it quotes may be the caller's, who must not have a credential
+    /// banned by an odd request.
     fn says(&self, phrases: &[&str]) -> bool {
-        let message = self.message.to_ascii_lowercase();
+        let quotes = ["\"", "`", " '", "('", "='"];
+        let own = quotes.iter().filter_map(|quote| self.message.find(quote)).min();
+        let own = own.and_then(|end| self.message.get(..end)).unwrap_or(&self.message);
+        let message = own.to_ascii_lowercase();
         phrases.iter().any(|phrase| message.contains(phrase))
     }
 

@@ -57,7 +57,7 @@ pub fn compose<'c>(
         run.extend(&turn.parts);
     }
     composer.run(role, run)?;
-    composer.all_answered()?;
+    composer.results(Vec::new())?;
     if composer.turns.first().is_none_or(|first| first.role != "user") {
         composer.turns.insert(0, Content { role: "user", parts: vec![OutPart::text(" ")] });
     }
@@ -148,17 +148,25 @@ impl<'c> Composer<'c> {
                 ..OutPart::default()
             });
         }
-        let missing = answers.iter().position(Option::is_none);
-        if let Some(call) = missing.and_then(|at| self.open.get(at)) {
-            return Err(unanswered(call));
-        }
-        self.open.clear();
-        self.push("user", answers.into_iter().flatten().collect(), true);
+        let calls = std::mem::take(&mut self.open);
+        let filled =
+            calls.iter().zip(answers).map(|(call, answer)| answer.unwrap_or_else(|| self.lost(call)));
+        let filled = filled.collect();
+        self.push("user", filled, true);
         Ok(beside)
     }
 
-    fn all_answered(&self) -> Result<(), Untranslatable> {
-        self.open.first().map_or(Ok(()), |call| Err(unanswered(call)))
+    /// The result of a call whose own was lost (a client was stopped in the middle): Google wants one for each.
+    fn lost(&self, call: &'c ToolCall<'c>) -> OutPart<'c> {
+        OutPart {
+            function_response: Some(FunctionResponse {
+                id: self.id(call),
+                name: self.names.of(&call.name),
+                response: Answer::new(Cow::Borrowed("No result."), true),
+                parts: Vec::new(),
+            }),
+            ..OutPart::default()
+        }
     }
 
     fn part(&mut self, part: &'c Part<'c>, out: &mut Vec<OutPart<'c>>) -> Result<(), Untranslatable> {
@@ -214,11 +222,6 @@ impl<'c> Composer<'c> {
     fn id(&self, call: &'c ToolCall<'c>) -> Option<&'c str> {
         Some(&*call.id).filter(|id| self.model.is_third() && !id.is_empty())
     }
-}
-
-fn unanswered(call: &ToolCall) -> Untranslatable {
-    let why = format!("The call `{}` of `{}` has no result in the turn after it.", &*call.id, &*call.name);
-    Untranslatable::new("messages", why)
 }
 
 /// What a tool said.

@@ -20,6 +20,9 @@ use crate::dialect::reply::{Finish, Piece, Reply, Sink};
 use crate::dialect::{Stamp, WriteReply};
 use crate::llm::usage::Usage;
 
+/// The ids of thoughts have our mark: no provider knows them.
+const THOUGHTS: &str = "rs_aar1_";
+
 /// Writes one answer.
 pub struct ResponsesWriter {
     response: Response,
@@ -135,7 +138,7 @@ impl ResponsesWriter {
     fn thoughts(&mut self, out: &mut Vec<u8>) {
         if !self.items.last().is_some_and(Item::is_reasoning) {
             self.close_last(out);
-            let (index, id) = self.next("rs_");
+            let (index, id) = self.next(THOUGHTS);
             let mut pen = Pen { sequence: &mut self.sequence, out };
             self.items.push(Item::reasoning(index, &id, &mut pen));
         }

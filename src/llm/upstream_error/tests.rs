@@ -147,3 +147,17 @@ fn an_error_inside_a_stream_stands_for_a_status() {
     }
     assert!(UpstreamError::in_stream(b"").message.contains("said nothing"));
 }
+
+#[test]
+fn what_the_caller_wrote_bans_nobody() {
+    for message in [
+        "Invalid value: 'spend limit'. Supported values are: 'system', 'user'.",
+        "Unknown role \"your credit balance is too low\"",
+        "No such member `exceeded your current quota`",
+    ] {
+        let error = parse(400, &format!(r#"{{"error":{{"message":{}}}}}"#, serde_json::Value::from(message)));
+        assert!(!error.quota_exhausted() && !error.key_invalid(), "{message}");
+    }
+    let own = "This request would exceed your organization's spend limit.";
+    assert!(parse(400, &format!(r#"{{"error":{{"message":"{own}"}}}}"#)).quota_exhausted());
+}

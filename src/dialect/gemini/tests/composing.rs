@@ -138,14 +138,21 @@ fn a_tool_result_without_a_call_is_refused() {
 }
 
 #[test]
-fn a_call_without_a_result_is_refused() {
+fn a_call_without_a_result_is_answered_as_failed() {
     let asked = || turn(Role::Assistant, [call("1", "f", ""), call("2", "g", "")]);
     for after in
         [vec![], vec![turn(Role::User, [text("never mind")])], vec![turn(Role::User, [result("1", "x")])]]
     {
         let mut turns = vec![asked()];
         turns.extend(after);
-        assert!(composed(&said(turns), NEW).unwrap_err().why.contains("has no result"));
+        let contents = body(&composed(&said(turns), NEW).unwrap())["contents"].clone();
+        let results = contents[2]["parts"].as_array().or(contents[1]["parts"].as_array()).unwrap().clone();
+        let lost = &results[1]["functionResponse"];
+        assert_eq!(
+            (&lost["name"], &lost["response"]["error"]),
+            (&value("\"g\""), &value("\"No result.\"")),
+            "{contents}"
+        );
     }
 }
 
@@ -417,7 +424,6 @@ fn effort_is_a_level_or_a_budget_by_model() {
     let of = |effort, model| thinking(Reasoning { effort: Some(effort), ..Reasoning::default() }, model);
     let level = |level: &str| value(&format!(r#"{{"thinkingLevel":"{level}","includeThoughts":true}}"#));
     let budget = |budget: i64| value(&format!(r#"{{"thinkingBudget":{budget},"includeThoughts":true}}"#));
-    let unshown = |json: &str| value(json);
     assert_eq!(of(Effort::None, "gemini-3.5-flash"), value(r#"{"thinkingLevel":"MINIMAL"}"#));
     assert_eq!(of(Effort::Minimal, "gemini-3.8-flash"), level("LOW"));
     assert_eq!(of(Effort::None, "gemini-3.1-pro-preview"), value(r#"{"thinkingLevel":"LOW"}"#));
