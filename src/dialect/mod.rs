@@ -77,6 +77,12 @@ pub fn reader(wire: Wire, stamp: Stamp) -> Box<dyn ReadReply> {
     }
 }
 
+/// Whether only the end of a stream says that it is over: where more than one answer was asked for, and with Google, some
+/// of whose models give a finish reason and usage with every event.
+pub fn ends_by_ending(provider: Wire, conversation: &Conversation) -> bool {
+    provider == Wire::Gemini || conversation.answers.is_some_and(|answers| answers > 1)
+}
+
 /// Writes the answer for a client of one of the dialects; `from` is the provider's.
 pub fn writer(wire: Wire, conversation: &Conversation, stamp: Stamp, from: Wire) -> Box<dyn WriteReply> {
     match wire {

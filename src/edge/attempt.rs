@@ -4,6 +4,7 @@
 //! elsewhere. That is why a stream's 200 is held back until its first event with output, and a unary answer until it
 //! is whole and parses: providers report errors as the first event of a 200, and half an answer is none.
 
+use std::future::Future;
 use std::pin::pin;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -18,6 +19,7 @@ use super::exchange::{Dial, Exchange};
 use super::failure::{Failure, Trouble, MOST_ERROR_BODY};
 use super::lifecycle::{client_or, patience, End};
 use super::phrase::{NoAnswer, Phrased, Spoken, Tongue};
+use super::relay::HEARTBEAT;
 use super::{reply, Edge};
 use crate::gateway::{Dress, Upstream};
 use crate::llm::answer::Answer as Facts;
@@ -89,9 +91,10 @@ impl Attempt<'_, '_> {
         let begun = Instant::now();
         let upstream = self.edge.gateway.upstream(lease.credential());
         let (phrased, tongue) = self.phrase(upstream, lease.upstream_model())?;
-        let limit = self.first_output(plan, begun);
+        let alone = !self.edge.gateway.pool.has_alternative(plan, begun);
+        let limit = self.first_output(alone, begun);
         let result = match self.ask(upstream, lease, &phrased, limit).await {
-            Ok(exchange) => self.accept(exchange, tongue, limit).await,
+            Ok(exchange) => self.accept(exchange, tongue, limit, alone).await,
             Err(trouble) => Err(trouble),
         };
         let result = result.map_err(|trouble| self.fair(trouble, lease));
@@ -112,12 +115,12 @@ impl Attempt<'_, '_> {
 
     /// When the first output must be there: after `first_token_timeout` or `response_timeout`, where somebody else
     /// could answer instead (a stream that thinks is otherwise given until the deadline).
-    fn first_output(&self, plan: &Plan, begun: Instant) -> Option<Instant> {
+    fn first_output(&self, alone: bool, begun: Instant) -> Option<Instant> {
         let routing = &self.edge.gateway.settings.routing;
         let limit = match self.spoken.content.stream() {
             false => routing.response_timeout,
-            true if self.edge.gateway.pool.has_alternative(plan, begun) => routing.first_token_timeout,
-            true => None,
+            true if alone => None,
+            true => routing.first_token_timeout,
         };
         match (limit.map(|limit| begun + limit), self.deadline) {
             (Some(limit), Some(deadline)) => Some(limit.min(deadline)),
@@ -150,8 +153,8 @@ impl Attempt<'_, '_> {
         let (mut dial, mut renewed) = (if socket { Dial::Http1 } else { Dial::Any }, false);
         let mut authorization = client_or(self.client, self.ctx, pin!(upstream.authorization())).await??;
         loop {
-            let opening = pin!(self.edge.dialer.open(&upstream.addresses, dial));
-            let mut exchange = client_or(self.client, self.ctx, opening).await??;
+            let opening = within(limit, self.edge.dialer.open(&upstream.addresses, dial));
+            let mut exchange = client_or(self.client, self.ctx, pin!(opening)).await??;
             lease.sent();
             let dress = Dress {
                 route: &phrased.route,
@@ -163,10 +166,10 @@ impl Attempt<'_, '_> {
             };
             let dressed = upstream.request(self.client.req_header(), &dress);
             let Ok(head) = dressed else { return Err(Transport::LocalFault.into()) };
-            let talk = async {
+            let talk = within(limit, async {
                 exchange.send(head, &phrased.body).await?;
                 exchange.head(patience(None, limit)).await
-            };
+            });
             let talked = client_or(self.client, self.ctx, pin!(talk)).await?;
             match talked {
                 Err(Transport::Reset) if exchange.reused && dial == Dial::Any => dial = Dial::Fresh,
@@ -190,6 +193,7 @@ impl Attempt<'_, '_> {
         mut exchange: Exchange,
         tongue: Tongue,
         limit: Option<Instant>,
+        alone: bool,
     ) -> Result<Answer, Trouble> {
         let Some(head) = exchange.response() else { return Err(Transport::Malformed.into()) };
         if !(head.status.is_success() || exchange.is_socket()) {
@@ -211,7 +215,7 @@ impl Attempt<'_, '_> {
             Ok(Answer::Raw { exchange })
         } else if is_stream {
             exchange.decode()?;
-            self.hold(exchange, tongue, limit).await
+            self.hold(exchange, tongue, limit, alone).await
         } else if is_json || self.spoken.endpoint.answers_json() {
             exchange.decode()?;
             // The head was in time; its body has the deadline and the limit on silence.
@@ -233,12 +237,14 @@ impl Attempt<'_, '_> {
         Ok(Failure::refused(status, headers, body))
     }
 
-    /// A stream, up to its first event with output.
+    /// A stream, up to its first event with output. Where nobody else could answer instead, a long silence commits it, so
+    /// that the client gets its head and sees life.
     async fn hold(
         &mut self,
         mut exchange: Exchange,
         tongue: Tongue,
         limit: Option<Instant>,
+        alone: bool,
     ) -> Result<Answer, Trouble> {
         let (mut watch, translated): (Box<dyn AnswerStream>, bool) = match tongue {
             Tongue::Foreign(translation) => (translation, true),
@@ -251,17 +257,18 @@ impl Attempt<'_, '_> {
             if watch.frames() >= MOST_HELD_FRAMES || bytes >= MOST_HELD_BYTES {
                 break;
             }
-            match self.next(&mut exchange, patience(None, limit)).await? {
+            match self.next(&mut exchange, patience(alone.then_some(HEARTBEAT), limit)).await? {
                 Ok(Some(chunk)) => {
                     watch.push(chunk, &mut held).map_err(|fault| stream_trouble(fault, &exchange))?;
                 }
                 Ok(None) if watch.finish(&mut held) == Ending::Complete => over = true,
                 Ok(None) | Err(Transport::Reset) => return Err(Transport::Truncated.into()),
+                Err(Transport::ResponseTimeout) if alone && is_ahead(limit) => break,
                 Err(Transport::ResponseTimeout) => return Err(Transport::FirstTokenTimeout.into()),
                 Err(transport) => return Err(transport.into()),
             }
         }
-        self.ctx.outcome.first_token = Some(self.ctx.started.elapsed());
+        self.ctx.outcome.first_token = watch.has_output().then(|| self.ctx.started.elapsed());
         Ok(Answer::Stream { exchange, watch, translated, held, over })
     }
 
@@ -336,6 +343,21 @@ impl Attempt<'_, '_> {
         };
         client_or(self.client, self.ctx, pin!(reading)).await
     }
+}
+
+/// `work`, unless it takes until `limit`.
+async fn within<T>(
+    limit: Option<Instant>,
+    work: impl Future<Output = Result<T, Transport>>,
+) -> Result<T, Transport> {
+    match patience(None, limit) {
+        Some(left) => timeout(left, work).await.unwrap_or(Err(Transport::ResponseTimeout)),
+        None => work.await,
+    }
+}
+
+fn is_ahead(limit: Option<Instant>) -> bool {
+    limit.is_none_or(|limit| limit > Instant::now())
 }
 
 fn stream_trouble(fault: StreamFault, exchange: &Exchange) -> Trouble {

@@ -139,6 +139,8 @@ impl Dialer {
         let dialled = if dial == Dial::Fresh {
             let mut alone = HttpPeer::clone(peer);
             alone.group_key = NEVER_POOLED;
+            // With room for one stream, Pingora does not keep it for others.
+            alone.options.max_h2_streams = 1;
             self.http2.get_http_session(&alone).await
         } else {
             self.http2.get_http_session(peer.as_ref()).await

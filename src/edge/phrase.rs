@@ -187,8 +187,7 @@ impl<'a> Spoken<'a> {
         let stamp = Stamp { seed, created: unix_now() };
         let reader = dialect::reader(route.wire, stamp);
         let writer = dialect::writer(self.endpoint.wire(), conversation, stamp, route.wire);
-        // Some of Google's models give a finish reason and usage with every event.
-        let several = route.wire == Wire::Gemini || conversation.answers.is_some_and(|answers| answers > 1);
+        let several = dialect::ends_by_ending(route.wire, conversation);
         let translation = Translation::new(reader, writer, &mut composed, several);
         Ok((phrased(route, composed), Tongue::Foreign(Box::new(translation))))
     }

@@ -30,7 +30,7 @@ use crate::providers::{judge_transport, Transport};
 use crate::routing::{Lease, Plan};
 
 /// A comment goes out after this long a silence, so that clients and balancers see life.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(15);
 const COMMENT: &[u8] = b": keep-alive\n\n";
 const PING: &[u8] = b"event: ping\ndata: {\"type\":\"ping\"}\n\n";
 /// A finished stream's connection is worth keeping if its end comes within this time.
@@ -92,7 +92,7 @@ impl Accepted<'_> {
         self.edge.seal(self.lease.credential(), &mut head);
         let gateway = &self.edge.gateway;
         gateway.pins.learn(&facts.ids, &gateway.upstream(self.lease.credential()).name);
-        let usage = facts.usage.unwrap_or_else(|| Usage::seen(self.prompt, body.len() as u64));
+        let usage = facts.usage.unwrap_or_else(|| seen(self.endpoint, self.prompt, body.len() as u64));
         ctx.outcome.usage = facts.usage.map(|usage| tokens(&usage, false));
         self.lease.charge(usage.charge());
         self.edge.tell(self.lease.succeeded(Instant::now()));
@@ -252,7 +252,7 @@ impl Stream<'_> {
     /// What it has cost, as far as it is known.
     fn account(&mut self, ctx: &mut RequestContext) {
         let usage = self.watch.usage();
-        let cost = usage.unwrap_or_else(|| Usage::seen(self.prompt, self.watch.output_bytes()));
+        let cost = usage.unwrap_or_else(|| seen(self.endpoint, self.prompt, self.watch.output_bytes()));
         ctx.outcome.usage = Some(tokens(&cost, usage.is_none()));
         ctx.outcome.frames_dropped = self.watch.dropped();
         self.edge.gateway.remember(self.watch.signatures());
@@ -312,12 +312,21 @@ impl Stream<'_> {
         };
         let broken = last_words.is_some();
         let tail = last_words.map(|error| error.frame(self.endpoint.wire())).unwrap_or_default();
+        if broken && tail.is_empty() {
+            // There is no way to say so in-band: a proper end would look like a whole answer.
+            return Err(End::Cut);
+        }
         let written = client.write_response_body(tail, true).await;
         if !broken {
             tokio::spawn(keep(self.edge.dialer.clone(), self.exchange));
         }
         written.map_err(|_| End::ClientGone)
     }
+}
+
+/// An estimate of what an answer has cost. Bytes that are no text (pictures, vectors) are no tokens.
+fn seen(endpoint: &Endpoint, prompt: u64, output_bytes: u64) -> Usage {
+    Usage::seen(prompt, if endpoint.generates() { output_bytes } else { 0 })
 }
 
 /// Reads the end of a finished stream, so that its connection can be used again. The client does not wait for it.

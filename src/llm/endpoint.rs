@@ -109,12 +109,15 @@ const PAGE: &str = "GET, HEAD";
 const POST: &str = "POST";
 
 /// All of them; the first that fits holds.
-static ROWS: [Row; 50] = [
+static ROWS: [Row; 53] = [
     row("/v1/chat/completions", Takes::Model, Gives::Text, Wire::Chat, "GET, POST"),
     row("/v1/completions", Takes::Model, Gives::Text, Wire::Completions, POST),
     row("/v1/responses", Takes::Model, Gives::Text, Wire::Responses, POST),
     row("/v1/embeddings", Takes::Model, Gives::Json, Wire::Opaque, POST),
     row("/v1/messages", Takes::Model, Gives::Text, Wire::Messages, POST),
+    row("/v1/messages/batches", Takes::Anything, Gives::Json, Wire::Objects, ""),
+    row("/v1/messages/batches/{id}", Takes::Anything, Gives::Json, Wire::Objects, ""),
+    row("/v1/messages/batches/{id}/*", Takes::Anything, Gives::Either, Wire::Objects, ""),
     row("/v1/messages/count_tokens", Takes::Model, Gives::Json, Wire::Opaque, POST),
     row("/v1/moderations", Takes::MayModel, Gives::Json, Wire::Opaque, POST),
     row("/v1/images/generations", Takes::MayModel, Gives::Json, Wire::Opaque, POST),

@@ -25,12 +25,16 @@ pub fn edits(body: &[u8], changes: Changes) -> Vec<Edit> {
     }
     let members = members(body).unwrap_or_default();
     let has = |name: &str| members.iter().any(|member| member.name == name.as_bytes());
+    // Worked out once: a body may have a member as often as its writer likes.
+    let taken: Vec<&str> =
+        changes.renamed.iter().map(|(_, there)| *there).filter(|there| has(there)).collect();
     let new_name = |member: &Member| {
         let renamed = changes.renamed.iter().find(|(here, _)| here.as_bytes() == member.name);
         renamed.map(|(_, there)| *there)
     };
     let goes = |member: &Member| {
-        changes.refused.iter().any(|name| name.as_bytes() == member.name) || new_name(member).is_some_and(has)
+        changes.refused.iter().any(|name| name.as_bytes() == member.name)
+            || new_name(member).is_some_and(|there| taken.contains(&there))
     };
     let spans: Vec<Range<usize>> = members.iter().map(|member| member.key.start..member.end).collect();
     let gone: Vec<bool> = members.iter().map(goes).collect();

@@ -14,7 +14,7 @@ use crate::secret::Secret;
 
 const REDACTED: &str = "[redacted]";
 /// Key formats, and the length from which on a word with that beginning is taken for a key.
-const KEYS: [(&str, usize); 14] = [
+const KEYS: [(&str, usize); 16] = [
     ("sk-", 8),
     ("sk_", 12),
     ("pk-", 20),
@@ -23,6 +23,8 @@ const KEYS: [(&str, usize); 14] = [
     ("gsk_", 12),
     ("xai-", 12),
     ("hf_", 12),
+    ("org-", 16),
+    ("proj_", 16),
     ("r8_", 12),
     ("pplx-", 12),
     ("nvapi-", 12),

@@ -10,8 +10,8 @@ use std::borrow::Cow;
 use bytes::{Bytes, BytesMut};
 use memchr::memchr2;
 
-/// A larger frame is a fault.
-pub const MOST_FRAME: usize = 16 * 1024 * 1024;
+/// A larger frame is a fault. Models that draw send pictures of many megabytes in one.
+pub const MOST_FRAME: usize = 64 * 1024 * 1024;
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 

@@ -16,6 +16,17 @@ const MOST_MESSAGE: usize = 512;
 /// A quota that comes back with the next day is as good as exhausted.
 const PER_DAY: &str = "PerDay";
 
+/// How upstreams begin what they say of an account or its key.
+const ABOUT_AN_ACCOUNT: [&str; 7] = [
+    "you",
+    "this request would exceed",
+    "this organization",
+    "the organization",
+    "workspace",
+    "incorrect api key provided",
+    "user location is not supported",
+];
+
 /// An upstream's error, understood.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UpstreamError {
@@ -110,8 +121,8 @@ impl UpstreamError {
             ])
             || named(|inner| inner.contains(PER_DAY))
             || named(|inner| inner.ends_with("spend_limit_reached"))
-            || !is_google && self.says(&["exceeded your current quota"])
-            || self.says(&["credit balance is too low", "spend limit", "specified api usage limits"])
+            || !is_google && self.tells(&["exceeded your current quota"])
+            || self.tells(&["credit balance is too low", "spend limit", "specified api usage limits"])
     }
 
     /// The request alone is more than the account may ask for in a minute (Groq says so with a 413): a larger account
@@ -129,7 +140,7 @@ impl UpstreamError {
     /// The key is refused, or may not be used from here, whatever the status.
     pub fn key_invalid(&self) -> bool {
         self.has_code(&["invalid_api_key", "API_KEY_INVALID", "authentication_error", "account_deactivated"])
-            || self.says(&["incorrect api key provided", "user location is not supported"])
+            || self.tells(&["incorrect api key provided", "user location is not supported"])
     }
 
     fn has_code(&self, codes: &[&str]) -> bool {
@@ -137,14 +148,20 @@ impl UpstreamError {
         own.into_iter().flatten().any(|own| codes.contains(&&**own))
     }
 
-    /// Whether the upstream says so in its own words. What it quotes may be the caller's, who must not have a credential
-    /// banned by an odd request.
     fn says(&self, phrases: &[&str]) -> bool {
+        let message = self.message.to_ascii_lowercase();
+        phrases.iter().any(|phrase| message.contains(phrase))
+    }
+
+    /// Whether the upstream says so of the account, in its own words. What it quotes or repeats may be the caller's, who
+    /// must not have a credential banned by an odd request; what is said of an account begins with whose it is.
+    fn tells(&self, phrases: &[&str]) -> bool {
         let quotes = ["\"", "`", " '", "('", "='"];
         let own = quotes.iter().filter_map(|quote| self.message.find(quote)).min();
         let own = own.and_then(|end| self.message.get(..end)).unwrap_or(&self.message);
         let message = own.to_ascii_lowercase();
-        phrases.iter().any(|phrase| message.contains(phrase))
+        ABOUT_AN_ACCOUNT.iter().any(|begin| message.starts_with(begin))
+            && phrases.iter().any(|phrase| message.contains(phrase))
     }
 
     /// The status that an error without one stands for.

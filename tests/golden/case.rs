@@ -121,9 +121,9 @@ impl Case {
         Translation::new(reader, writer, &mut composed, self.several())
     }
 
-    /// Whether more than one answer was asked for.
+    /// Whether only the end of its stream is the end.
     pub fn several(&self) -> bool {
-        self.conversation().answers.is_some_and(|answers| answers > 1)
+        dialect::ends_by_ending(self.pair.provider, &self.conversation())
     }
 
     pub fn whole(&self) -> Translated {

@@ -5,7 +5,7 @@
 
 use std::iter;
 
-use auto_ai_router::dialect::reply::{Piece, Reply, Sink};
+use auto_ai_router::dialect::reply::Reply;
 use auto_ai_router::dialect::{self, Seen};
 use auto_ai_router::llm::stream::{AnswerStream, Ending};
 use auto_ai_router::llm::usage::Usage;
@@ -164,27 +164,14 @@ fn says_finish(provider: Wire, stream: &str) -> bool {
 
 /// What a stream of the provider adds up to.
 pub fn added_up(case: &Case, stream: &str) -> Reply {
-    let (mut reader, mut reply) = (dialect::reader(case.pair.provider, STAMP), UpToTheEnd::default());
+    let (mut reader, mut reply) = (dialect::reader(case.pair.provider, STAMP), Reply::default());
     for (_, data) in events(stream).iter().take_while(|(_, data)| data.trim() != "[DONE]") {
         let seen = reader.event(data.trim().as_bytes(), &mut reply);
         if seen == Ok(Seen::Last) && !case.several() {
             break;
         }
     }
-    reply.0
-}
-
-/// An answer in which nothing follows the end of a choice.
-#[derive(Default)]
-struct UpToTheEnd(Reply);
-
-impl Sink for UpToTheEnd {
-    fn piece(&mut self, choice: u32, piece: Piece<'_>) {
-        let ended = self.0.choices.get(choice as usize).is_some_and(|choice| choice.finish.is_some());
-        if !ended || matches!(piece, Piece::Usage(_)) {
-            self.0.piece(choice, piece);
-        }
-    }
+    reply
 }
 
 #[test]

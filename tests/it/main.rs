@@ -23,6 +23,7 @@ mod models;
 mod passthrough;
 mod pins;
 mod providers;
+mod readers;
 mod readme;
 mod realtime;
 mod regressions;

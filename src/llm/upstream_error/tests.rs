@@ -154,6 +154,8 @@ fn what_the_caller_wrote_bans_nobody() {
         "Invalid value: 'spend limit'. Supported values are: 'system', 'user'.",
         "Unknown role \"your credit balance is too low\"",
         "No such member `exceeded your current quota`",
+        "Unrecognized request argument supplied: spend limit",
+        "credit balance is too low: Extra inputs are not permitted",
     ] {
         let error = parse(400, &format!(r#"{{"error":{{"message":{}}}}}"#, serde_json::Value::from(message)));
         assert!(!error.quota_exhausted() && !error.key_invalid(), "{message}");
