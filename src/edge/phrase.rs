@@ -21,7 +21,7 @@ use crate::llm::answer::Answer as Facts;
 use crate::llm::body::Body;
 use crate::llm::endpoint::Endpoint;
 use crate::llm::upstream_error::UpstreamError;
-use crate::llm::{socket, Wire, ANTHROPIC_VERSION};
+use crate::llm::{members, socket, Wire, ANTHROPIC_VERSION};
 use crate::providers::{Ask, Route, Task};
 
 /// Headers that a composed body needs beside it, or the opening of a WebSocket.
@@ -165,6 +165,13 @@ impl<'a> Spoken<'a> {
         let named = |asked: &&str| *asked != model && route.takes("model");
         let renamed = self.content.model().filter(named).map(|_| model);
         let mut edits = route.edits(self.body);
+        // Google's bodies for vectors and counts repeat the model of their path, and must say the same.
+        if let Some(asked) =
+            self.endpoint.path_model().filter(|asked| *asked != model && !self.endpoint.generates())
+        {
+            let names = [&format!("models/{asked}"), asked];
+            edits.extend(members::values(self.body, b"model", &names, &format!("models/{model}")));
+        }
         // Another router knows best whom it will ask.
         if !upstream.provider.is_router {
             edits.extend(dialect::foreign::edits(route.wire, self.body));

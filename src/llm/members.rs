@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::body::Edit;
 use super::request::MOST_DEPTH;
-use super::scan::{Cursor, Fault};
+use super::scan::{Cursor, Fault, Text, Watch};
 
 /// What to do with the members of an object.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,6 +68,31 @@ pub fn cuts(spans: &[Range<usize>], gone: &[bool]) -> Vec<Edit> {
     edits
 }
 
+/// The edits that put `to` in the place of every text that is one of `from` and a member called `key`, however deep.
+pub fn values(body: &[u8], key: &[u8], from: &[&str], to: &str) -> Vec<Edit> {
+    let mut found = Found { key, from, spans: Vec::new() };
+    let skipped = Cursor::lenient(body, MOST_DEPTH).skip(&Text::NONE, &mut found);
+    if skipped.is_err() {
+        return Vec::new();
+    }
+    let with: Bytes = serde_json::Value::from(to).to_string().into();
+    found.spans.into_iter().map(|at| Edit { at, with: with.clone() }).collect()
+}
+
+struct Found<'f> {
+    key: &'f [u8],
+    from: &'f [&'f str],
+    spans: Vec<Range<usize>>,
+}
+
+impl<'a> Watch<'a> for Found<'_> {
+    fn text(&mut self, key: &Text<'a>, value: &Text<'a>) {
+        if key.raw() == self.key && self.from.iter().any(|from| from.as_bytes() == value.raw()) {
+            self.spans.push(value.span());
+        }
+    }
+}
+
 struct Member<'a> {
     name: &'a [u8],
     /// With its quotes.
@@ -120,6 +145,17 @@ mod tests {
         ] {
             assert_eq!(changed(before), after);
         }
+    }
+
+    #[test]
+    fn a_name_is_replaced_wherever_it_stands() {
+        let body = r#"{"requests":[{"model":"models/a","content":"models/a"},{"model":"b"}],"model":"a"}"#;
+        let bytes = Bytes::from_static(body.as_bytes());
+        let edits = values(&bytes, b"model", &["models/a", "a"], "models/x");
+        let changed = Body::spliced(&bytes, edits).contiguous();
+        let expected =
+            r#"{"requests":[{"model":"models/x","content":"models/a"},{"model":"b"}],"model":"models/x"}"#;
+        assert_eq!(changed, expected);
     }
 
     #[test]
