@@ -14,6 +14,7 @@ use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::messages::{messages, Message};
+use super::models::{takes_effort, takes_sampling};
 use crate::dialect::conversation::{
     Conversation, Effort, Format, Reasoning, Source, Tool, ToolChoice, Untranslatable, What,
 };
@@ -157,14 +158,16 @@ impl Serialize for Request<'_> {
         }
         let limit = if target.habits.max_tokens { "max_tokens" } else { "max_completion_tokens" };
         members.put(limit, c.max_tokens)?;
-        members.put("temperature", c.temperature.as_ref())?;
-        members.put("top_p", c.top_p.as_ref())?;
-        members.put("presence_penalty", c.presence_penalty.as_ref())?;
-        members.put("frequency_penalty", c.frequency_penalty.as_ref())?;
+        let effort = c.reasoning.and_then(effort).filter(|_| takes_effort(target.model));
+        if takes_sampling(target.model, effort) {
+            members.put("temperature", c.temperature.as_ref())?;
+            members.put("top_p", c.top_p.as_ref())?;
+            members.put("presence_penalty", c.presence_penalty.as_ref())?;
+            members.put("frequency_penalty", c.frequency_penalty.as_ref())?;
+            members.put("stop", stops(&c.stop))?;
+        }
         members.put("seed", c.seed.as_ref())?;
-        members.put("stop", stops(&c.stop))?;
         members.put("n", c.answers.filter(|answers| *answers != 1))?;
-        let effort = c.reasoning.and_then(effort).filter(|_| reasons(self.composer.target.model));
         members.put("reasoning_effort", effort)?;
         members.put("response_format", format(&c.format))?;
         members.put("modalities", modalities(&c.modalities))?;
@@ -307,13 +310,6 @@ fn identifier<'c>(text: &'c Option<Str<'c>>) -> Option<&'c str> {
 /// The effort asked for, or the one that a budget comes to. The steps lie between the budgets that Claude Code's words
 /// stand for (4,000, 10,000 and 31,999 tokens) and above Anthropic's least (1,024). No thinking at all is no word:
 /// `none` is an error at most models, and those that think less when not asked are many.
-/// Whether a model may be told how much to think: OpenAI's older ones refuse to be. What is not known takes it, or does
-/// not look at it.
-fn reasons(model: &str) -> bool {
-    let name = model.strip_prefix("ft:").or_else(|| model.strip_prefix("openai/")).unwrap_or(model);
-    !["gpt-3.5", "gpt-4", "chatgpt-4"].iter().any(|older| name.starts_with(older))
-}
-
 fn effort(reasoning: Reasoning) -> Option<Effort> {
     let from_budget = match reasoning.budget {
         None | Some(0) => None,

@@ -6,6 +6,7 @@
 mod calls;
 pub mod compose;
 mod messages;
+pub mod models;
 mod out;
 mod parts;
 pub mod reader;

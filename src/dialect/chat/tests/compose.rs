@@ -415,3 +415,24 @@ fn every_recorded_request_means_the_same_when_composed_again() {
     }
     assert!(read_requests >= 35, "{read_requests}");
 }
+
+#[test]
+fn a_model_that_reasons_is_not_told_how_to_sample() {
+    let number = |text: &str| serde_json::from_str(text).unwrap();
+    let asked = Conversation {
+        temperature: Some(number("0.2")),
+        top_p: Some(number("0.5")),
+        presence_penalty: Some(number("1")),
+        frequency_penalty: Some(number("1")),
+        stop: vec!["x".into()],
+        seed: Some(number("7")),
+        ..user(vec![words("a")])
+    };
+    let members = |model: &str| {
+        let body = compose(&asked, &target(model, Habits::default())).unwrap().body;
+        serde_json::from_slice::<serde_json::Map<String, Value>>(&body).unwrap()
+    };
+    let kept: Vec<String> = members("gpt-5-mini").into_iter().map(|(name, _)| name).collect();
+    assert_eq!(kept, ["messages", "model", "seed"]);
+    assert_eq!(members("gpt-4.1").len(), 8);
+}
