@@ -16,6 +16,7 @@ pub mod messages;
 pub mod reply;
 pub mod responses;
 pub mod signatures;
+mod taken;
 pub mod translation;
 
 use std::borrow::Cow;

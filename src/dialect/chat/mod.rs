@@ -7,6 +7,7 @@ mod calls;
 pub mod compose;
 mod messages;
 pub mod models;
+mod names;
 mod out;
 mod parts;
 pub mod reader;
