@@ -2,7 +2,10 @@
 //!
 //! A conversation may go on at another provider than the one that has answered so far. A client of Messages then brings
 //! back thinking blocks without a signature (what we wrote for a provider that has none), and a client of Responses
-//! brings back reasoning that we sealed; Anthropic and OpenAI refuse both. Bodies without any are not walked through.
+//! brings back reasoning that we sealed; Anthropic and OpenAI refuse both. A client of chat completions brings back what
+//! OpenAI has no word for and we gave under the names of others: OpenAI, Azure and Groq refuse members that they do not
+//! know (`property 'reasoning_content' is unsupported`, in public issues), and Google's endpoint knows `extra_content`
+//! alone. DeepSeek and Moonshot want the thoughts back. Bodies without any of this are not walked through.
 
 use std::ops::Range;
 
@@ -10,7 +13,9 @@ use bytes::Bytes;
 use memchr::memmem;
 use serde::Deserialize;
 
+use super::chat::models::Family;
 use super::json::Str;
+use super::Habits;
 use crate::llm::body::Edit;
 use crate::llm::members::{self, cuts, Changes};
 use crate::llm::request::MOST_DEPTH;
@@ -24,12 +29,20 @@ const OURS: &str = "rs_aar1";
 /// Stands for a turn that had nothing but such thoughts: a turn may not be empty.
 const NOTHING: &[u8] = br#"{"type":"text","text":"(thoughts only)"}"#;
 
-/// The edits that take such thoughts out of a request.
-pub fn edits(wire: Wire, body: &[u8]) -> Vec<Edit> {
+/// The members of an assistant's message and of its calls that a chat host may refuse.
+const ADDED: [&str; 4] = ["reasoning_content", "thinking_blocks", "images", GOOGLES];
+const GOOGLES: &str = "extra_content";
+
+/// The edits that take such thoughts out of a request for `model` at a host of these habits.
+pub fn edits(wire: Wire, body: &[u8], habits: Habits, model: &str) -> Vec<Edit> {
+    let refused = refused(habits, model);
     let cursor = Cursor::lenient(body, MOST_DEPTH);
     let mut walk = Walk { body, cursor, edits: Vec::new(), calls_without_thought: false };
     let walked = match wire {
         Wire::Messages if has_empty_signature(body) => walk.members(b"messages", Walk::turns),
+        Wire::Chat if mentions(body, refused) => {
+            walk.members(b"messages", |walk| walk.objects(|walk| walk.message(refused)))
+        }
         Wire::Responses if memmem::find(body, MARK).is_some() => {
             walk.members(b"input", |walk| walk.items(is_sealed, b""))
         }
@@ -44,6 +57,23 @@ pub fn edits(wire: Wire, body: &[u8]) -> Vec<Edit> {
         walk.edits.extend(members::edits(body, Changes { refused: &["thinking"], renamed: &[] }));
     }
     walk.edits
+}
+
+/// Which of the added members go. A host of OpenAI's kind may be any: by the model it is OpenAI itself, Google or another.
+fn refused(habits: Habits, model: &str) -> &'static [&'static str] {
+    match Family::of(model) {
+        Family::Gemini => ADDED.split_last().map_or(&[], |(_, others)| others),
+        Family::Unknown if habits.thoughts => &[],
+        _ => &ADDED,
+    }
+}
+
+fn mentions(body: &[u8], names: &[&str]) -> bool {
+    let quoted = |at: usize, name: &str| {
+        let before = at.checked_sub(1).and_then(|before| body.get(before));
+        (before, body.get(at + name.len())) == (Some(&b'"'), Some(&b'"'))
+    };
+    names.iter().any(|name| memmem::find_iter(body, name.as_bytes()).any(|at| quoted(at, name)))
 }
 
 fn has_empty_signature(body: &[u8]) -> bool {
@@ -83,16 +113,50 @@ impl Walk<'_> {
     }
 
     fn turns(&mut self) -> Result<(), Fault> {
+        self.objects(|walk| walk.members(b"content", |walk| walk.items(is_unsigned, NOTHING)))
+    }
+
+    /// Goes into each object of the array at the cursor.
+    fn objects(&mut self, mut inside: impl FnMut(&mut Self) -> Result<(), Fault>) -> Result<(), Fault> {
         let mut more = self.cursor.open_array()?;
         while more {
             if self.cursor.peek() == b'{' {
-                self.members(b"content", |walk| walk.items(is_unsigned, NOTHING))?;
+                inside(self)?;
             } else {
                 self.cursor.skip(&Text::NONE, &mut ())?;
             }
             more = self.cursor.more_items()?;
         }
         Ok(())
+    }
+
+    /// Cuts members out of the message at the cursor and out of its calls, if it is an assistant's.
+    fn message(&mut self, refused: &'static [&'static str]) -> Result<(), Fault> {
+        let (start, before) = (self.cursor.at(), self.edits.len());
+        self.members(b"tool_calls", |walk| {
+            walk.objects(|walk| {
+                let start = walk.cursor.at();
+                walk.cursor.skip(&Text::NONE, &mut ())?;
+                walk.cut(start, refused);
+                Ok(())
+            })
+        })?;
+        match read(self.since(start)).and_then(|message| message.role).as_deref() {
+            Some("assistant") => self.cut(start, refused),
+            _ => self.edits.truncate(before),
+        }
+        Ok(())
+    }
+
+    /// Cuts members out of the object that began at `start` and ends at the cursor.
+    fn cut(&mut self, start: usize, refused: &'static [&'static str]) {
+        let edits = members::edits(self.since(start), Changes { refused, renamed: &[] });
+        let placed = |edit: Edit| Edit { at: edit.at.start + start..edit.at.end + start, ..edit };
+        self.edits.extend(edits.into_iter().map(placed));
+    }
+
+    fn since(&self, start: usize) -> &[u8] {
+        self.body.get(start..self.cursor.at()).unwrap_or_default()
     }
 
     /// Cuts items out of the array at the cursor; `instead` is put in where none is left.
@@ -129,6 +193,8 @@ struct Item<'a> {
     #[serde(borrow)]
     r#type: Option<Str<'a>>,
     #[serde(borrow)]
+    role: Option<Str<'a>>,
+    #[serde(borrow)]
     id: Option<Str<'a>>,
     #[serde(borrow)]
     signature: Option<Str<'a>>,
@@ -159,9 +225,45 @@ mod tests {
     use crate::llm::body::Body;
 
     fn left(wire: Wire, body: &'static str) -> String {
+        left_for(wire, body, Habits::default(), "m")
+    }
+
+    fn left_for(wire: Wire, body: &'static str, habits: Habits, model: &str) -> String {
         let bytes = Bytes::from_static(body.as_bytes());
-        let left = Body::spliced(&bytes, edits(wire, &bytes)).contiguous();
+        let left = Body::spliced(&bytes, edits(wire, &bytes, habits, model)).contiguous();
         String::from_utf8(left.to_vec()).unwrap()
+    }
+
+    const BROUGHT_BACK: &str = r#"{"messages":[{"role":"user","images":[],"content":"\"images\""},
+        {"reasoning_content":"a","role":"assistant","tool_calls":[{"id":"1","extra_content":{"google":{}}},{"extra_content":null,"id":"2"},3],"thinking_blocks":[{}],"images":[{}]},
+        {"role":"tool","extra_content":1}],"images":1}"#;
+
+    #[test]
+    fn openai_is_not_shown_what_it_has_no_word_for() {
+        let expected = r#"{"messages":[{"role":"user","images":[],"content":"\"images\""},
+        {"role":"assistant","tool_calls":[{"id":"1"},{"id":"2"},3]},
+        {"role":"tool","extra_content":1}],"images":1}"#;
+        let thoughtful = Habits { thoughts: true, ..Habits::default() };
+        assert_eq!(left_for(Wire::Chat, BROUGHT_BACK, thoughtful, "gpt-5"), expected);
+        assert_eq!(left_for(Wire::Chat, BROUGHT_BACK, thoughtful, "gpt-4o"), expected);
+        assert_eq!(left(Wire::Chat, BROUGHT_BACK), expected);
+    }
+
+    #[test]
+    fn gemini_gets_its_signatures_and_a_host_that_wants_them_its_thoughts() {
+        let thoughtful = Habits { thoughts: true, ..Habits::default() };
+        let expected = r#"{"messages":[{"role":"user","images":[],"content":"\"images\""},
+        {"role":"assistant","tool_calls":[{"id":"1","extra_content":{"google":{}}},{"extra_content":null,"id":"2"},3]},
+        {"role":"tool","extra_content":1}],"images":1}"#;
+        assert_eq!(left_for(Wire::Chat, BROUGHT_BACK, thoughtful, "google/gemini-3-pro"), expected);
+        assert_eq!(left_for(Wire::Chat, BROUGHT_BACK, thoughtful, "kimi-k2"), BROUGHT_BACK);
+    }
+
+    #[test]
+    fn a_chat_that_only_speaks_of_such_members_is_not_walked() {
+        let body = r#"{"messages":[{"role":"assistant","content":"\"reasoning_content\" it is"}]}"#;
+        assert!(edits(Wire::Chat, body.as_bytes(), Habits::default(), "m").is_empty());
+        assert!(!mentions(body.as_bytes(), &ADDED));
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod messages;
 pub mod reply;
 pub mod responses;
 pub mod signatures;
+mod taken;
 pub mod translation;
 
 use std::borrow::Cow;
@@ -127,6 +128,8 @@ pub struct Habits {
     pub max_tokens: bool,
     /// Chat: the host has no custom tools (those with plain text for arguments).
     pub functions_only: bool,
+    /// Chat: the host takes an answer's thoughts back as other hosts tell them.
+    pub thoughts: bool,
     /// Chat: members that the host refuses, left out.
     pub refused: &'static [&'static str],
     /// Chat: members that the host calls otherwise: OpenAI's name, the host's.

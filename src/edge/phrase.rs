@@ -174,7 +174,7 @@ impl<'a> Spoken<'a> {
         }
         // Another router knows best whom it will ask.
         if !upstream.provider.is_router {
-            edits.extend(dialect::foreign::edits(route.wire, self.body));
+            edits.extend(dialect::foreign::edits(route.wire, self.body, route.habits, model));
         }
         let body = self.content.rewrite(self.body, renamed, inject, edits);
         Phrased { route, body, headers: Headers::new() }

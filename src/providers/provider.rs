@@ -109,8 +109,16 @@ impl Provider {
     }
 }
 
-const PLAIN: Habits =
-    Habits { vertex: false, max_tokens: false, functions_only: false, refused: &[], renamed: &[] };
+const PLAIN: Habits = Habits {
+    vertex: false,
+    max_tokens: false,
+    functions_only: false,
+    thoughts: false,
+    refused: &[],
+    renamed: &[],
+};
+/// Of one that may want to hear again what it thought.
+const THOUGHTFUL: Habits = Habits { thoughts: true, ..PLAIN };
 /// Of a host that has chat completions and not much more: its tools are functions.
 const SIMPLE: Habits = Habits { functions_only: true, ..PLAIN };
 
@@ -144,7 +152,11 @@ const fn vendor(kind: Kind, name: &'static str, home: &'static str) -> Provider 
 
 /// All of them.
 pub static PROVIDERS: [Provider; 15] = [
-    open(Kind::OpenAi, "openai", Home::Unknown("write `base_url: https://api.openai.com`")),
+    // Any host that speaks the dialect may be behind this one.
+    Provider {
+        habits: THOUGHTFUL,
+        ..open(Kind::OpenAi, "openai", Home::Unknown("write `base_url: https://api.openai.com`"))
+    },
     Provider {
         auth: Auth::Header("api-key"),
         own_keys: &["api_version"],
@@ -191,7 +203,10 @@ pub static PROVIDERS: [Provider; 15] = [
             Home::Unknown("the address of the other router, such as `http://10.0.1.50:8080`"),
         )
     },
-    open(Kind::OpenRouter, "openrouter", Home::At("https://openrouter.ai/api")),
+    Provider {
+        habits: THOUGHTFUL,
+        ..open(Kind::OpenRouter, "openrouter", Home::At("https://openrouter.ai/api"))
+    },
     Provider {
         habits: Habits {
             refused: &[
@@ -251,7 +266,7 @@ pub static PROVIDERS: [Provider; 15] = [
         ..vendor(Kind::Together, "together", "https://api.together.xyz")
     },
     Provider {
-        habits: Habits { max_tokens: true, renamed: &[SHORTER], ..SIMPLE },
+        habits: Habits { max_tokens: true, thoughts: true, renamed: &[SHORTER], ..SIMPLE },
         lacks: &[
             "/v1/audio",
             "/v1/batches",

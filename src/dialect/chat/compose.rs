@@ -7,13 +7,16 @@
 //! limits (`stop` 4, `user` and `prompt_cache_key` 64 characters: a longer one is a 400 at OpenAI, in public issues) are
 //! kept by leaving out.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::messages::{messages, Message};
+use super::models::{takes_effort, takes_sampling};
+use super::names::Names;
 use crate::dialect::conversation::{
     Conversation, Effort, Format, Reasoning, Source, Tool, ToolChoice, Untranslatable, What,
 };
@@ -51,7 +54,7 @@ struct FunctionOut<'c> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Parameters<'c> {
-    Given(&'c RawValue),
+    Given(Cow<'c, RawValue>),
     None { r#type: &'static str, properties: Empty },
     Input { r#type: &'static str, properties: Input, required: [&'static str; 1] },
 }
@@ -116,13 +119,14 @@ struct SchemaOut<'c> {
 
 /// Writes the request that says what the conversation says.
 pub fn compose(conversation: &Conversation, target: &Target) -> Result<Composed, Untranslatable> {
-    let composer = Composer { conversation, target };
+    let names = Names::of(conversation);
+    let composer = Composer { conversation, target, names: &names };
     composer.check()?;
-    let (messages, tools) = (messages(conversation, target)?, composer.tools()?);
+    let (messages, tools) = (messages(conversation, target, &names)?, composer.tools()?);
     let request = Request { composer, messages, tools };
     let mut body = Vec::with_capacity(size(conversation));
     serde_json::to_writer(&mut body, &request).map_err(|e| Untranslatable::new("body", e.to_string()))?;
-    Ok(Composed { body, ..Composed::default() })
+    Ok(Composed { body, renamed: names.renamed(), ..Composed::default() })
 }
 
 /// About how long the body will be: what is held inline, and some more, so that it is not moved while it grows.
@@ -146,7 +150,7 @@ struct Request<'c> {
 
 impl Serialize for Request<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Composer { conversation: c, target } = self.composer;
+        let Composer { conversation: c, target, .. } = self.composer;
         let mut members = Members { map: serializer.serialize_map(None)?, habits: target.habits };
         members.put("model", Some(target.model))?;
         members.put("messages", Some(&self.messages))?;
@@ -157,14 +161,16 @@ impl Serialize for Request<'_> {
         }
         let limit = if target.habits.max_tokens { "max_tokens" } else { "max_completion_tokens" };
         members.put(limit, c.max_tokens)?;
-        members.put("temperature", c.temperature.as_ref())?;
-        members.put("top_p", c.top_p.as_ref())?;
-        members.put("presence_penalty", c.presence_penalty.as_ref())?;
-        members.put("frequency_penalty", c.frequency_penalty.as_ref())?;
+        let effort = c.reasoning.and_then(effort).filter(|_| takes_effort(target.model));
+        if takes_sampling(target.model, effort) {
+            members.put("temperature", c.temperature.as_ref())?;
+            members.put("top_p", c.top_p.as_ref())?;
+            members.put("presence_penalty", c.presence_penalty.as_ref())?;
+            members.put("frequency_penalty", c.frequency_penalty.as_ref())?;
+            members.put("stop", stops(&c.stop))?;
+        }
         members.put("seed", c.seed.as_ref())?;
-        members.put("stop", stops(&c.stop))?;
         members.put("n", c.answers.filter(|answers| *answers != 1))?;
-        let effort = c.reasoning.and_then(effort).filter(|_| reasons(self.composer.target.model));
         members.put("reasoning_effort", effort)?;
         members.put("response_format", format(&c.format))?;
         members.put("modalities", modalities(&c.modalities))?;
@@ -198,6 +204,7 @@ impl<M: SerializeMap> Members<M> {
 struct Composer<'c> {
     conversation: &'c Conversation<'c>,
     target: &'c Target<'c>,
+    names: &'c Names<'c>,
 }
 
 impl<'c> Composer<'c> {
@@ -248,18 +255,18 @@ impl<'c> Composer<'c> {
     fn tool(&self, tool: &'c Tool<'c>) -> Option<ToolOut<'c>> {
         let (name, description, parameters, strict) = match tool {
             Tool::Function { name, description, parameters, strict, .. } => {
-                (name, description, parameters.map_or(NO_PARAMETERS, Parameters::Given), *strict)
+                (name, description, parameters.map_or(NO_PARAMETERS, given), *strict)
             }
             Tool::Custom { name, description, .. } if self.target.habits.functions_only => {
                 (name, description, ONE_INPUT, None)
             }
             Tool::Custom { name, description, format } => {
-                let description = description.as_deref();
+                let (name, description) = (self.names.get(name), description.as_deref());
                 return Some(ToolOut::Custom { custom: CustomOut { name, description, format: *format } });
             }
             Tool::Hosted { .. } => return None,
         };
-        let description = description.as_deref();
+        let (name, description) = (self.names.get(name), description.as_deref());
         Some(ToolOut::Function { function: FunctionOut { name, description, parameters, strict } })
     }
 
@@ -271,7 +278,7 @@ impl<'c> Composer<'c> {
             ToolChoice::One(wanted) => {
                 let custom = |tool: &Tool| matches!(tool, Tool::Custom { name, .. } if name == wanted);
                 let custom = self.conversation.tools.iter().any(custom) && !self.target.habits.functions_only;
-                let named = Named { name: wanted };
+                let named = Named { name: self.names.get(wanted) };
                 ChoiceOut::One(match custom {
                     true => NamedOut::Custom { custom: named },
                     false => NamedOut::Function { function: named },
@@ -287,6 +294,30 @@ const ONE_INPUT: Parameters = Parameters::Input {
     properties: Input { input: Text { r#type: "string" } },
     required: ["input"],
 };
+
+/// A client's schema with what OpenAI insists on (`object schema missing properties`, in public issues) and other
+/// dialects take for granted: `"type":"object"` and `properties`.
+fn given(schema: &RawValue) -> Parameters<'_> {
+    #[derive(Deserialize)]
+    struct Top<'a> {
+        #[serde(borrow, rename = "type")]
+        kind: Option<&'a RawValue>,
+        #[serde(borrow)]
+        properties: Option<&'a RawValue>,
+    }
+    let Some(members) = schema.get().strip_prefix('{').map(str::trim_start) else { return NO_PARAMETERS };
+    let missing = match serde_json::from_str(schema.get()) {
+        Ok(Top { kind: None, properties: None }) => r#""type":"object","properties":{}"#,
+        Ok(Top { kind: None, .. }) => r#""type":"object""#,
+        Ok(Top { properties: None, .. }) => r#""properties":{}"#,
+        _ => return Parameters::Given(Cow::Borrowed(schema)),
+    };
+    match RawValue::from_string(format!("{{{missing},{members}")) {
+        Ok(whole) => Parameters::Given(Cow::Owned(whole)),
+        // It had no members to follow the comma.
+        Err(_) => NO_PARAMETERS,
+    }
+}
 
 /// The first four: an answer that runs on is better than none, and the fifth is rarely the one that counts.
 fn stops<'c>(stop: &'c [Str<'c>]) -> Option<Vec<&'c str>> {
@@ -307,13 +338,6 @@ fn identifier<'c>(text: &'c Option<Str<'c>>) -> Option<&'c str> {
 /// The effort asked for, or the one that a budget comes to. The steps lie between the budgets that Claude Code's words
 /// stand for (4,000, 10,000 and 31,999 tokens) and above Anthropic's least (1,024). No thinking at all is no word:
 /// `none` is an error at most models, and those that think less when not asked are many.
-/// Whether a model may be told how much to think: OpenAI's older ones refuse to be. What is not known takes it, or does
-/// not look at it.
-fn reasons(model: &str) -> bool {
-    let name = model.strip_prefix("ft:").or_else(|| model.strip_prefix("openai/")).unwrap_or(model);
-    !["gpt-3.5", "gpt-4", "chatgpt-4"].iter().any(|older| name.starts_with(older))
-}
-
 fn effort(reasoning: Reasoning) -> Option<Effort> {
     let from_budget = match reasoning.budget {
         None | Some(0) => None,

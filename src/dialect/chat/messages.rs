@@ -9,6 +9,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use super::names::Names;
 use crate::dialect::conversation::{Conversation, Part, Role, Source, ToolCall, Turn, Untranslatable, What};
 use crate::dialect::json::Str;
 use crate::dialect::Target;
@@ -176,12 +177,16 @@ struct GoogleOut {
     thought_signature: String,
 }
 
+/// A result has no other word for it here.
+const FAILED: &str = "The tool failed.";
+
 /// The messages that say what the turns say.
 pub(super) fn messages<'c>(
     conversation: &'c Conversation<'c>,
     target: &'c Target<'c>,
+    names: &'c Names<'c>,
 ) -> Result<Vec<Message<'c>>, Untranslatable> {
-    let mut writer = Writer { target, messages: Vec::new(), waiting: Vec::new(), made: 0 };
+    let mut writer = Writer { target, names, messages: Vec::new(), waiting: Vec::new(), made: 0 };
     for run in conversation.turns.chunk_by(|one, next| one.role == next.role) {
         let role = run.first().map_or(Role::User, |turn| turn.role);
         let parts = run.iter().flat_map(|turn: &Turn| &turn.parts);
@@ -196,6 +201,7 @@ pub(super) fn messages<'c>(
 
 struct Writer<'c> {
     target: &'c Target<'c>,
+    names: &'c Names<'c>,
     messages: Vec<Message<'c>>,
     /// Calls without ids that have had no result yet: the tool, and the id that was made.
     waiting: Vec<(&'c str, Id<'c>)>,
@@ -230,9 +236,12 @@ impl<'c> Writer<'c> {
         let (mut shown, mut said) = (Vec::new(), Vec::new());
         for part in parts {
             match &part.what {
-                What::ToolResult { id, name, content, .. } => {
+                What::ToolResult { id, name, content, failed } => {
                     let id = self.answered(id, name.as_ref())?;
-                    let texts = result(content, &mut shown)?;
+                    let mut texts = result(content, &mut shown)?;
+                    if *failed {
+                        texts.insert(0, FAILED);
+                    }
                     let content = Content::Text(Joined { texts, between: "\n" });
                     let message = Message::new("tool", Some(content));
                     self.messages.push(Message { tool_call_id: Some(id), ..message });
@@ -291,7 +300,7 @@ impl<'c> Writer<'c> {
             }
             id => Id::Given(id),
         };
-        let (name, text) = (&*call.name, &*call.arguments);
+        let (name, text) = (self.names.get(&call.name), &*call.arguments);
         let what = match (call.custom, self.target.habits.functions_only) {
             (true, false) => CalledOut::Custom { custom: CustomOut { name, input: text } },
             (true, true) => {

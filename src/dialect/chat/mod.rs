@@ -6,6 +6,8 @@
 mod calls;
 pub mod compose;
 mod messages;
+pub mod models;
+mod names;
 mod out;
 mod parts;
 pub mod reader;

@@ -1,7 +1,7 @@
 //! A client's chat completions request.
 //!
 //! Members after OpenAI's API reference and openai-python 3.52; beside them what clients give back from answers of
-//! ours: `reasoning_content`, `thinking_blocks` (LiteLLM's words for Anthropic's thoughts) and
+//! ours: `reasoning_content`, `thinking_blocks` (LiteLLM's words for Anthropic's thoughts), `images` (OpenRouter's) and
 //! `extra_content.google.thought_signature` on tool calls (Google's, of its OpenAI-compatible endpoint). Members that
 //! only tune the provider (`store`, `logit_bias`, `prediction`, `verbosity`) are left out; `logprobs` is refused,
 //! because the client would look in the answer for what no other dialect reports.
@@ -73,6 +73,7 @@ struct Message<'a> {
     tool_call_id: Option<Str<'a>>,
     reasoning_content: Option<Str<'a>>,
     thinking_blocks: Option<Vec<ThinkingIn<'a>>>,
+    images: Option<Vec<PartIn<'a>>>,
     cache_control: Option<Mark<'a>>,
 }
 
@@ -205,6 +206,7 @@ impl<'a> Message<'a> {
     fn assistant(self, place: &str) -> Result<Turn<'a>, Untranslatable> {
         let mut parts = thoughts(self.thinking_blocks, self.reasoning_content);
         parts.extend(parts::read(self.content, place)?);
+        parts.extend(parts::read(self.images.map(OneOrMany::Many), place)?);
         parts.extend(self.refusal.filter(|text| !text.is_empty()).map(What::Refusal).map(Part::new));
         parts.extend(self.tool_calls.into_iter().flatten().filter_map(CallIn::read).map(call));
         parts.extend(self.function_call.map(FunctionCallIn::read).map(call));

@@ -41,10 +41,12 @@ struct Spoken {
 
 /// What a call has said.
 enum Call {
-    /// Whether arguments came.
-    Function(bool),
+    /// No arguments yet.
+    Silent,
     /// The JSON so far: its one text is told when it is complete.
     Custom(String),
+    /// Some arguments, or all of an input.
+    Told,
 }
 
 impl ChatWriter {
@@ -133,9 +135,11 @@ impl ChatWriter {
     }
 
     fn tool(&mut self, choice: u32, name: &str, out: &mut Vec<u8>) -> bool {
+        // openai-python reads a call's arguments as soon as the next one begins.
+        self.complete(choice, out);
         let custom = self.client.takes_text(name);
         if let Some(spoken) = self.choice(choice, out) {
-            spoken.calls.push(if custom { Call::Custom(String::new()) } else { Call::Function(false) });
+            spoken.calls.push(if custom { Call::Custom(String::new()) } else { Call::Silent });
         }
         custom
     }
@@ -143,8 +147,8 @@ impl ChatWriter {
     fn arguments(&mut self, choice: u32, ordinal: u32, json: &str, out: &mut Vec<u8>) {
         match self.choice(choice, out).and_then(|spoken| spoken.calls.get_mut(ordinal as usize)) {
             Some(Call::Custom(text)) => text.push_str(json),
-            Some(Call::Function(any)) => {
-                *any = true;
+            Some(call) => {
+                *call = Call::Told;
                 self.call(choice, ordinal, CallOut::more(false, ordinal, Cow::Borrowed(json)), out);
             }
             None => {}
@@ -158,20 +162,24 @@ impl ChatWriter {
         self.member(choice, "images", &[ImageOut::new(index, mime, data)], out);
     }
 
-    fn finish(&mut self, choice: u32, finish: Finish, out: &mut Vec<u8>) {
-        let calls =
-            self.choice(choice, out).map(|spoken| std::mem::take(&mut spoken.calls)).unwrap_or_default();
-        for (ordinal, call) in (0..).zip(calls) {
-            match call {
-                Call::Function(true) => {}
-                Call::Function(false) => {
-                    self.call(choice, ordinal, CallOut::more(false, ordinal, Cow::Borrowed("{}")), out);
-                }
-                Call::Custom(json) => {
-                    self.call(choice, ordinal, CallOut::more(true, ordinal, out::plain(&json)), out);
-                }
+    /// Tells what is left to tell of the last call. No provider goes on with one when another has begun.
+    fn complete(&mut self, choice: u32, out: &mut Vec<u8>) {
+        let Some(spoken) = self.choice(choice, out) else { return };
+        let ordinal = u32::try_from(spoken.calls.len().saturating_sub(1)).unwrap_or(u32::MAX);
+        let Some(last) = spoken.calls.last_mut() else { return };
+        match std::mem::replace(last, Call::Told) {
+            Call::Told => {}
+            Call::Silent => {
+                self.call(choice, ordinal, CallOut::more(false, ordinal, Cow::Borrowed("{}")), out);
+            }
+            Call::Custom(json) => {
+                self.call(choice, ordinal, CallOut::more(true, ordinal, out::plain(&json)), out);
             }
         }
+    }
+
+    fn finish(&mut self, choice: u32, finish: Finish, out: &mut Vec<u8>) {
+        self.complete(choice, out);
         let thoughts = std::mem::take(&mut self.thoughts);
         let blocks = thoughts.choices.get(choice as usize).map_or(&[][..], |choice| &choice.blocks);
         let thinking = self.client.thinking(blocks);

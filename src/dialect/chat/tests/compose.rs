@@ -179,9 +179,11 @@ fn what_the_dialect_has_no_words_for_is_refused() {
     assert_eq!(refused(&spoken), "modalities");
 }
 
+const SCHEMA: &str = r#"{"z": 1,"type":"object","properties": {},"a":2}"#;
+
 #[test]
 fn tools_keep_their_order_and_the_bytes_of_their_schemas() {
-    let schema = serde_json::value::RawValue::from_string(r#"{"z": 1,"a":2}"#.to_owned()).unwrap();
+    let schema = serde_json::value::RawValue::from_string(SCHEMA.to_owned()).unwrap();
     let mut first = function("z");
     if let Tool::Function { parameters, strict, .. } = &mut first {
         (*parameters, *strict) = (Some(&*schema), Some(true));
@@ -190,11 +192,64 @@ fn tools_keep_their_order_and_the_bytes_of_their_schemas() {
     let conversation = Conversation { tools: vec![first, hosted, function("a")], ..Conversation::default() };
     let body = compose(&conversation, &target("m", Habits::default())).unwrap().body;
     let body = String::from_utf8(body).unwrap();
-    let expected = concat!(
-        r#""tools":[{"type":"function","function":{"name":"z","parameters":{"z": 1,"a":2},"strict":true}},"#,
-        r#"{"type":"function","function":{"name":"a","parameters":{"type":"object","properties":{}}}}]"#
+    let (before, after) = (
+        r#""tools":[{"type":"function","function":{"name":"z","parameters":"#,
+        r#","strict":true}},{"type":"function","function":{"name":"a","parameters":{"type":"object","properties":{}}}}]"#,
     );
-    assert!(body.contains(expected), "{body}");
+    assert!(body.contains(&format!("{before}{SCHEMA}{after}")), "{body}");
+}
+
+#[test]
+fn a_schema_is_that_of_an_object_and_has_properties() {
+    for (given, sent) in [
+        (r#"{"type":"object"}"#, json!({"type": "object", "properties": {}})),
+        (r#"{ "properties":{"a":{}}}"#, json!({"type": "object", "properties": {"a": {}}})),
+        (r#"{"$defs":{}}"#, json!({"$defs": {}, "type": "object", "properties": {}})),
+        ("{ }", json!({"type": "object", "properties": {}})),
+        ("true", json!({"type": "object", "properties": {}})),
+    ] {
+        let schema = serde_json::value::RawValue::from_string(given.to_owned()).unwrap();
+        let mut tool = function("f");
+        if let Tool::Function { parameters, .. } = &mut tool {
+            *parameters = Some(&*schema);
+        }
+        let conversation = Conversation { tools: vec![tool], ..Conversation::default() };
+        assert_eq!(composed(&conversation)["tools"][0]["function"]["parameters"], sent, "{given}");
+    }
+}
+
+#[test]
+fn a_tool_whose_name_is_too_long_or_strange_has_another_everywhere() {
+    let long: &'static str = "mcp__plugin_".repeat(8).leak();
+    let (short, other) = (&long[..64], format!("{}_2", &long[..56]));
+    let longer: &'static str = format!("{long}x").leak();
+    let conversation = Conversation {
+        tools: vec![function(long), function("fs.read:file"), function("fs_read_file"), function(longer)],
+        tool_choice: Some(ToolChoice::One(long.into())),
+        turns: vec![turn(Role::Assistant, vec![call("1", long, "{}"), call("2", "fs.read:file", "{}")])],
+        ..Conversation::default()
+    };
+    let sent = composed(&conversation);
+    let offered = |n: usize| sent["tools"][n]["function"]["name"].clone();
+    assert_eq!([0, 1, 2, 3].map(offered), [short, "fs_read_file_2", "fs_read_file", &other]);
+    assert_eq!(sent["tool_choice"]["function"]["name"], short);
+    let called = |n: usize| sent["messages"][0]["tool_calls"][n]["function"]["name"].clone();
+    assert_eq!([0, 1].map(called), [short, "fs_read_file_2"]);
+    let mut renamed = compose(&conversation, &target("m", Habits::default())).unwrap().renamed;
+    renamed.sort();
+    let names = |host: &str, client: &str| (host.to_owned(), client.to_owned());
+    assert_eq!(renamed, [names("fs_read_file_2", "fs.read:file"), names(&other, longer), names(short, long)]);
+}
+
+#[test]
+fn a_failed_result_says_so_in_its_text() {
+    let failed = |content: Vec<What<'static>>| {
+        let content = content.into_iter().map(Part::new).collect();
+        What::ToolResult { id: "1".into(), name: None, content, failed: true }
+    };
+    let sent = messages(vec![turn(Role::User, vec![failed(vec![words("no such file")]), failed(vec![])])]);
+    assert_eq!(sent[0]["content"], "The tool failed.\nno such file");
+    assert_eq!(sent[1]["content"], "The tool failed.");
 }
 
 fn patch() -> Conversation<'static> {
@@ -414,4 +469,25 @@ fn every_recorded_request_means_the_same_when_composed_again() {
         read_requests += 1;
     }
     assert!(read_requests >= 35, "{read_requests}");
+}
+
+#[test]
+fn a_model_that_reasons_is_not_told_how_to_sample() {
+    let number = |text: &str| serde_json::from_str(text).unwrap();
+    let asked = Conversation {
+        temperature: Some(number("0.2")),
+        top_p: Some(number("0.5")),
+        presence_penalty: Some(number("1")),
+        frequency_penalty: Some(number("1")),
+        stop: vec!["x".into()],
+        seed: Some(number("7")),
+        ..user(vec![words("a")])
+    };
+    let members = |model: &str| {
+        let body = compose(&asked, &target(model, Habits::default())).unwrap().body;
+        serde_json::from_slice::<serde_json::Map<String, Value>>(&body).unwrap()
+    };
+    let kept: Vec<String> = members("gpt-5-mini").into_iter().map(|(name, _)| name).collect();
+    assert_eq!(kept, ["messages", "model", "seed"]);
+    assert_eq!(members("gpt-4.1").len(), 8);
 }

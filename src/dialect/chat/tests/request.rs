@@ -258,3 +258,14 @@ fn a_fault_names_its_member() {
     assert_eq!(refused(r#"{"messages":[],"logprobs":true}"#), "logprobs");
     assert_eq!(refused("not json"), "body");
 }
+
+#[test]
+fn pictures_that_the_model_made_come_back() {
+    let parts = parts(
+        r#"{"role":"assistant","content":"here","images":[{"type":"image_url","index":0,"image_url":{"url":"data:image/png;base64,QUJD"}}]}"#,
+    );
+    let [words, picture] = parts.as_slice() else { panic!("{parts:?}") };
+    assert!(matches!(&words.what, What::Text { .. }));
+    let What::Image(Source::Inline { mime, data }) = &picture.what else { panic!("{picture:?}") };
+    assert_eq!((&**mime, &**data), ("image/png", "QUJD"));
+}

@@ -107,11 +107,11 @@ fn calls_are_numbered_and_their_arguments_never_missing() {
     let more = |index: u32, json: &str| json!({"index": index, "function": {"arguments": json}});
     let expected = [
         json!({"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": ""}}),
+        more(0, "{}"),
         json!({"index": 1, "id": "b", "type": "function", "function": {"name": "g", "arguments": ""},
             "extra_content": {"google": {"thought_signature": "sig"}}}),
         more(1, "{\"x\":"),
         more(1, "1}"),
-        more(0, "{}"),
     ];
     assert_eq!(deltas.iter().map(call).collect::<Vec<_>>(), expected);
     assert_eq!(finish, "tool_calls");
@@ -136,6 +136,10 @@ fn a_custom_tool_is_told_its_plain_text() {
     let begun = json!({"index": 0, "id": "a", "type": "custom", "custom": {"name": "f", "input": ""}});
     assert_eq!(deltas[0]["tool_calls"][0], begun);
     assert_eq!(deltas[1]["tool_calls"][0], json!({"index": 0, "custom": {"input": "a\n\"b\""}}));
+    let next = Piece::ToolCall { ordinal: 1, id: "b", name: "g", signature: None };
+    let (deltas, _) = self::deltas(&asked, &[&pieces[..4], &[next, pieces[4]]].concat());
+    let indices: Vec<_> = deltas.iter().map(|delta| delta["tool_calls"][0]["index"].clone()).collect();
+    assert_eq!(indices, [0, 0, 1, 1]);
     let call = whole_of(&asked, &pieces)["choices"][0]["message"]["tool_calls"][0].take();
     assert_eq!(call, json!({"id": "a", "type": "custom", "custom": {"name": "f", "input": "a\n\"b\""}}));
 }
