@@ -18,6 +18,7 @@ pub mod responses;
 pub mod signatures;
 mod taken;
 pub mod translation;
+mod waiting;
 
 use std::borrow::Cow;
 
@@ -200,3 +201,6 @@ impl Stamp {
         format!("{prefix}{:016x}{number:x}", self.seed)
     }
 }
+
+#[cfg(test)]
+mod tests;
