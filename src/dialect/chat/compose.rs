@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::messages::{messages, Message};
-use super::models::{takes_effort, takes_sampling};
+use super::models::{self, takes_sampling};
 use super::names::Names;
 use crate::dialect::conversation::{
     Conversation, Effort, Format, Reasoning, Source, Tool, ToolChoice, Untranslatable, What,
@@ -161,7 +161,7 @@ impl Serialize for Request<'_> {
         }
         let limit = if target.habits.max_tokens { "max_tokens" } else { "max_completion_tokens" };
         members.put(limit, c.max_tokens)?;
-        let effort = c.reasoning.and_then(effort).filter(|_| takes_effort(target.model));
+        let effort = models::effort(target.model, c.reasoning.and_then(effort), !self.tools.is_empty());
         if takes_sampling(target.model, effort) {
             members.put("temperature", c.temperature.as_ref())?;
             members.put("top_p", c.top_p.as_ref())?;

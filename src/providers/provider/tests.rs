@@ -61,6 +61,12 @@ fn every_kind_has_its_own_row_and_the_spelling_of_the_file() {
 }
 
 #[test]
+fn hosts_that_want_to_hear_their_thoughts_again_are_known() {
+    let thoughtful = PROVIDERS.iter().filter(|row| row.habits.thoughts).map(|row| row.name);
+    assert_eq!(thoughtful.collect::<Vec<_>>(), ["openai", "openrouter", "deepseek"]);
+}
+
+#[test]
 fn a_host_of_the_openai_dialect_gets_its_own_untouched_and_the_rest_as_chat() {
     let here = site("/api");
     let query = Some("a=1");
