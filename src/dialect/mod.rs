@@ -16,7 +16,9 @@ pub mod messages;
 pub mod reply;
 pub mod responses;
 pub mod signatures;
+mod taken;
 pub mod translation;
+mod waiting;
 
 use std::borrow::Cow;
 
@@ -197,3 +199,6 @@ impl Stamp {
         format!("{prefix}{:016x}{number:x}", self.seed)
     }
 }
+
+#[cfg(test)]
+mod tests;

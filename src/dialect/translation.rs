@@ -6,6 +6,7 @@
 //! a stream that merely ends is whole only if every choice had one.
 
 use bytes::Bytes;
+use serde::de::IgnoredAny;
 
 use super::reply::{Ended, Finish, Piece, Reply, Sink};
 use super::{Composed, ReadReply, Seen, WriteReply};
@@ -114,6 +115,12 @@ impl Translation {
             Ok(Seen::Failure) => return Err(StreamFault::Upstream(UpstreamError::in_stream(data))),
             Ok(Seen::Last) if !self.several => self.close(out),
             Ok(Seen::Last | Seen::More) => {}
+            // What cannot be read may be a part of the answer, and then the rest is not the whole.
+            Err(_) if is_object(data) => {
+                let error =
+                    UpstreamError::transport("The upstream's stream had an event that cannot be read.");
+                return Err(StreamFault::Upstream(error));
+            }
             Err(_) => self.dropped += 1,
         }
         Ok(())
@@ -205,6 +212,10 @@ impl AnswerStream for Translation {
     fn signatures(&mut self) -> Vec<(String, String)> {
         std::mem::take(&mut self.labels.signatures)
     }
+}
+
+fn is_object(data: &[u8]) -> bool {
+    data.first() == Some(&b'{') && serde_json::from_slice::<IgnoredAny>(data).is_ok()
 }
 
 /// Pieces on their way to a writer's stream.

@@ -13,6 +13,8 @@ use super::Wire;
 
 /// Longer messages are cut.
 const MOST_MESSAGE: usize = 512;
+/// The kind of a model's slip, which no provider calls an error.
+const SLIP: &str = "no_answer";
 /// A quota that comes back with the next day is as good as exhausted.
 const PER_DAY: &str = "PerDay";
 
@@ -137,6 +139,11 @@ impl UpstreamError {
             || self.status == 404 && self.message.to_ascii_lowercase().contains("model")
     }
 
+    /// The model ended without an answer, or with a call that nobody can read. The next time it may do better.
+    pub fn is_slip(&self) -> bool {
+        self.kind.as_deref() == Some(SLIP)
+    }
+
     /// The key is refused, or may not be used from here, whatever the status.
     pub fn key_invalid(&self) -> bool {
         self.has_code(&["invalid_api_key", "API_KEY_INVALID", "authentication_error", "account_deactivated"])
@@ -186,6 +193,7 @@ impl UpstreamError {
                 | "tokens"
                 | "too_many_requests" => 429,
                 "overloaded_error" | "overloaded" => 529,
+                SLIP => 502,
                 "UNAVAILABLE" | "service_unavailable" => 503,
                 "timeout_error" | "DEADLINE_EXCEEDED" => 504,
                 "server_error" | "api_error" | "internal_error" | "INTERNAL" => 500,
@@ -222,8 +230,21 @@ impl UpstreamError {
                 let message = if said.message.is_empty() { text.clone() } else { said.message.clone() };
                 Self { message, ..said }
             }
-            _ => Self::from_members(object),
+            _ => Self::slip(object).unwrap_or_else(|| Self::from_members(object)),
         }
+    }
+
+    /// Gemini's answer of nothing but the reason for it (`MALFORMED_FUNCTION_CALL`).
+    fn slip(object: &Map<String, Value>) -> Option<Self> {
+        let candidate = object.get("candidates")?.get(0)?;
+        let reason = candidate.get("finishReason")?.as_str()?;
+        let more = candidate.get("finishMessage").and_then(Value::as_str).unwrap_or_default();
+        Some(Self {
+            message: format!("The model ended without an answer: {reason}. {more}"),
+            kind: Some(SLIP.into()),
+            code: Some(reason.into()),
+            ..Self::default()
+        })
     }
 
     fn from_members(error: &Map<String, Value>) -> Self {

@@ -43,6 +43,8 @@ pub fn judge_stream(headers: &HeaderMap, error: &UpstreamError, now: SystemTime)
     // A Retry-After on a 200 belongs to the 200, except where the body says that it is none.
     if limited {
         judge(429, headers, error, now)
+    } else if error.is_slip() {
+        Verdict::new(Blame::Local, Next::Other, error.status)
     } else {
         judge(error.status, &HeaderMap::new(), error, now)
     }
@@ -215,6 +217,19 @@ mod tests {
             let verdict = verdict(status, &body);
             assert_eq!((verdict.blame, verdict.next), (blame, next), "{status} {body}");
         }
+    }
+
+    #[test]
+    fn a_models_slip_goes_on_and_nobody_is_struck() {
+        let error = UpstreamError::in_stream(
+            br#"{"candidates":[{"finishReason":"MALFORMED_FUNCTION_CALL","finishMessage":"Malformed: f("}]}"#,
+        );
+        let verdict = judge_stream(&HeaderMap::new(), &error, SystemTime::UNIX_EPOCH);
+        assert_eq!((verdict.blame, verdict.next, verdict.code), (Blame::Local, Next::Other, 502));
+        assert_eq!(
+            error.message,
+            "The model ended without an answer: MALFORMED_FUNCTION_CALL. Malformed: f("
+        );
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub enum Blame {
     /// The host or the way to it (5xx, refused, reset, name, TLS, timeout): the pair is struck, unless every
     /// credential at the host fails, which says that it is the host and not the keys.
     Host,
-    /// A fault of this machine (no ports, no descriptors): nobody is struck.
+    /// A fault of this machine (no ports, no descriptors), or a slip of the model that is no account's: nobody is struck.
     Local,
 }
 

@@ -102,7 +102,7 @@ struct GenerationConfig<'c> {
 impl<'c> GenerationConfig<'c> {
     fn new(conversation: &'c Conversation, model: Model, offer: &Offer) -> Self {
         let mut config = Self {
-            max_output_tokens: conversation.max_tokens,
+            max_output_tokens: conversation.max_tokens.map(|wanted| wanted.min(model.most_tokens())),
             seed: conversation.seed.as_ref(),
             stop_sequences: conversation
                 .stop

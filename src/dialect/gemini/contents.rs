@@ -17,6 +17,7 @@ use super::tools::Names;
 use crate::dialect::conversation::{
     Conversation, Part, Role, Signer, Source, ToolCall, Untranslatable, What,
 };
+use crate::dialect::waiting::Waiting;
 use crate::dialect::Target;
 
 pub use super::parts::Content;
@@ -123,15 +124,13 @@ impl<'c> Composer<'c> {
         let mut beside = Vec::new();
         let mut answers: Vec<Option<OutPart>> = Vec::new();
         answers.resize_with(self.open.len(), || None);
+        let mut waiting = Waiting::default();
+        self.open.iter().for_each(|call| waiting.add(&call.id, &call.name));
         for part in results {
             let What::ToolResult { id, name, content, failed } = &part.what else { continue };
-            let answers_to = |call: &ToolCall| match id.is_empty() {
-                false => call.id == *id,
-                true => name.as_ref() == Some(&call.name),
-            };
-            let free =
-                |(call, answer): &(&&ToolCall, &mut Option<OutPart>)| answer.is_none() && answers_to(call);
-            let Some((call, answer)) = self.open.iter().zip(&mut answers).find(free) else {
+            let number = waiting.take(id, name.as_deref());
+            let found = number.and_then(|number| self.open.get(number).zip(answers.get_mut(number)));
+            let Some((call, answer)) = found else {
                 return Err(Untranslatable::new(
                     "messages",
                     format!("The result `{}` answers no call of the turn before it.", &**id),

@@ -3,7 +3,8 @@
 //! Hosts answer 400 to members that a model does not know: call ids before 3, thinking levels before 3, budgets
 //! before 2.5, penalties from 3 on. Names without a version (`gemini-flash-latest`) mean the newest; anything else
 //! (Gemma, tuned endpoints) gets the plainest request. Sources: ai.google.dev/gemini-api/docs/thinking,
-//! /docs/gemini-3, /docs/whats-new-gemini-3.7 (levels); cloud.google.com thinking (bounds of budgets).
+//! /docs/gemini-3, /docs/whats-new-gemini-3.7 (levels); cloud.google.com thinking (bounds of budgets);
+//! /docs/models (output token limits).
 
 use serde::Serialize;
 
@@ -38,6 +39,16 @@ impl<'a> Model<'a> {
     /// together.
     pub fn is_third(self) -> bool {
         self.version >= (3, 0)
+    }
+
+    /// The longest answer that may be asked for; more is a 400. No bound where none is known.
+    pub fn most_tokens(self) -> u64 {
+        match self.version {
+            (2, 0) => 8192,
+            (2, 5) | (3, _) if self.name.contains("-image") => 32768,
+            (2, 5) | (3, _) => 65536,
+            _ => u64::MAX,
+        }
     }
 
     /// Whether sampling is its caller's business.

@@ -266,13 +266,12 @@ impl GeminiReader {
             self.choice(number).calls = ordinal.saturating_add(1);
             let id = given.unwrap_or(&made_up);
             sink.piece(number, Piece::ToolCall { ordinal, id, name, signature });
-            match call.args {
-                Some(args) if args.get() != "null" => {
-                    sink.piece(number, Piece::Arguments { ordinal, json: &compact(args.get()) })
-                }
-                _ => {}
-            }
             let goes_on = call.will_continue == Some(true) || call.partial_args.is_some();
+            match call.args.map(RawValue::get).filter(|args| *args != "null") {
+                Some(args) => sink.piece(number, Piece::Arguments { ordinal, json: &compact(args) }),
+                None if !goes_on => sink.piece(number, Piece::Arguments { ordinal, json: "{}" }),
+                None => {}
+            }
             self.choice(number).open = goes_on.then(Tree::default);
         }
         if let Some(tree) = &mut self.choice(number).open {

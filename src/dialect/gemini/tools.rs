@@ -5,11 +5,14 @@
 //! cannot do without stays: its functions. Sources: ai.google.dev/api/caching#FunctionDeclaration (names, schemas),
 //! #FunctionCallingConfig (modes; names may be given with ANY and VALIDATED only).
 
+use std::collections::{HashMap, HashSet};
+
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::generation::Model;
 use crate::dialect::conversation::{Conversation, Format, Tool, ToolChoice, Untranslatable, What};
+use crate::dialect::taken::Taken;
 
 /// The longest name.
 const LONGEST: usize = 128;
@@ -17,6 +20,8 @@ const LONGEST: usize = 128;
 /// The names of tools as Google takes them.
 pub struct Names<'c> {
     renamed: Vec<(String, &'c str)>,
+    /// Where in `renamed` a name is.
+    places: HashMap<&'c str, usize>,
 }
 
 impl<'c> Names<'c> {
@@ -29,43 +34,38 @@ impl<'c> Names<'c> {
             What::ToolCall(call) => Some(&*call.name),
             _ => None,
         }));
-        let mut names = Self { renamed: Vec::new() };
-        for name in all.iter().copied().filter(|name| !is_valid(name)) {
-            if !names.renamed.iter().any(|(_, known)| *known == name) {
-                let new = names.free(name, &all);
-                names.renamed.push((new, name));
-            }
+        let mut names = Self { renamed: Vec::new(), places: HashMap::new() };
+        let mut taken = Taken::default();
+        all.iter().for_each(|name| taken.add(name));
+        for name in all.into_iter().filter(|name| !is_valid(name)) {
+            names.places.entry(name).or_insert_with(|| {
+                names.renamed.push((taken.free(allowed(name), LONGEST), name));
+                names.renamed.len() - 1
+            });
         }
         names
     }
 
     /// Google's name for a tool.
     pub fn of<'s: 'r, 'r>(&'s self, name: &'r str) -> &'r str {
-        self.renamed.iter().find(|(_, known)| *known == name).map_or(name, |(new, _)| new)
+        let renamed = self.places.get(name).and_then(|place| self.renamed.get(*place));
+        renamed.map_or(name, |(new, _)| new)
     }
 
     /// What had to be renamed.
     pub fn into_renamed(self) -> Vec<(String, String)> {
         self.renamed.into_iter().map(|(new, old)| (new, old.to_owned())).collect()
     }
+}
 
-    fn free(&self, name: &str, all: &[&str]) -> String {
-        let mut base: String = name.chars().map(|c| if is_allowed(c) { c } else { '_' }).collect();
-        if !base.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
-            base.insert(0, '_');
-        }
-        base.truncate(LONGEST);
-        let taken = |new: &str| all.contains(&new) || self.renamed.iter().any(|(known, _)| known == new);
-        let mut new = base.clone();
-        let mut number = 2;
-        while taken(&new) {
-            let ending = format!("_{number}");
-            base.truncate(LONGEST - ending.len());
-            new = format!("{base}{ending}");
-            number += 1;
-        }
-        new
+/// A name in Google's alphabet.
+fn allowed(name: &str) -> String {
+    let mut allowed: String = name.chars().map(|c| if is_allowed(c) { c } else { '_' }).collect();
+    if !allowed.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
+        allowed.insert(0, '_');
     }
+    allowed.truncate(LONGEST);
+    allowed
 }
 
 fn is_allowed(c: char) -> bool {
@@ -286,10 +286,10 @@ fn hosted<'c>(tools: &[Tool]) -> Result<Vec<ToolSet<'c>>, Untranslatable> {
 
 /// A name for the answer's function that no tool has.
 pub fn answer_name(names: &Names, conversation: &Conversation) -> String {
-    let taken =
-        |name: &str| conversation.tools.iter().filter_map(Tool::name).any(|known| names.of(known) == name);
+    let taken: HashSet<&str> =
+        conversation.tools.iter().filter_map(Tool::name).map(|known| names.of(known)).collect();
     let mut name = String::from("final_answer");
-    while taken(&name) {
+    while taken.contains(name.as_str()) {
         name.push('_');
     }
     name

@@ -8,6 +8,8 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use crate::dialect::conversation::{Conversation, Part, Tool, ToolChoice, What};
+use crate::dialect::taken::Taken;
+use crate::dialect::waiting::Waiting;
 
 const LONGEST_NAME: usize = 128;
 
@@ -37,7 +39,7 @@ fn plain_char(c: char) -> char {
 
 /// The tools' names, the client's to the provider's.
 pub struct Names<'a> {
-    taken: HashSet<Cow<'a, str>>,
+    taken: Taken<'a>,
     replaced: HashMap<&'a str, String>,
 }
 
@@ -52,11 +54,11 @@ impl<'a> Names<'a> {
             _ => None,
         };
         let all: Vec<&str> = offered.chain(called).chain(chosen).collect();
-        let is_taken = |name: &&&str| is_plain(name) && name.len() <= LONGEST_NAME;
-        let taken = all.iter().filter(is_taken).map(|name| Cow::Borrowed(*name)).collect();
-        let mut names = Self { taken, replaced: HashMap::new() };
-        for name in all {
-            if !names.taken.contains(name) && !names.replaced.contains_key(name) {
+        let mut names = Self { taken: Taken::default(), replaced: HashMap::new() };
+        let fits = |name: &&&str| is_plain(name) && name.len() <= LONGEST_NAME;
+        all.iter().filter(fits).for_each(|name| names.taken.add(name));
+        for name in all.iter().filter(|name| !fits(name)) {
+            if !names.replaced.contains_key(name) {
                 let replacement = names.free(name);
                 names.replaced.insert(name, replacement);
             }
@@ -75,17 +77,7 @@ impl<'a> Names<'a> {
     /// A name like this one that no other tool has.
     pub fn free(&mut self, name: &str) -> String {
         let plain: String = name.chars().map(plain_char).take(LONGEST_NAME).collect();
-        let mut free = if plain.is_empty() { "tool".to_owned() } else { plain.clone() };
-        let mut number = 1;
-        while self.taken.contains(free.as_str()) {
-            number += 1;
-            let ending = format!("_{number}");
-            free.clear();
-            free.extend(plain.chars().take(LONGEST_NAME - ending.len()));
-            free.push_str(&ending);
-        }
-        self.taken.insert(Cow::Owned(free.clone()));
-        free
+        self.taken.free(if plain.is_empty() { "tool".to_owned() } else { plain }, LONGEST_NAME)
     }
 }
 
@@ -96,54 +88,46 @@ fn called<'a>(part: &'a Part) -> Option<&'a str> {
     }
 }
 
-/// A call that waits for its result.
-struct Open<'a> {
-    id: &'a str,
-    name: &'a str,
-    ours: Cow<'a, str>,
-}
-
 /// The calls of a conversation, as far as it has been gone through.
 #[derive(Default)]
 pub struct Calls<'a> {
     used: HashSet<Cow<'a, str>>,
-    open: Vec<Open<'a>>,
+    /// How many ids have been made up.
+    made_up: usize,
+    /// The ids of the calls since the last turn that answered, until they are answered.
+    open: Vec<Option<Cow<'a, str>>>,
+    waiting: Waiting<'a>,
 }
 
 impl<'a> Calls<'a> {
     /// A call: the id that it has for the provider.
     pub fn call(&mut self, id: &'a str, name: &'a str) -> Cow<'a, str> {
         let mut ours = plain(id);
-        let mut number = self.used.len();
         while ours.is_empty() || self.used.contains(&ours) {
-            ours = Cow::Owned(format!("call_{number}"));
-            number += 1;
+            self.made_up += 1;
+            ours = Cow::Owned(format!("call_{}", self.made_up));
         }
         self.used.insert(ours.clone());
-        self.open.push(Open { id, name, ours: ours.clone() });
+        self.open.push(Some(ours.clone()));
+        self.waiting.add(id, name);
         ours
     }
 
     /// A result: the id of its call. A result without an id is that of the first call of its name, or else of the first.
     pub fn result(&mut self, id: &str, name: Option<&str>) -> Option<Cow<'a, str>> {
-        let by_id = |open: &Open| open.id == id;
-        let by_name = |open: &Open| Some(open.name) == name;
-        let found = match id.is_empty() {
-            false => self.open.iter().position(by_id)?,
-            true if name.is_some() => self.open.iter().position(by_name)?,
-            true => 0,
-        };
-        (found < self.open.len()).then(|| self.open.remove(found).ours)
+        let number = self.waiting.take(id, name)?;
+        self.open.get_mut(number)?.take()
     }
 
     /// The calls that have no result and can have none any more.
     pub fn unanswered(&mut self) -> impl Iterator<Item = Cow<'a, str>> + '_ {
-        self.open.drain(..).map(|open| open.ours)
+        self.waiting = Waiting::default();
+        self.open.drain(..).flatten()
     }
 
     /// Whether any call waits.
     pub fn any_open(&self) -> bool {
-        !self.open.is_empty()
+        self.open.iter().any(Option::is_some)
     }
 
     /// Whether there was any call.

@@ -42,7 +42,7 @@ struct Open {
 enum OpenKind {
     /// Text or thoughts.
     Said,
-    /// A call: its number, and the input that came with its beginning if no delta has come.
+    /// A call: its number, and until a delta comes the input of its beginning, which is `{}` where it has none.
     Call { ordinal: u32, input: Option<String> },
     /// Of no meaning elsewhere.
     Skipped,
@@ -285,8 +285,8 @@ impl MessagesReader {
         };
         let name = block.name.as_deref().unwrap_or_default();
         sink.piece(0, Piece::ToolCall { ordinal, id, name, signature: None });
-        let input = block.input.map(RawValue::get).filter(|input| has_members(input));
-        OpenKind::Call { ordinal, input: input.map(str::to_owned) }
+        let input = block.input.map(RawValue::get).filter(|input| has_members(input)).unwrap_or("{}");
+        OpenKind::Call { ordinal, input: Some(input.to_owned()) }
     }
 
     fn spoken(&mut self, spoken: &Spoken, sink: &mut dyn Sink) -> Result<(), Unreadable> {

@@ -12,7 +12,6 @@
 
 use std::borrow::Cow;
 
-use serde::de::IgnoredAny;
 use serde::Serialize;
 
 use super::body::{Input, Kind};
@@ -29,8 +28,10 @@ pub struct MessagesWriter {
     /// How many blocks have begun.
     blocks: u32,
     open: Option<Open>,
-    /// The last call: its number, and its arguments so far.
-    call: (u32, String),
+    /// The last call's number.
+    call: u32,
+    /// How far its arguments are.
+    braces: Braces,
     /// What waits for them to be complete.
     held: Reply,
     ended: Option<Ended>,
@@ -122,7 +123,8 @@ impl MessagesWriter {
             started: false,
             blocks: 0,
             open: None,
-            call: (0, String::new()),
+            call: 0,
+            braces: Braces::default(),
             held: Reply::default(),
             ended: None,
             usage: Usage::default(),
@@ -170,33 +172,29 @@ impl MessagesWriter {
     fn call(&mut self, ordinal: u32, id: &str, name: &str, out: &mut Vec<u8>) {
         let kind = Kind::ToolUse { id: plain(id), name: Cow::Borrowed(name), input: Input::Text(None) };
         self.begin(Open::Call, &kind, out);
-        self.call = (ordinal, String::new());
+        self.call = ordinal;
+        self.braces = Braces::default();
     }
 
     fn arguments(&mut self, wanted: u32, json: &str, out: &mut Vec<u8>) {
-        if self.open != Some(Open::Call) || self.call.0 != wanted || json.is_empty() {
+        if self.open != Some(Open::Call) || self.call != wanted || json.is_empty() {
             return;
         }
         delta(out, self.blocks.saturating_sub(1), INPUT_DELTA, json);
-        self.call.1.push_str(json);
-        if !self.held.choices.is_empty() && self.is_called() {
+        self.braces.add(json);
+        if !self.held.choices.is_empty() && self.braces.are_closed() {
             self.release(out);
         }
-    }
-
-    /// Whether the arguments of the last call are complete.
-    fn is_called(&self) -> bool {
-        serde_json::from_str::<IgnoredAny>(&self.call.1).is_ok()
     }
 
     /// Whether a piece would end the block of a call whose arguments still come.
     fn waits(&self, piece: &Piece) -> bool {
         let other = match piece {
-            Piece::Arguments { ordinal, .. } => *ordinal != self.call.0,
+            Piece::Arguments { ordinal, .. } => *ordinal != self.call,
             Piece::Start { .. } | Piece::Usage(_) | Piece::Finish(_) => false,
             _ => true,
         };
-        other && self.open == Some(Open::Call) && !(self.held.choices.is_empty() && self.is_called())
+        other && self.open == Some(Open::Call) && !(self.held.choices.is_empty() && self.braces.are_closed())
     }
 
     /// Writes what has waited, up to the next call whose arguments still come.
@@ -217,6 +215,37 @@ impl MessagesWriter {
         if self.open.take().is_some() {
             frame(out, "content_block_stop", &BlockStop { index: self.blocks.saturating_sub(1) });
         }
+    }
+}
+
+/// Whether an object that comes in pieces is complete. The pieces are not kept, nor read again for each new one.
+#[derive(Default)]
+struct Braces {
+    depth: usize,
+    closed: bool,
+    inside: bool,
+    escaped: bool,
+}
+
+impl Braces {
+    fn add(&mut self, json: &str) {
+        for byte in json.bytes() {
+            match byte {
+                _ if std::mem::take(&mut self.escaped) => {}
+                b'\\' => self.escaped = self.inside,
+                b'"' => self.inside = !self.inside,
+                b'{' if !self.inside => self.depth += 1,
+                b'}' if !self.inside => {
+                    self.depth = self.depth.saturating_sub(1);
+                    self.closed = self.depth == 0;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn are_closed(&self) -> bool {
+        self.closed && self.depth == 0
     }
 }
 

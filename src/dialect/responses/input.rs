@@ -44,18 +44,24 @@ pub(super) struct Item<'a> {
 /// Adds items to the conversation.
 pub(super) fn read<'a>(
     conversation: &mut Conversation<'a>,
+    known: &mut tools::Known<'a>,
     items: Vec<Item<'a>>,
     place: &str,
 ) -> Result<(), Untranslatable> {
     conversation.turns.reserve(items.len());
     for (number, item) in items.iter().enumerate() {
-        item.read(conversation, &format!("{place}[{number}]"))?;
+        item.read(conversation, known, &format!("{place}[{number}]"))?;
     }
     Ok(())
 }
 
 impl<'a> Item<'a> {
-    fn read(&self, conversation: &mut Conversation<'a>, place: &str) -> Result<(), Untranslatable> {
+    fn read(
+        &self,
+        conversation: &mut Conversation<'a>,
+        known: &mut tools::Known<'a>,
+        place: &str,
+    ) -> Result<(), Untranslatable> {
         // A message may leave out its type, and so may a reference, which has nothing but an id.
         let untyped = if self.role.is_some() { "message" } else { "item_reference" };
         let (role, parts) = match self.kind.as_deref().unwrap_or(untyped) {
@@ -67,7 +73,7 @@ impl<'a> Item<'a> {
                 (Role::User, vec![Part::new(self.result(place)?)])
             }
             "image_generation_call" => (Role::Assistant, self.picture(place)?),
-            "additional_tools" | "tool_search_output" => return self.more_tools(conversation, place),
+            "additional_tools" | "tool_search_output" => return self.more_tools(conversation, known, place),
             "configuration_update" => return self.reconfigure(conversation, place),
             "item_reference" if string(self.id, place, "id")?.is_some_and(|id| id.starts_with("rs_")) => {
                 return Ok(());
@@ -140,10 +146,15 @@ impl<'a> Item<'a> {
         Ok(vec![Part::new(What::Image(Source::Inline { mime, data }))])
     }
 
-    fn more_tools(&self, conversation: &mut Conversation<'a>, place: &str) -> Result<(), Untranslatable> {
+    fn more_tools(
+        &self,
+        conversation: &mut Conversation<'a>,
+        known: &mut tools::Known<'a>,
+        place: &str,
+    ) -> Result<(), Untranslatable> {
         let place = format!("{place}.tools");
         let specs = member(self.tools, &place)?.unwrap_or_default();
-        tools::add(conversation, specs, &place)
+        tools::add(conversation, known, specs, &place)
     }
 
     fn reconfigure(&self, conversation: &mut Conversation<'a>, place: &str) -> Result<(), Untranslatable> {

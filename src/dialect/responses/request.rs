@@ -80,13 +80,14 @@ pub fn read(body: &str) -> Result<Conversation<'_>, Untranslatable> {
     let mut conversation = Conversation { wants_usage: true, ..Conversation::default() };
     request.settings(&mut conversation)?;
     request.limits(&mut conversation)?;
+    let mut known = tools::Known::new();
     if let Some(specs) = member(request.tools, "tools")? {
-        tools::add(&mut conversation, specs, "tools")?;
+        tools::add(&mut conversation, &mut known, specs, "tools")?;
     }
     if let Some(choice) = member(request.tool_choice, "tool_choice")? {
         conversation.tool_choice = Some(tools::choice(choice)?);
     }
-    request.say(&mut conversation)?;
+    request.say(&mut conversation, &mut known)?;
     Ok(conversation)
 }
 
@@ -138,13 +139,17 @@ impl<'a> Request<'a> {
         Ok(())
     }
 
-    fn say(&self, conversation: &mut Conversation<'a>) -> Result<(), Untranslatable> {
+    fn say(
+        &self,
+        conversation: &mut Conversation<'a>,
+        known: &mut tools::Known<'a>,
+    ) -> Result<(), Untranslatable> {
         match member(self.instructions, "instructions")? {
             None => {}
             Some(OneOrMany::Text(text)) => {
                 conversation.turns.push(Turn { role: Role::System, parts: vec![Part::text(text)] })
             }
-            Some(OneOrMany::Many(items)) => input::read(conversation, items, "instructions")?,
+            Some(OneOrMany::Many(items)) => input::read(conversation, known, items, "instructions")?,
         }
         match member(self.input, "input")? {
             None => Err(Untranslatable::new("input", "`input` is missing.")),
@@ -152,7 +157,7 @@ impl<'a> Request<'a> {
                 conversation.turns.push(Turn { role: Role::User, parts: vec![Part::text(text)] });
                 Ok(())
             }
-            Some(OneOrMany::Many(items)) => input::read(conversation, items, "input"),
+            Some(OneOrMany::Many(items)) => input::read(conversation, known, items, "input"),
         }
     }
 }

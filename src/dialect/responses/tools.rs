@@ -5,6 +5,9 @@
 //! (`additional_tools`, the finds of a tool search) join the others: no other dialect can add one halfway. Tools whose
 //! loading is put off are simply there.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -35,14 +38,18 @@ pub(super) struct Choice<'a> {
     tools: Option<Vec<Choice<'a>>>,
 }
 
+/// The names of the tools that a conversation has so far.
+pub(super) type Known<'a> = HashSet<Cow<'a, str>>;
+
 /// Adds tools; one of a name that is there already changes nothing.
 pub(super) fn add<'a>(
     conversation: &mut Conversation<'a>,
+    known: &mut Known<'a>,
     specs: Vec<Spec<'a>>,
     place: &str,
 ) -> Result<(), Untranslatable> {
     for (number, spec) in specs.into_iter().enumerate() {
-        spec.add(conversation, None, &format!("{place}[{number}]"))?;
+        spec.add(conversation, known, None, &format!("{place}[{number}]"))?;
     }
     Ok(())
 }
@@ -59,6 +66,7 @@ impl<'a> Spec<'a> {
     fn add(
         self,
         conversation: &mut Conversation<'a>,
+        known: &mut Known<'a>,
         group: Option<&Str<'a>>,
         place: &str,
     ) -> Result<(), Untranslatable> {
@@ -66,14 +74,14 @@ impl<'a> Spec<'a> {
             "namespace" if group.is_none() => {
                 let namespace = named(self.name, place)?;
                 for (number, spec) in self.tools.unwrap_or_default().into_iter().enumerate() {
-                    spec.add(conversation, Some(&namespace), &format!("{place}.tools[{number}]"))?;
+                    spec.add(conversation, known, Some(&namespace), &format!("{place}.tools[{number}]"))?;
                 }
             }
             "function" | "custom" => {
                 let custom = self.kind.as_deref() == Some("custom");
                 let member = named(self.name, place)?;
                 let name = joined(group, member.clone());
-                if conversation.tools.iter().any(|tool| tool.name() == Some(&name)) {
+                if !known.insert(name.0.clone()) {
                     return Ok(());
                 }
                 if let Some(group) = group {

@@ -62,6 +62,7 @@ fn calls_are_counted_apart_from_blocks() {
         r#"Arguments { ordinal: 0, json: "{\"a\":" }"#,
         r#"Arguments { ordinal: 0, json: "1}" }"#,
         r#"ToolCall { ordinal: 1, id: "toolu_0000000000c0ffee1", name: "f", signature: None }"#,
+        r#"Arguments { ordinal: 1, json: "{}" }"#,
     ];
     assert_eq!(pieces, expected);
 }
@@ -225,6 +226,20 @@ fn late_arguments_find_their_block() {
     let call = |ordinal, id| Piece::ToolCall { ordinal, id, name: "f", signature: None };
     let frames = said(&[call(0, "a"), call(1, "b"), Piece::Arguments { ordinal: 0, json: "{}" }]);
     assert!(frames.contains(&delta(0, json!({"type": "input_json_delta", "partial_json": "{}"}))));
+}
+
+#[test]
+fn what_follows_a_call_is_told_as_soon_as_its_braces_close() {
+    let call = |ordinal, id| Piece::ToolCall { ordinal, id, name: "f", signature: None };
+    let more = |json| Piece::Arguments { ordinal: 0, json };
+    let mut writer = MessagesWriter::new(&Conversation::default(), STAMP);
+    let mut told = |piece| {
+        let mut out = Vec::new();
+        writer.piece(0, piece, &mut out);
+        String::from_utf8(out).unwrap().contains(r#""id":"b""#)
+    };
+    let pieces = [call(0, "a"), more(r#"{"a":"}\"}"#), call(1, "b"), more(r#"","b":{}"#), more(" }")];
+    assert_eq!(pieces.map(&mut told), [false, false, false, false, true]);
 }
 
 #[test]
