@@ -8,7 +8,7 @@
 use serde_json::value::RawValue;
 use serde_json::Number;
 
-use super::json::Str;
+use super::json::{Str, Text};
 
 /// A request for generated text.
 #[derive(Clone, Debug, Default)]
@@ -100,7 +100,7 @@ pub enum What<'a> {
     /// Text. `signature` is Gemini's thought signature, which may stand on text.
     Text {
         /// The text.
-        text: Str<'a>,
+        text: Text<'a>,
         /// Opaque.
         signature: Option<Str<'a>>,
     },
@@ -129,7 +129,7 @@ pub enum What<'a> {
     /// Thoughts that only Anthropic can read.
     Redacted(Str<'a>),
     /// The model's refusal.
-    Refusal(Str<'a>),
+    Refusal(Text<'a>),
     /// The model's call of a tool.
     ToolCall(ToolCall<'a>),
     /// What came of it.
@@ -183,7 +183,7 @@ pub enum Source<'a> {
         data: Str<'a>,
     },
     /// Plain text, as Anthropic's documents may be.
-    Text(Str<'a>),
+    Text(Text<'a>),
     /// At an address: https, http or gs.
     Url {
         /// The address.
@@ -321,7 +321,7 @@ impl<'a> Part<'a> {
     }
 
     /// Plain text.
-    pub fn text(text: impl Into<Str<'a>>) -> Self {
+    pub fn text(text: impl Into<Text<'a>>) -> Self {
         Self::new(What::Text { text: text.into(), signature: None })
     }
 }

@@ -5,8 +5,10 @@
 //! It also quotes what it found, which may be long and nobody else's business: what it expected says enough.
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::conversation::Untranslatable;
+use super::json::{OneOrMany, Text};
 
 /// Reads a client's body. A fault names its member as a path, such as `messages[2].content`.
 pub fn read<'a, T: Deserialize<'a>>(body: &'a str) -> Result<T, Untranslatable> {
@@ -27,6 +29,28 @@ pub fn member<'a, T: Deserialize<'a>>(text: &'a str, place: &str) -> Result<T, U
             "" => Untranslatable::new("body", format!("The body is not a request: {why}.")),
             _ => Untranslatable::new(param.as_str(), format!("`{param}` cannot be read: {why}.")),
         }
+    })
+}
+
+/// What was said: a text that need not be undone, or a list.
+pub enum TextOrList<'a, T> {
+    /// A text.
+    Text(Text<'a>),
+    /// A list, or its only item.
+    List(Vec<T>),
+}
+
+/// Reads the text or the list at `place`.
+pub fn text_or_list<'a, T: Deserialize<'a>>(
+    raw: &'a RawValue,
+    place: &str,
+) -> Result<TextOrList<'a, T>, Untranslatable> {
+    if let Some(text) = Text::of(raw) {
+        return Ok(TextOrList::Text(text));
+    }
+    Ok(match member::<OneOrMany<T>>(raw.get(), place)? {
+        OneOrMany::Text(text) => TextOrList::Text(text.into()),
+        OneOrMany::Many(items) => TextOrList::List(items),
     })
 }
 
@@ -118,7 +142,7 @@ fn written(levels: &[Level]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::json::{OneOrMany, Str};
+    use super::super::json::Str;
     use super::*;
 
     #[derive(Debug, Default, Deserialize)]

@@ -7,9 +7,11 @@ use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
+use std::sync::OnceLock;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
 
 /// A JSON string, borrowed unless it has escapes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -62,6 +64,143 @@ impl<'de: 'a, 'a> Deserialize<'de> for Str<'a> {
             }
         }
         deserializer.deserialize_str(StrVisitor)
+    }
+}
+
+/// A text that is mostly only said again: one with escapes stays the JSON string that it was until it is looked into,
+/// because to undo and redo them would be most of a translation's work.
+#[derive(Clone, Debug)]
+pub enum Text<'a> {
+    /// As it is.
+    Plain(Str<'a>),
+    /// With escapes.
+    Escaped {
+        /// The JSON string.
+        json: &'a RawValue,
+        /// Without them.
+        plain: OnceLock<String>,
+    },
+}
+
+impl<'a> Text<'a> {
+    /// The text of a JSON string. `None`: it is none, or has half a surrogate pair.
+    pub fn of(json: &'a RawValue) -> Option<Self> {
+        let inner = json.get().strip_prefix('"')?.strip_suffix('"')?;
+        if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
+            return Some(Self::Plain(inner.into()));
+        }
+        // Whether its surrogates are pairs only a parser tells.
+        let has = |start: &str| memchr::memmem::find(inner.as_bytes(), start.as_bytes()).is_some();
+        if has("\\ud") || has("\\uD") {
+            return serde_json::from_str(json.get()).ok().map(Self::Plain);
+        }
+        Some(Self::Escaped { json, plain: OnceLock::new() })
+    }
+
+    /// Whether there is nothing in it. An escape is something.
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::Plain(text) if text.is_empty())
+    }
+
+    /// Whether there is only white space in it.
+    pub fn is_blank(&self) -> bool {
+        if let Self::Escaped { json, .. } = self {
+            let begun = json.get().trim_start_matches(['"', ' ']);
+            if begun.starts_with(|first: char| !first.is_whitespace() && first != '\\') {
+                return false;
+            }
+        }
+        self.trim().is_empty()
+    }
+
+    /// The text without escapes.
+    pub fn into_plain(self) -> Str<'a> {
+        match self {
+            Self::Plain(text) => text,
+            escaped => (*escaped).to_owned().into(),
+        }
+    }
+
+    /// About how many bytes it takes in JSON.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Plain(text) => text.len(),
+            Self::Escaped { json, .. } => json.get().len(),
+        }
+    }
+}
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::Plain(text) => text,
+            // It was read as JSON before, and what a parser could refuse does not come here.
+            Self::Escaped { json, plain } => {
+                plain.get_or_init(|| serde_json::from_str(json.get()).unwrap_or_default())
+            }
+        }
+    }
+}
+
+impl PartialEq for Text<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl<'a, T: Into<Str<'a>>> From<T> for Text<'a> {
+    fn from(text: T) -> Self {
+        Self::Plain(text.into())
+    }
+}
+
+impl Serialize for Text<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Plain(text) => text.serialize(serializer),
+            Self::Escaped { json, .. } => json.serialize(serializer),
+        }
+    }
+}
+
+/// A text as it is written: what was said, or words of ours.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub enum Words<'a> {
+    /// Of the conversation.
+    Said(&'a Text<'a>),
+    /// Of ours.
+    Ours(Cow<'a, str>),
+}
+
+impl Deref for Words<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::Said(text) => text,
+            Self::Ours(text) => text,
+        }
+    }
+}
+
+impl<'a> From<&'a Text<'a>> for Words<'a> {
+    fn from(text: &'a Text<'a>) -> Self {
+        Self::Said(text)
+    }
+}
+
+impl<'a> From<&'a str> for Words<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Ours(text.into())
+    }
+}
+
+impl From<String> for Words<'_> {
+    fn from(text: String) -> Self {
+        Self::Ours(text.into())
     }
 }
 
@@ -127,5 +266,33 @@ mod tests {
         assert_eq!(read(r#""x""#).unwrap(), OneOrMany::Text("x".into()));
         assert_eq!(read("[[1],[2]]").unwrap(), OneOrMany::Many(vec![vec![1], vec![2]]));
         assert!(read("7").is_err());
+    }
+
+    fn text(json: &str) -> Option<Text<'_>> {
+        Text::of(serde_json::from_str(json).unwrap())
+    }
+
+    #[test]
+    fn a_text_with_escapes_is_said_again_as_it_was() {
+        let json = r#""\u0041 \/ \"b\" \u00e9\n""#;
+        let kept = text(json).unwrap();
+        assert_eq!(serde_json::to_string(&kept).unwrap(), json);
+        assert_eq!(&*kept, "A / \"b\" \u{e9}\n");
+        assert!(matches!(text(r#""plain""#), Some(Text::Plain(Str(Cow::Borrowed("plain"))))));
+    }
+
+    #[test]
+    fn a_text_that_is_none_is_not_passed_on() {
+        assert!(text("7").is_none() && text("[]").is_none());
+        assert!(text(r#""half \ud83d""#).is_none() && text(r#""half \uDE00""#).is_none());
+        assert_eq!(text(r#""\ud83d\ude00 \\ud""#).as_deref(), Some("\u{1f600} \\ud"));
+    }
+
+    #[test]
+    fn a_blank_text_is_known_with_and_without_escapes() {
+        let blank = |json| text(json).unwrap().is_blank();
+        assert!([r#""""#, r#"" ""#, r#"" \n\t""#, r#""\u0020\u2003""#].into_iter().all(blank));
+        assert!(![r#""a\n""#, r#"" \"""#, r#""\na""#, r#""\u0041""#, r#""\\n""#].into_iter().any(blank));
+        assert!(text(r#""""#).unwrap().is_empty() && !text(r#""\n""#).unwrap().is_empty());
     }
 }

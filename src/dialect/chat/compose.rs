@@ -133,10 +133,10 @@ pub fn compose(conversation: &Conversation, target: &Target) -> Result<Composed,
 fn size(conversation: &Conversation) -> usize {
     let parts = conversation.turns.iter().flat_map(|turn| &turn.parts);
     let held = parts.map(|part| match &part.what {
-        What::Text { text, .. } => text.len(),
+        What::Text { text, .. } | What::Document { source: Source::Text(text), .. } => text.size(),
         What::Image(Source::Inline { data, .. })
         | What::Audio(Source::Inline { data, .. })
-        | What::Document { source: Source::Inline { data, .. } | Source::Text(data), .. } => data.len(),
+        | What::Document { source: Source::Inline { data, .. }, .. } => data.len(),
         _ => 256,
     });
     held.sum::<usize>() + 4096

@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 
 use super::names::Names;
 use crate::dialect::conversation::{Conversation, Part, Role, Source, ToolCall, Turn, Untranslatable, What};
-use crate::dialect::json::Str;
+use crate::dialect::json::{Str, Text};
 use crate::dialect::Target;
 
 /// A message. Which members it has, its role says.
@@ -42,7 +42,7 @@ enum Content<'c> {
 
 /// Texts of one message as one string, written without being put together first.
 struct Joined<'c> {
-    texts: Vec<&'c str>,
+    texts: Vec<&'c Text<'c>>,
     between: &'static str,
 }
 
@@ -59,7 +59,7 @@ impl fmt::Display for Joined<'_> {
 impl Serialize for Joined<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.texts.as_slice() {
-            [text] => serializer.serialize_str(text),
+            [text] => text.serialize(serializer),
             _ => serializer.collect_str(self),
         }
     }
@@ -68,7 +68,7 @@ impl Serialize for Joined<'_> {
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum PartOut<'c> {
-    Text { text: &'c str },
+    Text { text: &'c Text<'c> },
     ImageUrl { image_url: ImageOut<'c> },
     InputAudio { input_audio: AudioOut<'c> },
     File { file: FileOut<'c> },
@@ -214,7 +214,7 @@ impl<'c> Writer<'c> {
         for part in parts {
             match &part.what {
                 What::Text { text, .. } | What::Document { source: Source::Text(text), .. } => {
-                    texts.push(&**text)
+                    texts.push(text)
                 }
                 _ => {
                     return Err(Untranslatable::new(
@@ -277,8 +277,8 @@ impl<'c> Writer<'c> {
         let (mut texts, mut refusals, mut tool_calls) = (Vec::new(), Vec::new(), Vec::new());
         for part in parts {
             match &part.what {
-                What::Text { text, .. } if !text.is_empty() => texts.push(&**text),
-                What::Refusal(text) => refusals.push(&**text),
+                What::Text { text, .. } if !text.is_empty() => texts.push(text),
+                What::Refusal(text) => refusals.push(text),
                 What::ToolCall(call) => tool_calls.push(self.call(call)),
                 _ => {}
             }
@@ -286,7 +286,7 @@ impl<'c> Writer<'c> {
         if texts.is_empty() && refusals.is_empty() && tool_calls.is_empty() {
             return;
         }
-        let joined = |texts: Vec<&'c str>| (!texts.is_empty()).then_some(Joined { texts, between: "" });
+        let joined = |texts: Vec<&'c Text<'c>>| (!texts.is_empty()).then_some(Joined { texts, between: "" });
         let message = Message::new("assistant", joined(texts).map(Content::Text));
         self.messages.push(Message { refusal: joined(refusals), tool_calls, ..message });
     }
@@ -326,13 +326,14 @@ impl<'c> Writer<'c> {
 }
 
 /// The texts of a result; its pictures go to `shown`.
-fn result<'c>(content: &'c [Part<'c>], shown: &mut Vec<PartOut<'c>>) -> Result<Vec<&'c str>, Untranslatable> {
+fn result<'c>(
+    content: &'c [Part<'c>],
+    shown: &mut Vec<PartOut<'c>>,
+) -> Result<Vec<&'c Text<'c>>, Untranslatable> {
     let mut texts = Vec::new();
     for part in content {
         match &part.what {
-            What::Text { text, .. } | What::Document { source: Source::Text(text), .. } => {
-                texts.push(&**text)
-            }
+            What::Text { text, .. } | What::Document { source: Source::Text(text), .. } => texts.push(text),
             what => shown.extend(shown_part(what)?),
         }
     }
@@ -342,10 +343,12 @@ fn result<'c>(content: &'c [Part<'c>], shown: &mut Vec<PartOut<'c>>) -> Result<V
 /// A part of a user's message; `None` for what a user does not say, and for nothing.
 fn shown_part<'c>(what: &'c What<'c>) -> Result<Option<PartOut<'c>>, Untranslatable> {
     Ok(Some(match what {
-        What::Text { text, .. } | What::Document { source: Source::Text(text), .. } => match &**text {
-            "" => return Ok(None),
-            text => PartOut::Text { text },
-        },
+        What::Text { text, .. } | What::Document { source: Source::Text(text), .. } => {
+            if text.is_empty() {
+                return Ok(None);
+            }
+            PartOut::Text { text }
+        }
         What::Image(source) => PartOut::ImageUrl { image_url: ImageOut { url: picture(source)? } },
         What::Audio(source) => PartOut::InputAudio { input_audio: sound(source)? },
         What::Document { source, name } => PartOut::File { file: document(source, name.as_deref())? },

@@ -8,9 +8,11 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::dialect::conversation::{Cache, Part, Source, Untranslatable, What};
-use crate::dialect::json::{OneOrMany, Str};
+use crate::dialect::fault::{self, TextOrList};
+use crate::dialect::json::{OneOrMany, Str, Text};
 
 /// A part. Which members count, `type` says.
 #[derive(Default, Deserialize)]
@@ -18,7 +20,7 @@ use crate::dialect::json::{OneOrMany, Str};
 pub(super) struct PartIn<'a> {
     #[serde(rename = "type", borrow)]
     kind: Option<Str<'a>>,
-    text: Option<Str<'a>>,
+    text: Option<&'a RawValue>,
     refusal: Option<Str<'a>>,
     image_url: Option<OneOrMany<'a, Address<'a>>>,
     video_url: Option<OneOrMany<'a, Address<'a>>>,
@@ -71,19 +73,22 @@ impl Mark<'_> {
 }
 
 /// The parts of a message's `content`. `place` is the message's path.
-pub(super) fn read<'a>(
-    content: Option<OneOrMany<'a, PartIn<'a>>>,
-    place: &str,
-) -> Result<Vec<Part<'a>>, Untranslatable> {
-    match content {
-        None => Ok(Vec::new()),
-        Some(OneOrMany::Text(text)) if text.is_empty() => Ok(Vec::new()),
-        Some(OneOrMany::Text(text)) => Ok(vec![Part::text(text)]),
-        Some(OneOrMany::Many(many)) => (0..)
-            .zip(many)
-            .filter_map(|(number, part)| part.read(|| format!("{place}.content[{number}]")).transpose())
-            .collect(),
+pub(super) fn read<'a>(content: Option<&'a RawValue>, place: &str) -> Result<Vec<Part<'a>>, Untranslatable> {
+    let Some(content) = content else { return Ok(Vec::new()) };
+    let place = format!("{place}.content");
+    match fault::text_or_list::<PartIn>(content, &place)? {
+        TextOrList::Text(text) if text.is_empty() => Ok(Vec::new()),
+        TextOrList::Text(text) => Ok(vec![Part::text(text)]),
+        TextOrList::List(many) => listed(many, &place),
     }
+}
+
+/// The parts of the list at `place`.
+pub(super) fn listed<'a>(many: Vec<PartIn<'a>>, place: &str) -> Result<Vec<Part<'a>>, Untranslatable> {
+    (0..)
+        .zip(many)
+        .filter_map(|(number, part)| part.read(|| format!("{place}[{number}]")).transpose())
+        .collect()
 }
 
 impl<'a> PartIn<'a> {
@@ -91,8 +96,8 @@ impl<'a> PartIn<'a> {
         let cache = self.cache_control.as_ref().or(self.prompt_cache_breakpoint.as_ref()).map(Mark::cache);
         let kind = self.kind.unwrap_or("text".into());
         let what = match &*kind {
-            "text" => self.text.map(|text| What::Text { text, signature: None }),
-            "refusal" => self.refusal.map(What::Refusal),
+            "text" => self.text.and_then(Text::of).map(|text| What::Text { text, signature: None }),
+            "refusal" => self.refusal.map(|text| What::Refusal(text.into())),
             "image_url" => address(self.image_url).map(What::Image),
             "video_url" => address(self.video_url).map(What::Video),
             "input_audio" => self.input_audio.map(Audio::sound),

@@ -65,7 +65,7 @@ pub(crate) struct StreamOptions {
 struct Message<'a> {
     #[serde(borrow)]
     role: Str<'a>,
-    content: Option<OneOrMany<'a, PartIn<'a>>>,
+    content: Option<&'a RawValue>,
     name: Option<Str<'a>>,
     refusal: Option<Str<'a>>,
     tool_calls: Option<Vec<CallIn<'a>>>,
@@ -206,13 +206,17 @@ impl<'a> Message<'a> {
     fn assistant(self, place: &str) -> Result<Turn<'a>, Untranslatable> {
         let mut parts = thoughts(self.thinking_blocks, self.reasoning_content);
         parts.extend(parts::read(self.content, place)?);
-        parts.extend(parts::read(self.images.map(OneOrMany::Many), place)?);
-        parts.extend(self.refusal.filter(|text| !text.is_empty()).map(What::Refusal).map(Part::new));
+        parts.extend(parts::listed(self.images.unwrap_or_default(), &format!("{place}.images"))?);
+        parts.extend(self.refusal.filter(|text| !text.is_empty()).map(refusal).map(Part::new));
         parts.extend(self.tool_calls.into_iter().flatten().filter_map(CallIn::read).map(call));
         parts.extend(self.function_call.map(FunctionCallIn::read).map(call));
         mark(&mut parts, self.cache_control.as_ref());
         Ok(Turn { role: Role::Assistant, parts })
     }
+}
+
+fn refusal(text: Str) -> What {
+    What::Refusal(text.into())
 }
 
 fn call(call: ToolCall) -> Part {

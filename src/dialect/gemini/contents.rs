@@ -180,7 +180,7 @@ impl<'c> Composer<'c> {
             What::Reasoning { text, signature, signer: Signer::Google } => {
                 if !text.is_empty() {
                     let thought_signature = signature.as_deref().map(Cow::Borrowed);
-                    out.push(OutPart { thought: Some(true), thought_signature, ..OutPart::text(text) });
+                    out.push(OutPart { thought: Some(true), thought_signature, ..OutPart::text(&**text) });
                 }
             }
             // Other providers' thoughts are theirs; nothing is said in them.

@@ -6,6 +6,8 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use crate::dialect::json::Words;
+
 /// A turn.
 #[derive(Serialize)]
 pub struct Content<'c> {
@@ -18,7 +20,7 @@ pub struct Content<'c> {
 #[serde(rename_all = "camelCase")]
 pub struct OutPart<'c> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub text: Option<&'c str>,
+    pub text: Option<Words<'c>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub thought: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,8 +37,8 @@ pub struct OutPart<'c> {
 
 impl<'c> OutPart<'c> {
     /// Text.
-    pub fn text(text: &'c str) -> Self {
-        Self { text: Some(text), ..Self::default() }
+    pub fn text(text: impl Into<Words<'c>>) -> Self {
+        Self { text: Some(text.into()), ..Self::default() }
     }
 }
 

@@ -190,7 +190,7 @@ impl<'a> Turns<'a> {
             (Some(text), ..) if part.thought == Some(true) => {
                 What::Reasoning { text, signature, signer: Signer::Google }
             }
-            (Some(text), ..) => What::Text { text, signature },
+            (Some(text), ..) => What::Text { text: text.into(), signature },
             (None, Some(blob), _) => blob.what(),
             (None, None, Some(file)) => file.what()?,
             (None, None, None) => {

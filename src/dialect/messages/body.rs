@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use serde_json::Number;
 
 use crate::dialect::conversation::{Cache, Effort};
+use crate::dialect::json::Words;
 
 /// The request.
 #[derive(Default, serde::Serialize)]
@@ -69,7 +70,7 @@ pub struct Block<'a> {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Kind<'a> {
     Text {
-        text: Cow<'a, str>,
+        text: Words<'a>,
     },
     Image {
         source: Source<'a>,
@@ -105,7 +106,7 @@ pub enum Kind<'a> {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Source<'a> {
     Base64 { media_type: &'a str, data: &'a str },
-    Text { media_type: &'static str, data: Cow<'a, str> },
+    Text { media_type: &'static str, data: Words<'a> },
     Url { url: &'a str },
     File { file_id: &'a str },
 }
@@ -233,7 +234,7 @@ impl<'a> Block<'a> {
     }
 
     /// A text without a mark.
-    pub fn text(text: impl Into<Cow<'a, str>>) -> Self {
+    pub fn text(text: impl Into<Words<'a>>) -> Self {
         Self::new(Kind::Text { text: text.into() })
     }
 

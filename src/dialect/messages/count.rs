@@ -39,8 +39,8 @@ impl Size {
 
     fn part(&mut self, part: &Part) {
         match &part.what {
-            What::Text { text, .. } | What::Reasoning { text, .. } => self.text(text),
-            What::Refusal(text) | What::Redacted(text) => self.text(text),
+            What::Text { text, .. } | What::Refusal(text) => self.text(text),
+            What::Reasoning { text, .. } | What::Redacted(text) => self.text(text),
             What::Image(_) => self.pictures += 1,
             What::Audio(source) | What::Video(source) | What::Document { source, .. } => self.file(source),
             What::ToolCall(call) => {

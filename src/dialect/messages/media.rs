@@ -3,8 +3,6 @@
 //! On Google Cloud no address is fetched. A text file that comes as base64 is decoded, since only PDF may stay so.
 //! Sources: API reference (image and document blocks), build-with-claude/vision and pdf-support of platform.claude.com.
 
-use std::borrow::Cow;
-
 use super::body::{Kind, Source as Written};
 use crate::dialect::conversation::{Source, Untranslatable};
 
@@ -42,7 +40,7 @@ pub fn document<'a>(
             }
             _ => return Err(refused("Claude takes files that are PDF, text or pictures only.")),
         },
-        Source::Text(text) => Written::Text { media_type: "text/plain", data: Cow::Borrowed(text) },
+        Source::Text(text) => Written::Text { media_type: "text/plain", data: text.into() },
         Source::Url { url, .. } => address(url, vertex)?,
         Source::File(id) => file(id, vertex)?,
     };

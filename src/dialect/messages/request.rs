@@ -16,8 +16,8 @@ use super::super::conversation::{
     Cache, Conversation, Effort, Format, Part, Reasoning, Role, Signer, Source, Tool, ToolCall, ToolChoice,
     Turn, Untranslatable, What,
 };
-use super::super::fault;
-use super::super::json::{OneOrMany, Str};
+use super::super::fault::{self, TextOrList};
+use super::super::json::{OneOrMany, Str, Text};
 
 /// Reads a request.
 pub fn read(body: &str) -> Result<Conversation<'_>, Untranslatable> {
@@ -56,7 +56,7 @@ pub fn read(body: &str) -> Result<Conversation<'_>, Untranslatable> {
 #[derive(Deserialize)]
 struct Body<'a> {
     #[serde(borrow)]
-    system: Option<OneOrMany<'a, Block<'a>>>,
+    system: Option<&'a RawValue>,
     messages: Option<Vec<Message<'a>>>,
     tools: Option<Vec<ToolOffer<'a>>>,
     tool_choice: Option<Choice<'a>>,
@@ -80,7 +80,7 @@ struct Body<'a> {
 struct Message<'a> {
     #[serde(borrow)]
     role: Option<Str<'a>>,
-    content: Option<OneOrMany<'a, Block<'a>>>,
+    content: Option<&'a RawValue>,
 }
 
 /// A block of any kind.
@@ -88,7 +88,7 @@ struct Message<'a> {
 struct Block<'a> {
     #[serde(borrow, rename = "type")]
     kind: Option<Str<'a>>,
-    text: Option<Str<'a>>,
+    text: Option<&'a RawValue>,
     /// An object in pictures and documents, an address in search results.
     source: Option<OneOrMany<'a, BlockSource<'a>>>,
     title: Option<Str<'a>>,
@@ -96,7 +96,7 @@ struct Block<'a> {
     name: Option<Str<'a>>,
     input: Option<&'a RawValue>,
     tool_use_id: Option<Str<'a>>,
-    content: Option<OneOrMany<'a, Block<'a>>>,
+    content: Option<&'a RawValue>,
     is_error: Option<bool>,
     thinking: Option<Str<'a>>,
     signature: Option<Str<'a>>,
@@ -112,7 +112,7 @@ struct BlockSource<'a> {
     data: Option<Str<'a>>,
     url: Option<Str<'a>>,
     file_id: Option<Str<'a>>,
-    content: Option<OneOrMany<'a, Block<'a>>>,
+    content: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -184,31 +184,34 @@ impl<'a> Message<'a> {
     }
 }
 
-fn parts<'a>(content: Option<OneOrMany<'a, Block<'a>>>, path: &str) -> Result<Vec<Part<'a>>, Untranslatable> {
-    let blocks = match content {
-        None => return Ok(Vec::new()),
-        Some(OneOrMany::Text(text)) => return Ok(vec![Part::text(text)]),
-        Some(OneOrMany::Many(blocks)) => blocks,
+fn parts<'a>(content: Option<&'a RawValue>, path: &str) -> Result<Vec<Part<'a>>, Untranslatable> {
+    let Some(content) = content else { return Ok(Vec::new()) };
+    let blocks = match fault::text_or_list::<Block>(content, path)? {
+        TextOrList::Text(text) => return Ok(vec![Part::text(text)]),
+        TextOrList::List(blocks) => blocks,
     };
     let mut parts = Vec::with_capacity(blocks.len());
     for (number, block) in blocks.into_iter().enumerate() {
-        block.read(&mut parts).map_err(|member| missing(&format!("{path}[{number}].{member}")))?;
+        block.read(0, &mut parts).map_err(|member| missing(&format!("{path}[{number}].{member}")))?;
     }
     Ok(parts)
 }
+
+/// Blocks in blocks in blocks: no deeper than this, or a body could exhaust the stack. Anthropic has two levels.
+const DEEPEST: usize = 8;
 
 /// The member that a block lacks.
 type Lacks = &'static str;
 
 impl<'a> Block<'a> {
-    fn read(self, parts: &mut Vec<Part<'a>>) -> Result<(), Lacks> {
+    fn read(self, depth: usize, parts: &mut Vec<Part<'a>>) -> Result<(), Lacks> {
         let cache = self.cache_control.map(CacheControl::read);
         let what = match self.kind.as_deref() {
-            Some("text") => What::Text { text: self.text.ok_or("text")?, signature: None },
+            Some("text") => What::Text { text: self.text.and_then(Text::of).ok_or("text")?, signature: None },
             Some("image") => What::Image(source(self.source)?.read()?),
-            Some("document") => return source(self.source)?.document(self.title, cache, parts),
+            Some("document") => return source(self.source)?.document(depth, self.title, cache, parts),
             Some("search_result") => {
-                What::Document { source: Source::Text(joined(self.content)), name: self.title }
+                What::Document { source: Source::Text(joined(self.content)?), name: self.title }
             }
             Some("thinking") => What::Reasoning {
                 text: self.thinking.unwrap_or_default(),
@@ -226,7 +229,7 @@ impl<'a> Block<'a> {
             Some("tool_result") => What::ToolResult {
                 id: self.tool_use_id.ok_or("tool_use_id")?,
                 name: None,
-                content: nested(self.content)?,
+                content: nested(self.content, depth)?,
                 failed: self.is_error.unwrap_or_default(),
             },
             _ => return Ok(()),
@@ -236,26 +239,33 @@ impl<'a> Block<'a> {
     }
 }
 
-fn nested<'a>(content: Option<OneOrMany<'a, Block<'a>>>) -> Result<Vec<Part<'a>>, Lacks> {
+fn nested<'a>(content: Option<&'a RawValue>, depth: usize) -> Result<Vec<Part<'a>>, Lacks> {
     let mut parts = Vec::new();
-    match content {
-        None => {}
-        Some(OneOrMany::Text(text)) => parts.push(Part::text(text)),
-        Some(OneOrMany::Many(blocks)) => blocks.into_iter().try_for_each(|block| block.read(&mut parts))?,
+    match inner(content)? {
+        _ if depth == DEEPEST => return Err("content"),
+        TextOrList::Text(text) => parts.push(Part::text(text)),
+        TextOrList::List(blocks) => {
+            blocks.into_iter().try_for_each(|block| block.read(depth + 1, &mut parts))?;
+        }
     }
     Ok(parts)
 }
 
+fn inner(content: Option<&RawValue>) -> Result<TextOrList<'_, Block<'_>>, Lacks> {
+    let Some(content) = content else { return Ok(TextOrList::List(Vec::new())) };
+    fault::text_or_list(content, "").map_err(|_| "content")
+}
+
 /// The texts of the content, as paragraphs.
-fn joined<'a>(content: Option<OneOrMany<'a, Block<'a>>>) -> Str<'a> {
-    match content {
-        None => Str::default(),
-        Some(OneOrMany::Text(text)) => text,
-        Some(OneOrMany::Many(blocks)) => {
-            let texts: Vec<_> = blocks.iter().filter_map(|block| block.text.as_deref()).collect();
+fn joined<'a>(content: Option<&'a RawValue>) -> Result<Text<'a>, Lacks> {
+    Ok(match inner(content)? {
+        TextOrList::Text(text) => text,
+        TextOrList::List(blocks) => {
+            let texts: Vec<_> = blocks.iter().filter_map(|block| block.text).filter_map(Text::of).collect();
+            let texts: Vec<&str> = texts.iter().map(|text| &**text).collect();
             texts.join("\n\n").into()
         }
-    }
+    })
 }
 
 fn source<'a>(source: Option<OneOrMany<'a, BlockSource<'a>>>) -> Result<BlockSource<'a>, Lacks> {
@@ -272,7 +282,7 @@ impl<'a> BlockSource<'a> {
                 mime: self.media_type.ok_or("source.media_type")?,
                 data: self.data.ok_or("source.data")?,
             }),
-            Some("text") => Ok(Source::Text(self.data.ok_or("source.data")?)),
+            Some("text") => Ok(Source::Text(self.data.ok_or("source.data")?.into())),
             Some("url") => Ok(Source::Url { url: self.url.ok_or("source.url")?, mime: self.media_type }),
             Some("file") => Ok(Source::File(self.file_id.ok_or("source.file_id")?)),
             _ => Err("source.type"),
@@ -282,12 +292,13 @@ impl<'a> BlockSource<'a> {
     /// A document may consist of blocks of its own: these stand for themselves.
     fn document(
         self,
+        depth: usize,
         name: Option<Str<'a>>,
         cache: Option<Cache>,
         parts: &mut Vec<Part<'a>>,
     ) -> Result<(), Lacks> {
         if self.kind.as_deref() == Some("content") {
-            parts.extend(nested(self.content)?);
+            parts.extend(nested(self.content, depth)?);
             if let Some(last) = parts.last_mut() {
                 last.cache = cache.or(last.cache);
             }

@@ -14,8 +14,6 @@
 //! Sources: API reference (Messages, 2026-10-21), build-with-claude/mid-conversation-system-messages, tool-use/
 //! handle-tool-calls and extended-thinking of platform.claude.com; whats-new-claude-4-6 (prefill); recorded requests.
 
-use std::borrow::Cow;
-
 use super::body::{Block, Input, Kind, Mark, Message};
 use super::media;
 use super::models::Model;
@@ -217,10 +215,9 @@ impl<'a> Turns<'a> {
         if !prefill {
             self.messages.push(Message { role: "user", content: vec![Block::text(GO_ON)] });
         } else if let Some(Block { kind: Kind::Text { text }, .. }) = last.content.last_mut() {
-            let length = text.trim_end().len();
-            match text {
-                Cow::Borrowed(text) => *text = text.get(..length).unwrap_or(text),
-                Cow::Owned(text) => text.truncate(length),
+            let trimmed = text.trim_end();
+            if trimmed.len() < text.len() {
+                *text = trimmed.to_owned().into();
             }
         }
     }
@@ -251,7 +248,7 @@ impl UserTurn<'_> {
 /// Whether anything of the model's part is given back to it.
 fn speaks(part: &Part) -> bool {
     match &part.what {
-        What::Text { text, .. } | What::Refusal(text) => !text.trim().is_empty(),
+        What::Text { text, .. } | What::Refusal(text) => !text.is_blank(),
         What::Reasoning { signature, signer, .. } => signature.is_some() && *signer == Signer::Anthropic,
         _ => true,
     }
@@ -260,13 +257,13 @@ fn speaks(part: &Part) -> bool {
 /// A text that is not blank.
 fn words<'a>(part: &'a Part) -> Option<Block<'a>> {
     let (What::Text { text, .. } | What::Refusal(text)) = &part.what else { return None };
-    let kind = Kind::Text { text: Cow::Borrowed(text) };
-    (!text.trim().is_empty()).then(|| Block { kind, cache_control: part.cache.map(Mark) })
+    let kind = Kind::Text { text: text.into() };
+    (!text.is_blank()).then(|| Block { kind, cache_control: part.cache.map(Mark) })
 }
 
 fn wrapped<'a>(order: &Block<'a>) -> Block<'a> {
     let text = match &order.kind {
-        Kind::Text { text } => text.as_ref(),
+        Kind::Text { text } => text,
         _ => "",
     };
     Block { cache_control: order.cache_control, ..Block::text(format!("<system>{text}</system>")) }

@@ -157,7 +157,7 @@ impl MessagesWriter {
 
     fn text(&mut self, text: &str, out: &mut Vec<u8>) {
         if self.open != Some(Open::Text) {
-            self.begin(Open::Text, &Kind::Text { text: Cow::Borrowed("") }, out);
+            self.begin(Open::Text, &Kind::Text { text: "".into() }, out);
         }
         delta(out, self.blocks.saturating_sub(1), TEXT_DELTA, text);
     }
@@ -290,7 +290,7 @@ fn note(mime: &str) -> String {
 
 fn written(block: &Block) -> Kind<'_> {
     match block {
-        Block::Text(text) | Block::Refusal(text) => Kind::Text { text: Cow::Borrowed(text) },
+        Block::Text(text) | Block::Refusal(text) => Kind::Text { text: text.as_str().into() },
         Block::Image { mime, .. } => Kind::Text { text: note(mime).into() },
         Block::Reasoning { text, signature } => {
             Kind::Thinking { thinking: text, signature: signature.as_deref().unwrap_or_default() }

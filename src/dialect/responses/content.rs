@@ -12,7 +12,8 @@ use serde_json::value::RawValue;
 
 use super::request::member;
 use crate::dialect::conversation::{Cache, Part, Source, Untranslatable, What};
-use crate::dialect::json::{OneOrMany, Str};
+use crate::dialect::fault::{self, TextOrList};
+use crate::dialect::json::{Str, Text};
 
 /// A part; which members it has is for `type` to say.
 #[derive(Deserialize)]
@@ -47,10 +48,10 @@ struct Breakpoint<'a> {
 
 /// The parts of a text or of a list of parts.
 pub(super) fn parts<'a>(raw: Option<&'a RawValue>, place: &str) -> Result<Vec<Part<'a>>, Untranslatable> {
-    let contents = match member::<OneOrMany<Content>>(raw, place)? {
-        None => return Ok(Vec::new()),
-        Some(OneOrMany::Text(text)) => return Ok(vec![Part::text(text)]),
-        Some(OneOrMany::Many(contents)) => contents,
+    let Some(raw) = raw else { return Ok(Vec::new()) };
+    let contents = match fault::text_or_list::<Content>(raw, place)? {
+        TextOrList::Text(text) => return Ok(vec![Part::text(text)]),
+        TextOrList::List(contents) => contents,
     };
     let mut parts = Vec::with_capacity(contents.len());
     for (number, content) in contents.iter().enumerate() {
@@ -67,7 +68,7 @@ pub(super) fn texts<'a>(raw: Option<&'a RawValue>, place: &str) -> Result<Str<'a
     let mut all = Str::default();
     for part in parts(raw, place)? {
         match part.what {
-            What::Text { text, .. } if all.is_empty() => all = text,
+            What::Text { text, .. } if all.is_empty() => all = text.into_plain(),
             What::Text { text, .. } => all.0.to_mut().extend(["\n\n", &*text]),
             _ => {}
         }
@@ -78,11 +79,15 @@ pub(super) fn texts<'a>(raw: Option<&'a RawValue>, place: &str) -> Result<Str<'a
 impl<'a> Content<'a> {
     fn what(&self, place: &str) -> Result<Option<What<'a>>, Untranslatable> {
         let text = |raw, name| member::<Str>(raw, &format!("{place}.{name}"));
+        let said = |raw: Option<&'a RawValue>, name| match raw.and_then(Text::of) {
+            None => Ok(text(raw, name)?.map(Text::from)),
+            kept => Ok(kept),
+        };
         Ok(match self.kind.as_deref().unwrap_or("input_text") {
             "input_text" | "output_text" | "text" | "summary_text" | "reasoning_text" => {
-                text(self.text, "text")?.map(|text| What::Text { text, signature: None })
+                said(self.text, "text")?.map(|text| What::Text { text, signature: None })
             }
-            "refusal" => text(self.refusal, "refusal")?.map(What::Refusal),
+            "refusal" => said(self.refusal, "refusal")?.map(What::Refusal),
             "input_image" | "computer_screenshot" => {
                 let url = text(self.image_url, "image_url")?;
                 let source = match url.map(|url| address(url, place)).transpose()? {

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::read;
 use crate::dialect::conversation::*;
+use crate::dialect::json::Text;
 
 fn parts(content: serde_json::Value) -> Vec<Part<'static>> {
     let body = json!({"messages": [{"role": "user", "content": content}]}).to_string();
@@ -37,9 +38,34 @@ fn texts_and_pictures_are_borrowed() {
     else {
         panic!("{conversation:?}")
     };
+    let Text::Plain(text) = text else { panic!("it has no escapes") };
     for borrowed in [mime, data, text] {
         assert!(matches!(borrowed.0, std::borrow::Cow::Borrowed(_)));
     }
+}
+
+#[test]
+fn texts_with_escapes_are_kept_as_they_are() {
+    let said = parts(
+        json!([{"type": "text", "text": "a\nb"}, {"type": "tool_result", "tool_use_id": "t", "content": "c\nd"}]),
+    );
+    let [Part { what: What::Text { text, .. }, .. }, Part { what: What::ToolResult { content, .. }, .. }] =
+        said.as_slice()
+    else {
+        panic!("{said:?}")
+    };
+    assert!(matches!(text, Text::Escaped { .. }) && &**text == "a\nb");
+    assert!(
+        matches!(&content[0].what, What::Text { text: text @ Text::Escaped { .. }, .. } if &**text == "c\nd")
+    );
+}
+
+#[test]
+fn blocks_in_blocks_without_end_are_refused() {
+    let open = r#"[{"type":"tool_result","tool_use_id":"t","content":"#;
+    let deep = format!("{}\"x\"{}", open.repeat(20_000), "}]".repeat(20_000));
+    let body = format!(r#"{{"messages":[{{"role":"user","content":{deep}}}]}}"#);
+    assert_eq!(read(&body).unwrap_err().param, "messages[0].content[0].content");
 }
 
 #[test]
