@@ -5,6 +5,7 @@
 //! result shows in pictures follows in the user's message, because a tool message holds only text (OpenAI's API
 //! reference). Thoughts have no word here: OpenAI refuses unknown members of a message.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Serialize, Serializer};
@@ -178,7 +179,7 @@ struct GoogleOut {
 }
 
 /// A result has no other word for it here.
-const FAILED: &str = "The tool failed.";
+static FAILED: Text<'static> = Text::Plain(Str(Cow::Borrowed("The tool failed.")));
 
 /// The messages that say what the turns say.
 pub(super) fn messages<'c>(
@@ -240,7 +241,7 @@ impl<'c> Writer<'c> {
                     let id = self.answered(id, name.as_ref())?;
                     let mut texts = result(content, &mut shown)?;
                     if *failed {
-                        texts.insert(0, FAILED);
+                        texts.insert(0, &FAILED);
                     }
                     let content = Content::Text(Joined { texts, between: "\n" });
                     let message = Message::new("tool", Some(content));
