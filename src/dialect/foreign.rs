@@ -69,11 +69,7 @@ fn refused(habits: Habits, model: &str) -> &'static [&'static str] {
 }
 
 fn mentions(body: &[u8], names: &[&str]) -> bool {
-    let quoted = |at: usize, name: &str| {
-        let before = at.checked_sub(1).and_then(|before| body.get(before));
-        (before, body.get(at + name.len())) == (Some(&b'"'), Some(&b'"'))
-    };
-    names.iter().any(|name| memmem::find_iter(body, name.as_bytes()).any(|at| quoted(at, name)))
+    names.iter().any(|name| memmem::find(body, format!("\"{name}\"").as_bytes()).is_some())
 }
 
 fn has_empty_signature(body: &[u8]) -> bool {
@@ -160,23 +156,21 @@ impl Walk<'_> {
     }
 
     /// Cuts items out of the array at the cursor; `instead` is put in where none is left.
-    fn items(&mut self, goes: fn(&[u8]) -> bool, instead: &'static [u8]) -> Result<(), Fault> {
-        let mut spans: Vec<Range<usize>> = Vec::new();
+    fn items(&mut self, goes: fn(&Item) -> bool, instead: &'static [u8]) -> Result<(), Fault> {
+        let (mut spans, mut gone): (Vec<Range<usize>>, Vec<bool>) = (Vec::new(), Vec::new());
+        let mut calls = false;
         let mut more = self.cursor.open_array()?;
         while more {
             self.cursor.peek();
             let start = self.cursor.at();
             self.cursor.skip(&Text::NONE, &mut ())?;
+            let item = read(self.since(start));
+            calls |= item.as_ref().is_some_and(|item| item.is("tool_use"));
+            gone.push(item.is_some_and(|item| goes(&item)));
             spans.push(start..self.cursor.at());
             more = self.cursor.more_items()?;
         }
-        let is_gone = |span: &Range<usize>| goes(self.body.get(span.clone()).unwrap_or_default());
-        let gone: Vec<bool> = spans.iter().map(is_gone).collect();
-        let calls = |span: &Range<usize>| {
-            read(self.body.get(span.clone()).unwrap_or_default())
-                .is_some_and(|item| item.r#type.as_deref() == Some("tool_use"))
-        };
-        if spans.iter().any(calls) {
+        if calls {
             self.calls_without_thought = gone.contains(&true);
         }
         let mut cut = cuts(&spans, &gone);
@@ -202,17 +196,19 @@ struct Item<'a> {
     encrypted_content: Option<Str<'a>>,
 }
 
-fn is_unsigned(item: &[u8]) -> bool {
-    let signed = |item: &Item| item.signature.as_ref().is_some_and(|signature| !signature.is_empty());
-    read(item).is_some_and(|item| item.r#type.as_deref() == Some("thinking") && !signed(&item))
+impl Item<'_> {
+    fn is(&self, kind: &str) -> bool {
+        self.r#type.as_deref() == Some(kind)
+    }
 }
 
-fn is_sealed(item: &[u8]) -> bool {
-    let sealed = |item: &Item| {
-        item.encrypted_content.as_ref().is_some_and(|sealed| sealed.starts_with(SEAL))
-            || item.id.as_ref().is_some_and(|id| id.starts_with(OURS))
-    };
-    read(item).is_some_and(|item| item.r#type.as_deref() == Some("reasoning") && sealed(&item))
+fn is_unsigned(item: &Item) -> bool {
+    item.is("thinking") && item.signature.as_ref().is_none_or(|signature| signature.is_empty())
+}
+
+fn is_sealed(item: &Item) -> bool {
+    let begins = |text: &Option<Str>, mark: &str| text.as_ref().is_some_and(|text| text.starts_with(mark));
+    item.is("reasoning") && (begins(&item.encrypted_content, SEAL) || begins(&item.id, OURS))
 }
 
 fn read(item: &[u8]) -> Option<Item<'_>> {

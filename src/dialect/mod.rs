@@ -125,8 +125,6 @@ pub struct Habits {
     /// Messages, Gemini: a Google Cloud host. Claude there has its version in the body and no `model`, and fetches no
     /// addresses.
     pub vertex: bool,
-    /// Chat: the host knows `max_tokens` and not `max_completion_tokens`.
-    pub max_tokens: bool,
     /// Chat: the host has no custom tools (those with plain text for arguments).
     pub functions_only: bool,
     /// Chat: the host takes an answer's thoughts back as other hosts tell them.
@@ -184,6 +182,18 @@ pub trait WriteReply: Send {
 
     /// The body of a whole answer.
     fn whole(&mut self, reply: &Reply) -> Vec<u8>;
+}
+
+/// Pieces on their way to a writer's stream.
+struct Written<'a> {
+    writer: &'a mut dyn WriteReply,
+    out: &'a mut Vec<u8>,
+}
+
+impl Sink for Written<'_> {
+    fn piece(&mut self, choice: u32, piece: Piece<'_>) {
+        self.writer.piece(choice, piece, self.out);
+    }
 }
 
 /// What an answer of ours has that no provider gives: the core has neither a clock nor a source of randomness.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::de::IgnoredAny;
 
 use super::reply::{Ended, Finish, Piece, Reply, Sink};
-use super::{Composed, ReadReply, Seen, WriteReply};
+use super::{Composed, ReadReply, Seen, WriteReply, Written};
 use crate::llm::sse::{Frame, SseDecoder};
 use crate::llm::stream::{AnswerStream, Ending, StreamFault};
 use crate::llm::upstream_error::UpstreamError;
@@ -216,18 +216,6 @@ impl AnswerStream for Translation {
 
 fn is_object(data: &[u8]) -> bool {
     data.first() == Some(&b'{') && serde_json::from_slice::<IgnoredAny>(data).is_ok()
-}
-
-/// Pieces on their way to a writer's stream.
-struct Written<'a> {
-    writer: &'a mut dyn WriteReply,
-    out: &'a mut Vec<u8>,
-}
-
-impl Sink for Written<'_> {
-    fn piece(&mut self, choice: u32, piece: Piece<'_>) {
-        self.writer.piece(choice, piece, self.out);
-    }
 }
 
 /// Pieces on their way through the labels.

@@ -91,7 +91,8 @@ impl Attempt<'_, '_> {
         let begun = Instant::now();
         let upstream = self.edge.gateway.upstream(lease.credential());
         let (phrased, tongue) = self.phrase(upstream, lease.upstream_model())?;
-        let alone = !self.edge.gateway.pool.has_alternative(plan, begun);
+        // Only a stream is waited for in two ways; the pool is not asked about for the rest.
+        let alone = self.spoken.content.stream() && !self.edge.gateway.pool.has_alternative(plan, begun);
         let limit = self.first_output(alone, begun);
         let result = match self.ask(upstream, lease, &phrased, limit).await {
             Ok(exchange) => self.accept(exchange, tongue, limit, alone).await,
@@ -168,7 +169,7 @@ impl Attempt<'_, '_> {
             let Ok(head) = dressed else { return Err(Transport::LocalFault.into()) };
             let talk = within(limit, async {
                 exchange.send(head, &phrased.body).await?;
-                exchange.head(patience(None, limit)).await
+                exchange.head(None).await
             });
             let talked = client_or(self.client, self.ctx, pin!(talk)).await?;
             match talked {

@@ -109,14 +109,8 @@ impl Provider {
     }
 }
 
-const PLAIN: Habits = Habits {
-    vertex: false,
-    max_tokens: false,
-    functions_only: false,
-    thoughts: false,
-    refused: &[],
-    renamed: &[],
-};
+const PLAIN: Habits =
+    Habits { vertex: false, functions_only: false, thoughts: false, refused: &[], renamed: &[] };
 /// Of one that may want to hear again what it thought.
 const THOUGHTFUL: Habits = Habits { thoughts: true, ..PLAIN };
 /// Of a host that has chat completions and not much more: its tools are functions.
@@ -223,14 +217,14 @@ pub static PROVIDERS: [Provider; 15] = [
         ..vendor(Kind::Cerebras, "cerebras", "https://api.cerebras.ai")
     },
     Provider {
-        habits: Habits { max_tokens: true, renamed: &[SHORTER], ..SIMPLE },
+        habits: Habits { renamed: &[SHORTER], ..SIMPLE },
         unversioned: true,
         models: openai::unversioned_models,
         ..vendor(Kind::DeepInfra, "deepinfra", "https://api.deepinfra.com/v1/openai")
     },
     Provider {
         key: KeyNeed::Optional,
-        habits: Habits { max_tokens: true, renamed: &[SHORTER], ..PLAIN },
+        habits: Habits { renamed: &[SHORTER], ..PLAIN },
         lacks: &["/v1/audio", "/v1/batches", "/v1/files", "/v1/moderations", "/v1/realtime"],
         ..open(Kind::Ollama, "ollama", Home::At("http://127.0.0.1:11434"))
     },
@@ -241,7 +235,6 @@ pub static PROVIDERS: [Provider; 15] = [
     },
     Provider {
         habits: Habits {
-            max_tokens: true,
             refused: &[
                 "logit_bias",
                 "logprobs",
@@ -262,11 +255,11 @@ pub static PROVIDERS: [Provider; 15] = [
         ..vendor(Kind::Mistral, "mistral", "https://api.mistral.ai")
     },
     Provider {
-        habits: Habits { max_tokens: true, renamed: &[SHORTER], ..SIMPLE },
+        habits: Habits { renamed: &[SHORTER], ..SIMPLE },
         ..vendor(Kind::Together, "together", "https://api.together.xyz")
     },
     Provider {
-        habits: Habits { max_tokens: true, thoughts: true, renamed: &[SHORTER], ..SIMPLE },
+        habits: Habits { thoughts: true, renamed: &[SHORTER], ..SIMPLE },
         lacks: &[
             "/v1/audio",
             "/v1/batches",

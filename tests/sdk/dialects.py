@@ -302,14 +302,5 @@ def embeddings_come_in_both_encodings(stage):
         same([item.embedding for item in answer.data], [plan.VECTOR] * 2)
 
 
-def main(binary):
-    """Runs every check at every target."""
-    with fleets.Fleet(binary) as fleet:
-        failed = check.run("dialects", [Stage(fleet, target) for target in fleets.TARGETS])
-        if failed:
-            print(fleet.inner.tail())
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(fleets.play("dialects", check, Stage, sys.argv[1]))

@@ -58,6 +58,26 @@ def label(target):
     return f"{'proxy>' if target.proxied else ''}{target.name.removeprefix('at-')}"
 
 
+class Stage:
+    """Where a suite's requests end, and the base URL of the router to ask. Each suite adds its client."""
+
+    def __init__(self, fleet, target):
+        self.fleet, self.target = fleet, target
+        self.url = fleet.router(target).url
+
+    def __str__(self):
+        return label(self.target)
+
+
+def play(title, check, stage, binary):
+    """Runs every check on a stage at every target. The exit code."""
+    with Fleet(binary) as fleet:
+        failed = check.run(title, [stage(fleet, target) for target in TARGETS])
+        if failed:
+            print(fleet.inner.tail())
+    return 1 if failed else 0
+
+
 class Fleet(contextlib.ExitStack):
     """The fakes, the router before them, and the router before that one."""
 

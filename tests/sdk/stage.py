@@ -1,7 +1,5 @@
 """Where the checks with the OpenAI Python SDK stand: a client, a target, and the words that many of them need."""
 
-import dataclasses
-
 import pydantic
 from openai import OpenAI
 
@@ -22,19 +20,12 @@ class Report(pydantic.BaseModel):
     degrees: int
 
 
-@dataclasses.dataclass
-class Stage:
+class Stage(fleets.Stage):
     """A client and where its requests end."""
 
-    fleet: fleets.Fleet
-    target: fleets.Target
-
-    def __post_init__(self):
-        url = self.fleet.router(self.target).url
-        self.client = OpenAI(api_key=routers.KEY, base_url=url, timeout=20, max_retries=0)
-
-    def __str__(self):
-        return fleets.label(self.target)
+    def __init__(self, fleet, target):
+        super().__init__(fleet, target)
+        self.client = OpenAI(api_key=routers.KEY, base_url=self.url, timeout=20, max_retries=0)
 
     def chat(self, content, **more):
         """A chat completion; `content` may be a whole history."""

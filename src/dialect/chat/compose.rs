@@ -159,8 +159,7 @@ impl Serialize for Request<'_> {
             members.put("tool_choice", self.composer.choice())?;
             members.put("parallel_tool_calls", c.parallel_tools)?;
         }
-        let limit = if target.habits.max_tokens { "max_tokens" } else { "max_completion_tokens" };
-        members.put(limit, c.max_tokens)?;
+        members.put("max_completion_tokens", c.max_tokens)?;
         let effort = models::effort(target.model, c.reasoning.and_then(effort), !self.tools.is_empty());
         if takes_sampling(target.model, effort) {
             members.put("temperature", c.temperature.as_ref())?;

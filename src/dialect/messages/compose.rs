@@ -20,6 +20,7 @@ use super::tools::{answer_schema, Tools};
 use super::turns::Turns;
 use crate::dialect::conversation::{Conversation, Format, Untranslatable};
 use crate::dialect::{Composed, Target};
+use crate::llm::ANTHROPIC_VERSION;
 
 const VERSION: &str = "2026-10-21";
 /// The last with sampling parameters.
@@ -68,7 +69,7 @@ pub fn compose(conversation: &Conversation, target: &Target) -> Result<Composed,
         false => {
             body.model = Some(target.model);
             let version = if samples { SAMPLING_VERSION } else { VERSION };
-            headers.push(("anthropic-version", version.to_owned()));
+            headers.push((ANTHROPIC_VERSION, version.to_owned()));
         }
     }
     if has_files {

@@ -18,7 +18,7 @@ use super::body::{Input, Kind};
 use super::names::plain;
 use crate::dialect::conversation::Conversation;
 use crate::dialect::reply::{Block, Ended, Piece, Reply, Sink};
-use crate::dialect::{Stamp, WriteReply};
+use crate::dialect::{Stamp, WriteReply, Written};
 use crate::llm::usage::Usage;
 
 /// Writes one answer.
@@ -200,7 +200,7 @@ impl MessagesWriter {
     /// Writes what has waited, up to the next call whose arguments still come.
     fn release(&mut self, out: &mut Vec<u8>) {
         let held = std::mem::take(&mut self.held);
-        held.pieces(&mut Released { writer: self, out });
+        held.pieces(&mut Written { writer: self, out });
     }
 
     fn begin(&mut self, open: Open, content_block: &Kind, out: &mut Vec<u8>) {
@@ -246,18 +246,6 @@ impl Braces {
 
     fn are_closed(&self) -> bool {
         self.closed && self.depth == 0
-    }
-}
-
-/// What has waited, on its way.
-struct Released<'w> {
-    writer: &'w mut MessagesWriter,
-    out: &'w mut Vec<u8>,
-}
-
-impl Sink for Released<'_> {
-    fn piece(&mut self, choice: u32, piece: Piece<'_>) {
-        self.writer.piece(choice, piece, self.out);
     }
 }
 

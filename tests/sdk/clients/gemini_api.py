@@ -1,7 +1,6 @@
 """The Google Gen AI Python SDK through the router to every kind of provider: `gemini_api.py BINARY`."""
 
 import base64
-import dataclasses
 import pathlib
 import sys
 import warnings
@@ -35,23 +34,17 @@ def weather(city: str) -> str:
     return f"sunny in {city}"
 
 
-@dataclasses.dataclass
-class Stage:
+class Stage(fleets.Stage):
     """A client and where its requests end."""
 
-    fleet: fleets.Fleet
-    target: fleets.Target
-
-    def __post_init__(self):
-        url = self.fleet.router(self.target).url.removesuffix("/v1")
+    def __init__(self, fleet, target):
+        super().__init__(fleet, target)
+        url = self.url.removesuffix("/v1")
         self.client = genai.Client(
             api_key=routers.KEY,
             vertexai=False,
             http_options={"base_url": url, "timeout": 20_000, "retry_options": {"attempts": 1}},
         )
-
-    def __str__(self):
-        return fleets.label(self.target)
 
     def ask(self, contents, model=None, **config):
         """An answer."""
@@ -244,15 +237,6 @@ def embeddings_come_from_gemini(stage):
     same([item.values for item in answer.embeddings], [plan.VECTOR] * 2)
 
 
-def main(binary):
-    """Runs every check at every target."""
-    warnings.simplefilter("ignore")
-    with fleets.Fleet(binary) as fleet:
-        failed = check.run("google-genai", [Stage(fleet, target) for target in fleets.TARGETS])
-        if failed:
-            print(fleet.inner.tail())
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    warnings.simplefilter("ignore")
+    sys.exit(fleets.play("google-genai", check, Stage, sys.argv[1]))

@@ -1,6 +1,5 @@
 """langchain-openai through the router to every kind of provider: `langchain_suite.py BINARY`."""
 
-import dataclasses
 import pathlib
 import sys
 
@@ -25,22 +24,15 @@ def weather(city: str) -> str:
     return f"sunny in {city}"
 
 
-@dataclasses.dataclass
-class Stage:
+class Stage(fleets.Stage):
     """A model and where its requests end."""
-
-    fleet: fleets.Fleet
-    target: fleets.Target
-
-    def __str__(self):
-        return fleets.label(self.target)
 
     def model(self, **more):
         """A chat model."""
         return ChatOpenAI(
             model=self.target.name,
             api_key=routers.KEY,
-            base_url=self.fleet.router(self.target).url,
+            base_url=self.url,
             timeout=20,
             max_retries=0,
             **more,
@@ -95,11 +87,5 @@ def the_responses_api_is_used_with_tools(stage):
     same(model.invoke(history).text, "Results: [sunny in Oslo]")
 
 
-def main(binary):
-    """Runs every check at every target."""
-    with fleets.Fleet(binary) as fleet:
-        return 1 if check.run("langchain-openai", [Stage(fleet, target) for target in fleets.TARGETS]) else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(fleets.play("langchain-openai", check, Stage, sys.argv[1]))

@@ -1,6 +1,5 @@
 """The Anthropic Python SDK through the router to every kind of provider: `messages_api.py BINARY`."""
 
-import dataclasses
 import pathlib
 import sys
 
@@ -20,19 +19,13 @@ BUDGET = {"type": "enabled", "budget_tokens": 1024}
 check = checks.Checks()
 
 
-@dataclasses.dataclass
-class Stage:
+class Stage(fleets.Stage):
     """A client and where its requests end."""
 
-    fleet: fleets.Fleet
-    target: fleets.Target
-
-    def __post_init__(self):
-        url = self.fleet.router(self.target).url.removesuffix("/v1")
+    def __init__(self, fleet, target):
+        super().__init__(fleet, target)
+        url = self.url.removesuffix("/v1")
         self.client = anthropic.Anthropic(api_key=routers.KEY, base_url=url, timeout=20, max_retries=0)
-
-    def __str__(self):
-        return fleets.label(self.target)
 
     def ask(self, content, **more):
         """A message; `content` may be a whole history."""
@@ -276,14 +269,5 @@ def a_stream_that_fails_in_its_middle_raises(stage):
         raises((anthropic.APIError,), lambda: stage.final(f"do:{mark}"))  # pylint: disable=W0640
 
 
-def main(binary):
-    """Runs every check at every target."""
-    with fleets.Fleet(binary) as fleet:
-        failed = check.run("anthropic", [Stage(fleet, target) for target in fleets.TARGETS])
-        if failed:
-            print(fleet.inner.tail())
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(fleets.play("anthropic", check, Stage, sys.argv[1]))

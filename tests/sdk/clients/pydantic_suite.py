@@ -1,7 +1,6 @@
 """pydantic-ai with OpenAI's two APIs and Anthropic's at every kind of provider: `pydantic_suite.py BINARY`."""
 
 import asyncio
-import dataclasses
 import pathlib
 import sys
 
@@ -30,21 +29,13 @@ class Report(pydantic.BaseModel):
     degrees: int
 
 
-@dataclasses.dataclass
-class Stage:
+class Stage(fleets.Stage):
     """Models and where their requests end."""
-
-    fleet: fleets.Fleet
-    target: fleets.Target
-
-    def __str__(self):
-        return fleets.label(self.target)
 
     def models(self):
         """One for each API."""
-        url = self.fleet.router(self.target).url
-        ours = OpenAIProvider(base_url=url, api_key=routers.KEY)
-        theirs = AnthropicProvider(base_url=url.removesuffix("/v1"), api_key=routers.KEY)
+        ours = OpenAIProvider(base_url=self.url, api_key=routers.KEY)
+        theirs = AnthropicProvider(base_url=self.url.removesuffix("/v1"), api_key=routers.KEY)
         return [
             OpenAIChatModel(self.target.name, provider=ours),
             OpenAIResponsesModel(self.target.name, provider=ours),
@@ -87,11 +78,5 @@ def an_agent_gives_a_structured_answer(stage):
         same(Agent(model, output_type=NativeOutput(Report)).run_sync("do:json").output, Report(**plan.STRUCTURED))
 
 
-def main(binary):
-    """Runs every check at every target."""
-    with fleets.Fleet(binary) as fleet:
-        return 1 if check.run("pydantic-ai", [Stage(fleet, target) for target in fleets.TARGETS]) else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(fleets.play("pydantic-ai", check, Stage, sys.argv[1]))

@@ -337,7 +337,10 @@ fn what_tunes_the_answer_is_written() {
 #[test]
 fn a_hosts_habits_are_kept() {
     let refused = &["temperature", "seed", "user", "stream_options", "reasoning_effort", "stop"];
-    let body = composed_for(&tuned(), Habits { max_tokens: true, refused, ..Habits::default() });
+    let body = composed_for(
+        &tuned(),
+        Habits { renamed: &[("max_completion_tokens", "max_tokens")], refused, ..Habits::default() },
+    );
     let members: Vec<&str> = body.as_object().unwrap().keys().map(String::as_str).collect();
     assert!(refused.iter().all(|member| !members.contains(member)), "{members:?}");
     assert_eq!((&body["max_tokens"], &body["max_completion_tokens"]), (&json!(7), &Value::Null));
