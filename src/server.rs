@@ -22,8 +22,8 @@ use pingora::server::{RunArgs, Server};
 use pingora::services::background::background_service;
 use pingora::services::listening::Service;
 
-use crate::background::{addresses::Addresses, bans::Bans, discovery::Discovery, tokens::Tokens};
-use crate::config::{AdminListen, Settings};
+use crate::background::Background;
+use crate::config::{AdminListen, Credential, Settings};
 use crate::edge::admin::Admin;
 use crate::edge::admission::Budget;
 use crate::edge::drain::{Drain, Signals};
@@ -40,6 +40,8 @@ use crate::observe::{gauges, Recorder};
 /// Idle upstream connections kept, in all.
 const POOL: usize = 4096;
 const H2_IDLE: Duration = Duration::from_secs(60);
+/// A file of no TLS roots.
+const NO_ROOTS: &str = "/dev/null";
 
 /// A process about to serve.
 pub struct Process {
@@ -77,15 +79,12 @@ pub fn serve(process: Process) -> Result<(), CannotServe> {
     let shown = (gateway.clone(), drain.clone());
     gauges::watch(move || view(&shown.0, shown.1.is_draining()));
 
-    let main = main_service(&server, &gateway, &drain, &recorder, &address);
+    let edge = edge(&server, &gateway, &drain, &recorder);
+    let main = main_service(&server, &edge, &address);
     server.add_service(main);
     add_monitoring(&mut server, &gateway);
     add_admin(&mut server, &gateway, &recorder);
-    server.add_service(background_service("addresses", Addresses(gateway.clone())));
-    let discovery = Discovery::new(gateway.clone(), &server.configuration);
-    server.add_service(background_service("discovery", discovery));
-    server.add_service(background_service("tokens", Tokens(gateway.clone())));
-    server.add_service(background_service("bans", Bans { gateway, recorder }));
+    server.add_service(background_service("background", Background(edge)));
     more.into_iter().for_each(|service| {
         server.add_boxed_service(service);
     });
@@ -112,6 +111,9 @@ fn conf(settings: &Settings) -> ServerConf {
         threads,
         // A runtime of one thread has nobody to steal from.
         work_stealing: threads > 1,
+        // The system's roots are 200 KB for each of Pingora's connectors, and 4 ms of the start: read only where any
+        // upstream speaks TLS.
+        ca_file: (!settings.credentials.iter().any(speaks_tls)).then(|| NO_ROOTS.to_owned()),
         upstream_keepalive_pool_size: POOL,
         // Each attempt may need a second connection; the last turn finds nobody left.
         max_retries: (settings.routing.max_attempts as usize).saturating_mul(2).saturating_add(1),
@@ -124,29 +126,30 @@ fn conf(settings: &Settings) -> ServerConf {
     }
 }
 
-fn main_service(
-    server: &Server,
-    gateway: &Arc<Gateway>,
-    drain: &Arc<Drain>,
-    recorder: &Recorder,
-    address: &str,
-) -> Service<Front> {
-    let settings = &gateway.settings.server;
-    let edge = Edge {
+fn speaks_tls(credential: &Credential) -> bool {
+    credential.base_url.scheme() == "https"
+}
+
+fn edge(server: &Server, gateway: &Arc<Gateway>, drain: &Arc<Drain>, recorder: &Recorder) -> Arc<Edge> {
+    let settings = &gateway.settings;
+    let http2 = settings.credentials.iter().any(|credential| credential.http2);
+    Arc::new(Edge {
         gateway: gateway.clone(),
-        dialer: Arc::new(Dialer::new(&server.configuration)),
-        budget: Budget::new(settings.max_buffered),
+        dialer: Arc::new(Dialer::new(&server.configuration, http2)),
+        budget: Budget::new(settings.server.max_buffered),
         drain: drain.clone(),
         recorder: Arc::new(recorder.clone()),
-    };
-    let edge = Arc::new(edge);
+    })
+}
+
+fn main_service(server: &Server, edge: &Arc<Edge>, address: &str) -> Service<Front> {
     let mut proxy = http_proxy(&server.configuration, EdgeProxy(edge.clone()));
     let mut options = HttpServerOptions::default();
     options.h2c = true;
     options.h2_idle_timeout = Some(H2_IDLE);
     proxy.server_options = Some(options);
     proxy.h2_options = Some(h2_options());
-    let mut service = Service::new("router".into(), Front::new(edge, proxy));
+    let mut service = Service::new("router".into(), Front::new(edge.clone(), proxy));
     // No read buffer below the parser: `Front` reads a whole head at once, and the default costs 64 KiB a connection.
     // Head and body of a small answer leave in one write.
     let buffers = L4BufferSettings { read: Some(0), write: Some(2048) };

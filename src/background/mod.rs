@@ -1,6 +1,7 @@
-//! What goes on beside the requests: one file per service, each a loop around one step.
+//! What goes on beside the requests: one file per task, each a loop around one step.
 //!
-//! A step that panics is logged and the loop goes on, because Pingora would let the service end in silence.
+//! All tasks are one service, because Pingora gives each service a runtime and a thread of its own, and none of them
+//! has work for a thread. A step that panics is logged and its loop goes on; the others would end with it.
 
 pub mod addresses;
 pub mod bans;
@@ -9,21 +10,44 @@ pub mod tokens;
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures::FutureExt;
 use pingora::server::ShutdownWatch;
+use pingora::services::background::BackgroundService;
 
-/// Runs `step` now and then `pause` after each end, until the shutdown.
-pub async fn every<F, S>(name: &str, pause: Duration, mut shutdown: ShutdownWatch, mut step: S)
+use crate::edge::Edge;
+
+/// The service: every task of this module, for one edge.
+pub struct Background(pub Arc<Edge>);
+
+#[async_trait]
+impl BackgroundService for Background {
+    async fn start(&self, shutdown: ShutdownWatch) {
+        let Edge { gateway, dialer, recorder, .. } = &*self.0;
+        tokio::join!(
+            addresses::keep(&gateway.addresses, shutdown.clone()),
+            discovery::keep(gateway, dialer, shutdown.clone()),
+            tokens::keep(gateway, shutdown.clone()),
+            bans::keep(&gateway.pool, recorder, shutdown),
+        );
+    }
+}
+
+/// Runs `step` now, and again whenever the time that it has returned is over, until the shutdown. After a panic that
+/// time is `pause`.
+async fn every<F, S>(name: &str, pause: Duration, mut shutdown: ShutdownWatch, mut step: S)
 where
     S: FnMut() -> F,
-    F: Future<Output = ()>,
+    F: Future<Output = Duration>,
 {
     loop {
-        if AssertUnwindSafe(step()).catch_unwind().await.is_err() {
-            log::error!("{name}: a step panicked; the service goes on");
-        }
+        let pause = AssertUnwindSafe(step()).catch_unwind().await.unwrap_or_else(|_| {
+            log::error!("{name}: a step panicked; the task goes on");
+            pause
+        });
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             _ = shutdown.wait_for(|down| *down) => return,
