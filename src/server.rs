@@ -111,7 +111,7 @@ fn conf(settings: &Settings) -> ServerConf {
         threads,
         // A runtime of one thread has nobody to steal from.
         work_stealing: threads > 1,
-        // The system's roots are 200 KB for each of Pingora's connectors, and 4 ms of the start: read only where any
+        // The system's roots cost each of Pingora's connectors 200 KB and 3 ms of the start: read only where an
         // upstream speaks TLS.
         ca_file: (!settings.credentials.iter().any(speaks_tls)).then(|| NO_ROOTS.to_owned()),
         upstream_keepalive_pool_size: POOL,

@@ -59,7 +59,7 @@ impl Discovery<'_> {
     async fn ask(&self, upstream: &Upstream) -> Option<Vec<String>> {
         let authorization = upstream.authorization().await.ok()?;
         let head = upstream.list_request(&authorization, &self.gateway.hop)?.ok()?;
-        // A connection belongs to the runtime that has dialled it: none is taken from the requests, and none left to them.
+        // A connection belongs to the runtime that has dialled it: none is taken from requests, or left to them.
         let mut exchange = self.dialer.open(&upstream.addresses, Dial::Fresh).await.ok()?;
         exchange.send(head, &Body::whole(Bytes::new())).await.ok()?;
         exchange.head(Some(PATIENCE)).await.ok()?;

@@ -54,3 +54,31 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Instant;
+
+    use tokio::sync::watch;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_step_that_panics_is_taken_again_after_its_pause() {
+        let (stop, shutdown) = watch::channel(false);
+        let taken = AtomicUsize::new(0);
+        let begun = Instant::now();
+        let pause = Duration::from_millis(20);
+        every("test", pause, shutdown, || async {
+            match taken.fetch_add(1, Ordering::Relaxed) {
+                0 => panic!("the first step"),
+                _ => stop.send_replace(true),
+            };
+            pause
+        })
+        .await;
+        assert_eq!(taken.into_inner(), 2);
+        assert!(begun.elapsed() >= pause);
+    }
+}
