@@ -14,7 +14,7 @@ use crate::config::{changes, Change, Settings};
 use crate::edge::course::Course;
 use crate::edge::Edge;
 use crate::handover::incumbent::{self, Start};
-use crate::handover::Running;
+use crate::handover::{Reach, Running};
 use crate::loading;
 use crate::observe::metrics;
 use crate::supervisor;
@@ -105,6 +105,13 @@ impl Operator {
             self.replace(&old, settings);
         }
         Ok(changes)
+    }
+
+    /// Whether the configuration on disk needs what this process has not bought at start: then another one has to take
+    /// over, with the same program.
+    pub fn is_outgrown(&self) -> bool {
+        let settings = self.file.as_ref().and_then(|file| loading::settings(file, false).ok());
+        settings.is_some_and(|(settings, _)| !self.running.reach.covers(Reach::of(&settings)))
     }
 
     /// One pool closes its books, the next one opens with them.

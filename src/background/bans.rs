@@ -1,27 +1,21 @@
 //! Ends bans and cool-downs when their time has come. Requests look at the clock too; this is so that logs, metrics
 //! and pages tell of an expiry when it happens and not when somebody asks.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use pingora::server::ShutdownWatch;
-use pingora::services::background::BackgroundService;
 
-use crate::edge::course::Live;
+use crate::edge::tell;
+use crate::observe::Recorder;
+use crate::routing::Pool;
 
 const TICK: Duration = Duration::from_secs(1);
 
-/// The service.
-pub struct Bans(pub Arc<Live>);
-
-#[async_trait]
-impl BackgroundService for Bans {
-    async fn start(&self, shutdown: ShutdownWatch) {
-        super::every("bans", TICK, shutdown, || async {
-            let edge = self.0.edge();
-            edge.tell(edge.gateway.pool.expire(Instant::now()));
-        })
-        .await;
-    }
+/// Ends bans of `pool`, and tells `recorder`, until the shutdown.
+pub(super) async fn keep(pool: &Pool, recorder: &Recorder, shutdown: ShutdownWatch) {
+    super::every("bans", TICK, shutdown, || async {
+        pool.expire(Instant::now()).iter().for_each(|change| tell(recorder, change));
+        TICK
+    })
+    .await;
 }

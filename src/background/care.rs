@@ -4,9 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use pingora::server::ShutdownWatch;
-use pingora::services::background::BackgroundService;
 
 use crate::edge::front::Front;
 use crate::operator::Operator;
@@ -14,7 +12,7 @@ use crate::supervisor;
 
 const TICK: Duration = Duration::from_secs(1);
 
-/// The service.
+/// Who is told about whom.
 pub struct Care {
     /// Whose status.
     pub operator: Arc<Operator>,
@@ -22,9 +20,8 @@ pub struct Care {
     pub front: Arc<Front>,
 }
 
-#[async_trait]
-impl BackgroundService for Care {
-    async fn start(&self, shutdown: ShutdownWatch) {
+impl Care {
+    pub(super) async fn keep(&self, shutdown: ShutdownWatch) {
         let watchdog = supervisor::watchdog().map(|time| time / 3);
         let mut told = String::new();
         let mut alive = Instant::now();

@@ -2,17 +2,12 @@
 //! a time limit. What is learned fills `/v1/models`, breaks ties, and binds only with `server.replace_v1_models`.
 //! A credential that does not answer, or answers with something else, keeps the list it had; nobody is struck for it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures::future::join_all;
-use pingora::server::configuration::ServerConf;
 use pingora::server::ShutdownWatch;
-use pingora::services::background::BackgroundService;
 
-use crate::edge::course::Live;
 use crate::edge::exchange::{Dial, Dialer};
 use crate::gateway::{Gateway, Upstream};
 use crate::llm::body::Body;
@@ -25,24 +20,31 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// A list larger than this is not one.
 const MOST: usize = 4 * 1024 * 1024;
 
-/// The service. It has connections of its own: they belong to its own runtime.
-pub struct Discovery {
-    live: Arc<Live>,
-    dialer: Dialer,
+/// Asks the upstreams of `gateway` by `dialer`, until the shutdown.
+pub(super) async fn keep(gateway: &Gateway, dialer: &Dialer, shutdown: ShutdownWatch) {
+    let discovery = Discovery { gateway, dialer };
+    super::every("discovery", AGAIN, shutdown, || async {
+        if discovery.round().await {
+            EVERY
+        } else {
+            AGAIN
+        }
+    })
+    .await;
 }
 
-impl Discovery {
-    /// Discovery for all credentials.
-    pub fn new(live: Arc<Live>, conf: &ServerConf) -> Self {
-        Self { live, dialer: Dialer::new(conf) }
-    }
+struct Discovery<'a> {
+    gateway: &'a Gateway,
+    dialer: &'a Dialer,
+}
 
+impl Discovery<'_> {
     /// Asks everybody once; whether all have answered.
-    async fn round(&self, gateway: &Gateway) -> bool {
-        let asked = gateway.listing().map(|(at, upstream)| async move {
-            match tokio::time::timeout(PATIENCE, self.ask(gateway, upstream)).await {
+    async fn round(&self) -> bool {
+        let asked = self.gateway.listing().map(|(at, upstream)| async move {
+            match tokio::time::timeout(PATIENCE, self.ask(upstream)).await {
                 Ok(Some(models)) => {
-                    gateway.pool.learn(at, models);
+                    self.gateway.pool.learn(at, models);
                     true
                 }
                 _ => {
@@ -54,10 +56,11 @@ impl Discovery {
         join_all(asked).await.into_iter().all(|answered| answered)
     }
 
-    async fn ask(&self, gateway: &Gateway, upstream: &Upstream) -> Option<Vec<String>> {
+    async fn ask(&self, upstream: &Upstream) -> Option<Vec<String>> {
         let authorization = upstream.authorization().await.ok()?;
-        let head = upstream.list_request(&authorization, &gateway.hop)?.ok()?;
-        let mut exchange = self.dialer.open(&upstream.addresses, Dial::Any).await.ok()?;
+        let head = upstream.list_request(&authorization, &self.gateway.hop)?.ok()?;
+        // A connection belongs to the runtime that has dialled it: none is taken from requests, or left to them.
+        let mut exchange = self.dialer.open(&upstream.addresses, Dial::Fresh).await.ok()?;
         exchange.send(head, &Body::whole(Bytes::new())).await.ok()?;
         exchange.head(Some(PATIENCE)).await.ok()?;
         let found = exchange.response()?.status == http::StatusCode::OK;
@@ -68,26 +71,10 @@ impl Discovery {
             }
             body.extend_from_slice(&chunk);
         }
-        self.dialer.release(exchange).await;
         // "No such list" is an answer, too: nothing is learned, and it need not be asked again soon.
         if !found {
             return Some(Vec::new());
         }
         listing::names(&body)
-    }
-}
-
-#[async_trait]
-impl BackgroundService for Discovery {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
-        loop {
-            let edge = self.live.edge();
-            let complete = self.round(&edge.gateway).await;
-            tokio::select! {
-                () = tokio::time::sleep(if complete { EVERY } else { AGAIN }) => {}
-                () = edge.courses.changed() => {}
-                _ = shutdown.wait_for(|down| *down) => return,
-            }
-        }
     }
 }

@@ -3,16 +3,14 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use async_trait::async_trait;
 use pingora::server::ShutdownWatch;
-use pingora::services::background::BackgroundService;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::edge::front::Front;
 use crate::handover::successor::{Arrived, Predecessor};
 use crate::handover::Running;
 
-/// The service.
+/// Who takes over from whom.
 pub struct Succession {
     /// Who serves until then.
     pub predecessor: Mutex<Option<Predecessor>>,
@@ -24,12 +22,11 @@ pub struct Succession {
     pub arrivals: UnboundedSender<Arrived>,
 }
 
-#[async_trait]
-impl BackgroundService for Succession {
-    async fn start(&self, shutdown: ShutdownWatch) {
+impl Succession {
+    pub(super) async fn begin(&self, shutdown: &ShutdownWatch) {
         let predecessor = self.predecessor.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(predecessor) = predecessor else { return };
-        if !self.front.answers("/v1/models", &shutdown).await {
+        if !self.front.answers("/v1/models", shutdown).await {
             predecessor.refuse("a request to itself was not answered");
             std::process::exit(1);
         }

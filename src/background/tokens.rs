@@ -8,21 +8,18 @@
 //! Sources: yup-oauth2 12.1.2; RFC 7523; Google, "Using OAuth 2.0 for server to server applications".
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use async_trait::async_trait;
 use futures::future::join_all;
 use futures::FutureExt;
 use http::HeaderValue;
 use pingora::server::ShutdownWatch;
-use pingora::services::background::BackgroundService;
 use tokio::time::timeout;
 use yup_oauth2::{parse_service_account_key, ServiceAccountAuthenticator};
 
-use crate::edge::course::Live;
 use crate::edge::random::Random;
 use crate::edge::token::Token;
+use crate::gateway::Gateway;
 use crate::providers::service_account;
 use crate::secret::Secret;
 
@@ -35,31 +32,19 @@ const MOST_AGAIN: Duration = Duration::from_secs(300);
 /// A token that lives shorter than this is no token.
 const LEAST_LIFE: Duration = Duration::from_secs(1);
 
-/// The service.
-pub struct Tokens(pub Arc<Live>);
-
-#[async_trait]
-impl BackgroundService for Tokens {
-    async fn start(&self, shutdown: ShutdownWatch) {
-        loop {
-            let edge = self.0.edge();
-            let gateway = &edge.gateway;
-            let tell = |why: &str| gateway.scrubber.scrub(why).into_owned();
-            let keeping = gateway.tokens().map(|token| keep(token, PATIENCE, shutdown.clone(), tell));
-            tokio::select! {
-                _ = join_all(keeping) => {}
-                () = edge.courses.changed() => continue,
-            }
-            tokio::select! {
-                () = edge.courses.changed() => {}
-                () = super::down(shutdown.clone()) => return,
-            }
-        }
-    }
+/// Keeps the tokens of `gateway` fresh until the shutdown.
+pub(super) async fn keep(gateway: &Gateway, shutdown: ShutdownWatch) {
+    let tell = |why: &str| gateway.scrubber.scrub(why).into_owned();
+    join_all(gateway.tokens().map(|token| keep_one(token, PATIENCE, shutdown.clone(), tell))).await;
 }
 
 /// Keeps one token fresh until the shutdown. `tell` takes the secrets out of a text.
-async fn keep(token: &Token, patience: Duration, mut shutdown: ShutdownWatch, tell: impl Fn(&str) -> String) {
+async fn keep_one(
+    token: &Token,
+    patience: Duration,
+    mut shutdown: ShutdownWatch,
+    tell: impl Fn(&str) -> String,
+) {
     let mut failures = 0;
     // What an earlier configuration or another process has got is good for a while.
     if let Some((_, left)) = token.remaining() {

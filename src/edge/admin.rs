@@ -56,7 +56,9 @@ impl HttpServerApp for Admin {
         session.set_keepalive(None);
         let answered = match self.act(&session) {
             Ok(Act::Unban(name)) => whole(&mut session, self.unban(&name)).await,
-            Ok(Act::Reload) if self.operator.is_replaced() => self.upgrade(&mut session, None).await,
+            Ok(Act::Reload) if self.operator.is_replaced() || self.operator.is_outgrown() => {
+                self.upgrade(&mut session, None).await
+            }
             Ok(Act::Reload) => {
                 let operator = self.operator.clone();
                 let reloaded = tokio::task::spawn_blocking(move || reload(&operator)).await;

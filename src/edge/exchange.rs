@@ -51,10 +51,11 @@ const ONE_WRITE: usize = 16 * 1024;
 /// A group key under which no connection is ever kept: dialling with it always opens a new one.
 const NEVER_POOLED: u64 = u64::MAX;
 
-/// Opens connections and keeps the idle ones. One for each runtime.
+/// Opens connections and keeps the idle ones.
 pub struct Dialer {
     http1: TransportConnector,
-    http2: Connector,
+    /// Where any upstream may be offered HTTP/2: each of Pingora's connectors reads the TLS roots for itself.
+    http2: Option<Connector>,
 }
 
 /// A connection with one request on it.
@@ -92,10 +93,11 @@ enum Line {
 }
 
 impl Dialer {
-    /// A dialer with the pool size and the bind addresses of `conf`.
-    pub fn new(conf: &ServerConf) -> Self {
+    /// A dialer with the pool size, the roots and the bind addresses of `conf`. Without `http2` it offers no upstream
+    /// HTTP/2.
+    pub fn new(conf: &ServerConf, http2: bool) -> Self {
         let options = || Some(ConnectorOptions::from_server_conf(conf));
-        Self { http1: TransportConnector::new(options()), http2: Connector::new(options()) }
+        Self { http1: TransportConnector::new(options()), http2: http2.then(|| Connector::new(options())) }
     }
 
     /// A connection to the next address, or to another one when that refuses.
@@ -130,22 +132,23 @@ impl Dialer {
     }
 
     async fn connect(&self, peer: &Arc<HttpPeer>, dial: Dial) -> Result<Exchange, Transport> {
-        if dial == Dial::Http1 || !offers_http2(peer) {
+        let offered = self.http2.as_ref().filter(|_| dial != Dial::Http1 && offers_http2(peer));
+        let Some(http2) = offered else {
             let mut peer = peer.clone();
             if offers_http2(&peer) {
                 Arc::make_mut(&mut peer).options.set_http_version(1, 1);
             }
             let stream = self.http1.new_stream(peer.as_ref()).await.map_err(|e| fault(&e))?;
             return Ok(Exchange::new(Line::Open(stream), peer, false));
-        }
+        };
         let dialled = if dial == Dial::Fresh {
             let mut alone = HttpPeer::clone(peer);
             alone.group_key = NEVER_POOLED;
             // With room for one stream, Pingora does not keep it for others.
             alone.options.max_h2_streams = 1;
-            self.http2.get_http_session(&alone).await
+            http2.get_http_session(&alone).await
         } else {
-            self.http2.get_http_session(peer.as_ref()).await
+            http2.get_http_session(peer.as_ref()).await
         };
         let (mut session, reused) = dialled.map_err(|e| fault(&e))?;
         session.set_write_timeout(Some(WRITE_TIMEOUT));
@@ -166,7 +169,9 @@ impl Dialer {
                 }
             }
             Line::Negotiated(session) => {
-                Box::pin(self.http2.release_http_session(*session, exchange.peer.as_ref(), idle)).await;
+                if let Some(http2) = &self.http2 {
+                    Box::pin(http2.release_http_session(*session, exchange.peer.as_ref(), idle)).await;
+                }
             }
             Line::Open(_) | Line::Broken => {}
         }

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use rustix::time::{clock_gettime, ClockId};
 use tokio::sync::watch;
 
+use crate::config::{Credential, Settings};
 use crate::edge::course::Live;
 use crate::edge::drain::Drain;
 use crate::edge::listening::Sockets;
@@ -39,8 +40,33 @@ pub struct Running {
     pub gate: watch::Sender<bool>,
     /// How many processes took over from one another before.
     pub generation: AtomicU32,
+    /// Whom it can speak to.
+    pub reach: Reach,
     /// Held by whoever changes the configuration or the process.
     pub changing: Mutex<()>,
+}
+
+/// What a process can speak to its upstreams. It is bought at start, since it costs memory; a configuration that needs
+/// more needs another process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// TLS, for which the system's certificates are read.
+    pub tls: bool,
+    /// HTTP/2.
+    pub http2: bool,
+}
+
+impl Reach {
+    /// What a configuration needs.
+    pub fn of(settings: &Settings) -> Self {
+        let any = |needs: fn(&Credential) -> bool| settings.credentials.iter().any(needs);
+        Self { tls: any(|c| c.base_url.scheme() == "https"), http2: any(|c| c.http2) }
+    }
+
+    /// Whether that is enough for another one.
+    pub fn covers(self, other: Self) -> bool {
+        (self.tls || !other.tls) && (self.http2 || !other.http2)
+    }
 }
 
 /// The system's monotonic clock, which all processes share.

@@ -63,7 +63,11 @@ impl ShutdownSignalWatch for Signals {
                     return ShutdownSignal::GracefulTerminate;
                 }
                 _ = watched.hang_up.recv() => self.apart(|operator| {
-                    let _ = operator.reload();
+                    if operator.is_outgrown() {
+                        let _ = operator.upgrade(None, &|_| {});
+                    } else {
+                        let _ = operator.reload();
+                    }
                 }),
                 _ = watched.upgrade.recv() => self.apart(|operator| {
                     let _ = operator.upgrade(None, &|_| {});

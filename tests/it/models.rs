@@ -31,6 +31,17 @@ fn the_list_merges_what_is_configured_and_what_every_credential_has() {
 }
 
 #[test]
+fn a_list_of_models_is_asked_for_on_a_connection_of_its_own() {
+    let upstream = Upstream::healthy().lists(&["m"]);
+    let router = Config::single(&upstream.url()).start();
+    until("the list is in", || listed(&router).len() == 1);
+    assert_eq!(upstream.connections(), 1);
+    router.chat(&chat("m")).expect(200);
+    router.chat(&chat("m")).expect(200);
+    assert_eq!(upstream.connections(), 2, "requests have a connection, too, and keep it");
+}
+
+#[test]
 fn a_model_is_shown_by_its_id_with_slashes_or_without() {
     let upstream = Upstream::healthy().lists(&["plain", "org/name:free"]);
     let router = Config::single(&upstream.url()).start();

@@ -57,3 +57,12 @@ fn a_certificate_that_nobody_vouches_for_is_a_failed_connection() {
     router.get("/v1/files").expect(502).error();
     assert!(upstream.seen().is_empty());
 }
+
+#[test]
+fn a_router_whose_upstreams_speak_no_tls_needs_no_roots() {
+    let upstream = Upstream::healthy();
+    let config = Config::single(&upstream.url()).environment("SSL_CERT_FILE", "/nowhere/roots.pem");
+    let router = config.environment("SSL_CERT_DIR", "/nowhere").start();
+    router.chat(&chat("m")).expect(200);
+    router.get("/v1/files").expect(200);
+}

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -82,7 +83,7 @@ fn good(name: impl std::fmt::Display, life: u32) -> Answer {
 fn kept(token: &Arc<Token>, patience: Duration) -> (watch::Sender<bool>, JoinHandle<()>) {
     let (stop, shutdown) = watch::channel(false);
     let token = token.clone();
-    let keeping = tokio::spawn(async move { keep(&token, patience, shutdown, str::to_owned).await });
+    let keeping = tokio::spawn(async move { keep_one(&token, patience, shutdown, str::to_owned).await });
     (stop, keeping)
 }
 
