@@ -29,5 +29,6 @@ mod realtime;
 mod regressions;
 mod shutdown;
 mod streaming;
+mod supervised;
 mod timeouts;
 mod tls;
