@@ -56,8 +56,8 @@ pub type Reloaded = Result<Vec<Change>, String>;
 impl Operator {
     /// Hands for a process that has just started.
     pub fn new(running: Arc<Running>, file: Option<PathBuf>) -> Self {
-        // The process that takes over may be started from elsewhere.
-        let file = file.map(|file| fs::canonicalize(&file).unwrap_or(file));
+        // Links stay links: that is how some let a file be replaced.
+        let file = file.map(|file| std::path::absolute(&file).unwrap_or(file));
         Self { running, file, binary: Binary::own() }
     }
 

@@ -83,7 +83,7 @@ fn find(config: Option<&Path>) -> Result<Place, String> {
     let settings = loading::find(config).and_then(|file| loading::settings(&file, false));
     if let Ok((settings, _)) = settings {
         return match places::admin(&settings) {
-            AdminListen::Unix(path) => Ok(Place::Unix(path)),
+            AdminListen::Unix(path) => Ok(Place::Unix(places::of_service(path))),
             AdminListen::Tcp(address) => Ok(Place::Tcp(address, settings.server.master_key)),
             AdminListen::Off | AdminListen::Default => {
                 Err("admin.listen is off: the router obeys signals only".into())
@@ -137,7 +137,11 @@ fn show(told: &Value) -> ExitCode {
     let now = humantime::format_rfc3339_seconds(SystemTime::now());
     let word = |name: &str| told[name].as_str().unwrap_or_default().trim_end().to_owned();
     match told {
-        _ if told["step"].is_string() => say(&format!("{now}  {}", word("step"))),
+        // Only the last line says how it has ended.
+        _ if told["step"].is_string() => {
+            say(&format!("{now}  {}", word("step")));
+            ExitCode::FAILURE
+        }
         _ if told["upgraded"] == true => say(&format!("{now}  upgraded")),
         _ if told["upgraded"] == false => fail(&format!("{now}  not upgraded: {}", word("why")), 1),
         _ if told["reloaded"] == true => reloaded(told),

@@ -104,6 +104,7 @@ pub fn upgrade(running: &Arc<Running>, start: &Start, say: &dyn Fn(&str)) -> Res
     let Ok(_alone) = running.changing.try_lock() else {
         return Err("a reload or an upgrade is under way".into());
     };
+    may_leave(running)?;
     let mut candidate = launch(start)?;
     say(&format!("started {} as process {}", start.binary.display(), candidate.child.id()));
     let version = hello(&mut candidate)?;
@@ -125,6 +126,20 @@ pub fn upgrade(running: &Arc<Running>, start: &Start, say: &dyn Fn(&str)) -> Res
         return Err(why);
     }
     take_leave(running, &edge, candidate, (mail, queue), say);
+    Ok(())
+}
+
+/// Whether this process is the one that serves, and can leave.
+fn may_leave(running: &Running) -> Result<(), String> {
+    if running.live.edge().courses.process().is_some() {
+        return Err("another process has taken over from this one".into());
+    }
+    if running.drain.is_draining() {
+        return Err("this process is stopping".into());
+    }
+    if std::process::id() == 1 {
+        return Err("process 1 of a container cannot leave without ending it: replace the container".into());
+    }
     Ok(())
 }
 

@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 use crate::config::{AdminListen, Settings};
 use crate::edge::pins::Pinboard;
 
+/// Where systemd's unit has its sockets.
+const SERVICE: &str = "/run/auto-ai-router";
+
 /// The main address.
 pub fn main(settings: &Settings) -> String {
     let host = settings.server.host.trim_matches(['[', ']']);
@@ -33,9 +36,21 @@ fn admin_socket(port: u16) -> PathBuf {
 
 /// The operators' sockets of all routers in the runtime directory.
 pub fn admin_sockets() -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(runtime_directory()) else { return Vec::new() };
-    let names = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    names.filter(|path| path.extension().is_some_and(|end| end == "sock")).collect()
+    let directories = [runtime_directory(), PathBuf::from(SERVICE)].map(fs::read_dir);
+    let entries = directories.into_iter().flatten().flatten().flatten();
+    entries
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|end| end == "sock"))
+        .collect()
+}
+
+/// An operator's socket as another user finds it: where nothing is at `path`, the one of the same name of the service.
+pub fn of_service(path: PathBuf) -> PathBuf {
+    let service = path.file_name().map(|name| Path::new(SERVICE).join(name)).filter(|found| found.exists());
+    match service {
+        Some(service) if !path.exists() => service,
+        _ => path,
+    }
 }
 
 /// Makes room for a socket at `path`: nobody answers there, and its directory exists or can be made.
@@ -67,14 +82,9 @@ pub fn write_pid(port: u16) {
 pub fn runtime_directory() -> PathBuf {
     let given = std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from);
     let users = std::env::var_os("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join("auto-ai-router"));
-    let service = || PathBuf::from("/run/auto-ai-router");
     let directory = given.or(users).unwrap_or_else(|| {
         let user = fs::metadata("/proc/self").map(|own| own.uid()).unwrap_or(0);
-        match user == 0 && service().is_dir() {
-            // An operator who is root means the service.
-            true => service(),
-            false => std::env::temp_dir().join(format!("auto-ai-router-{user}")),
-        }
+        std::env::temp_dir().join(format!("auto-ai-router-{user}"))
     });
     if !directory.exists() && fs::create_dir_all(&directory).is_ok() {
         let _ = fs::set_permissions(&directory, fs::Permissions::from_mode(0o700));
