@@ -93,6 +93,9 @@ pub fn serve(process: Process) -> Result<(), CannotServe> {
     server.bootstrap();
     let pins = places::pins(&settings);
     let gateway = Gateway::assemble(settings, pins);
+    if let Some(fleet) = gateway.fleet.clone() {
+        drain.at_end(move || fleet.leave());
+    }
     let sockets = sockets(predecessor.as_ref(), &address)?;
     let main = sockets.tcp(&address).map_err(|why| cannot_listen(predecessor.as_ref(), &address, why))?;
 

@@ -25,6 +25,7 @@ use succession::Succession;
 
 use crate::edge::course::Live;
 use crate::edge::Edge;
+use crate::shared::worker;
 
 /// The service: every task of this module.
 pub struct Background {
@@ -39,6 +40,10 @@ pub struct Background {
 #[async_trait]
 impl BackgroundService for Background {
     async fn start(&self, shutdown: ShutdownWatch) {
+        if let Some(fleet) = self.live.edge().gateway.fleet.clone() {
+            // It outlives the shutdown, since requests do.
+            tokio::spawn(worker::run(fleet, self.live.clone()));
+        }
         if let Some(succession) = &self.succession {
             succession.begin(&shutdown).await;
         }

@@ -30,6 +30,7 @@ use crate::llm::endpoint::{Door, Endpoint};
 use crate::llm::request::BadBody;
 use crate::observe::outcome::Ended;
 use crate::routing::{Ask, Lease, Plan, Step, Stopped};
+use crate::shared::Leave;
 
 /// How a request can end without its answer.
 pub enum End {
@@ -67,7 +68,11 @@ pub async fn converse(
         let edge = newer.as_deref().unwrap_or(first);
         let now = in_time(edge, deadline, &mut last)?;
         let mut lease = match edge.gateway.pool.next(&mut plan, now) {
-            Step::Try(lease) => lease,
+            Step::Try(lease) => match edge.confirm(&mut plan, lease).await {
+                Leave::Granted(lease) => lease,
+                Leave::Again => continue,
+                Leave::Rejected => return Err(refusals::unshared(edge, last.take()).into()),
+            },
             Step::Wait(pause) => {
                 client_or(client, ctx, pin!(tokio::time::sleep(pause))).await?;
                 continue;

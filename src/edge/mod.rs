@@ -55,7 +55,8 @@ use crate::gateway::Gateway;
 use crate::observe::metrics::{BanEvent, Meters};
 use crate::observe::Recorder;
 use crate::providers::headers::upstream_request_id;
-use crate::routing::Transition;
+use crate::routing::{Lease, Plan, Transition};
+use crate::shared::Leave;
 
 /// What every request works with: one configuration at work, and what outlasts it.
 pub struct Edge {
@@ -132,8 +133,17 @@ impl Edge {
         }
     }
 
-    /// Logs and counts what changed among the candidates.
+    /// Confirms a lease with the other routers, if there are any.
+    pub async fn confirm(&self, plan: &mut Plan, lease: Lease) -> Leave {
+        match &self.gateway.fleet {
+            Some(fleet) => fleet.confirm(&self.gateway.pool, plan, lease).await,
+            None => Leave::Granted(lease),
+        }
+    }
+
+    /// Logs and counts what changed among the candidates, and lets the other routers know.
     pub fn tell(&self, changes: Vec<Transition>) {
+        self.gateway.spread(&changes);
         for change in changes {
             tell(&self.recorder, &change);
         }

@@ -35,6 +35,13 @@ pub fn details(view: &View) -> String {
         version: view.version,
         uptime_seconds: view.uptime.as_secs(),
         draining: view.draining,
+        state: view.state.map(|state| StateEntry {
+            mode: state.mode,
+            up: state.up,
+            routers: state.routers,
+            since: state.since.as_secs(),
+            outages: state.outages,
+        }),
     };
     serde_json::to_string(&document).unwrap_or_else(|_| bare(view))
 }
@@ -58,6 +65,19 @@ struct Document<'v> {
     version: &'static str,
     uptime_seconds: u64,
     draining: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<StateEntry>,
+}
+
+/// What is shared with other routers.
+#[derive(Serialize)]
+struct StateEntry {
+    mode: &'static str,
+    up: bool,
+    routers: u32,
+    /// Seconds that it has been up or out.
+    since: u64,
+    outages: u64,
 }
 
 /// By name.
