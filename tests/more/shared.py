@@ -124,7 +124,7 @@ class Provider:
                 finally:
                     self.now -= 1
                 writer.write(reply(self.status, ANSWER if self.status == 200 else b"{}", self.headers))
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
             pass
         finally:
             writer.close()
@@ -158,11 +158,12 @@ class Load:
     def __init__(self, ports, clients=64, pause=0.1):
         self.ports, self.pause = ports, pause
         self.seen = []
+        self.over = False
         self.tasks = [asyncio.create_task(self.client(number)) for number in range(clients)]
 
     async def client(self, number):
         """One of them."""
-        while True:
+        while not self.over:
             port = self.ports[number % len(self.ports)]
             number += 1
             began = time.monotonic()
@@ -175,9 +176,8 @@ class Load:
 
     async def end(self):
         """Enough."""
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
+        self.over = True
+        await asyncio.gather(*self.tasks)
 
     def count(self, since=0.0, until=float("inf")):
         """How many answers of each status."""
@@ -366,7 +366,7 @@ async def bans(binary):
         banned = await fleet.all(lambda health: health["credentials"]["key"]["is_banned"], 1, "a ban")
         admin(fleet.routers[2], "/admin/credentials/key/unban")
         lifted = await fleet.all(lambda health: not health["credentials"]["key"]["is_banned"], 1, "an unban")
-        provider.status, provider.headers = 429, "retry-after: 3\r\n"
+        provider.status, provider.headers = 429, "retry-after: 90\r\n"
         await ask(fleet.ports[1])
         cooled = await fleet.all(stands("cool_down"), 1, "a cool-down")
         print(f"  known to all four: a ban after {banned:.2f} s, an unban after {lifted:.2f} s, a cool-down after {cooled:.2f} s")
