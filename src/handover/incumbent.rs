@@ -195,7 +195,7 @@ fn hand_estate(
     let estate = Estate {
         epoch: ledger.epoch.map(shared).unwrap_or_default(),
         ledger,
-        identities: edge.gateway.identities(),
+        identities: edge.gateway.identities(""),
         tokens: tokens.collect(),
         generation: running.generation.load(Ordering::SeqCst),
     };

@@ -18,6 +18,7 @@ mod hardening;
 mod harness;
 mod headers;
 mod health;
+mod kept;
 mod limits;
 mod models;
 mod passthrough;
