@@ -8,12 +8,14 @@ use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use http::header::CONTENT_TYPE;
 use http::HeaderName;
 
 use super::content::Content;
 use super::Edge;
 use crate::dialect::conversation::{Conversation, Untranslatable};
 use crate::dialect::gemini::embeddings::{self, EmbeddingsWriter};
+use crate::dialect::gemini::images::{self, ImagesWriter};
 use crate::dialect::translation::Translation;
 use crate::dialect::{self, Composed, Stamp, Target};
 use crate::gateway::Upstream;
@@ -58,6 +60,8 @@ pub enum Tongue {
     Foreign(Box<Translation>),
     /// It is a list of vectors in Google's shape.
     Vectors(EmbeddingsWriter),
+    /// It is pictures in Google's shape.
+    Pictures(ImagesWriter),
 }
 
 /// Why a whole answer is none.
@@ -106,11 +110,16 @@ impl<'a> Spoken<'a> {
                 if self.content.is_socket() { socket::opening(&client.headers) } else { Vec::new() };
             return Ok((Phrased { headers, ..self.native(route, upstream, model) }, Tongue::Native));
         }
+        let target = Target { model, habits: route.habits, signature: &|_: &str| None };
         match route.task {
             Task::Generate => self.translated(edge, route, model, seed),
+            Task::Draw => {
+                let kind = client.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+                let form = kind.filter(|_| matches!(self.content, Content::Form(_)));
+                let (composed, writer) = images::compose(self.body, form, &target, unix_now())?;
+                Ok((phrased(route, composed), Tongue::Pictures(writer)))
+            }
             Task::Embed => {
-                let signature = |_: &str| None;
-                let target = Target { model, habits: route.habits, signature: &signature };
                 let (composed, writer) = embeddings::compose(self.text()?, &target)?;
                 Ok((phrased(route, composed), Tongue::Vectors(writer)))
             }
@@ -133,6 +142,10 @@ impl<'a> Spoken<'a> {
     /// It is none.
     pub fn understand(&self, edge: &Edge, tongue: Tongue, body: Bytes) -> Result<(Bytes, Facts), NoAnswer> {
         let wire = self.endpoint.wire();
+        let failed = |error| match error {
+            Some(error) => NoAnswer::Error(Box::new(error)),
+            None => NoAnswer::Malformed,
+        };
         match tongue {
             Tongue::Native => {
                 let mut facts = Facts::read(&body, wire).map_err(|_| NoAnswer::Malformed)?;
@@ -145,16 +158,16 @@ impl<'a> Spoken<'a> {
                 }
             }
             Tongue::Foreign(translation) => {
-                let failed = |error| match error {
-                    Some(error) => NoAnswer::Error(Box::new(error)),
-                    None => NoAnswer::Malformed,
-                };
                 let translated = translation.whole(&body).map_err(failed)?;
                 edge.gateway.remember(translated.signatures);
                 Ok((translated.body.into(), Facts { usage: translated.usage, ..Facts::default() }))
             }
             Tongue::Vectors(writer) => {
                 let (body, usage) = writer.whole(&body).map_err(|_| NoAnswer::Malformed)?;
+                Ok((body.into(), Facts { usage, ..Facts::default() }))
+            }
+            Tongue::Pictures(writer) => {
+                let (body, usage) = writer.whole(&body).map_err(failed)?;
                 Ok((body.into(), Facts { usage, ..Facts::default() }))
             }
         }

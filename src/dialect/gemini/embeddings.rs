@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::dialect::conversation::Untranslatable;
 use crate::dialect::fault;
+use crate::dialect::gemini::media;
 use crate::dialect::json::{OneOrMany, Str};
 use crate::dialect::{Composed, Target, Unreadable};
 use crate::llm::usage::Usage;
@@ -265,7 +266,7 @@ impl EmbeddingsWriter {
             false => Values::Floats(floats),
             true => {
                 let bytes: Vec<u8> = floats.iter().flat_map(|float| float.to_le_bytes()).collect();
-                Values::Base64(base64(&bytes))
+                Values::Base64(media::encode(&bytes))
             }
         };
         Ok(Item { object: "embedding", index, embedding })
@@ -276,18 +277,4 @@ impl EmbeddingsWriter {
 fn statistics(embeddings: &[Embedding]) -> Option<u64> {
     let counts = embeddings.iter().map(|embedding| embedding.statistics.as_ref()?.token_count);
     counts.sum::<Option<f64>>().map(|count| count as u64)
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let bits =
-            group.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
-        for digit in 0..4 {
-            let index = (bits >> (18 - 6 * digit)) & 63;
-            out.push(if digit > group.len() { '=' } else { char::from(ALPHABET[index as usize]) });
-        }
-    }
-    out
 }

@@ -2,6 +2,7 @@
 
 mod composing;
 mod embeddings;
+mod images;
 mod reader;
 mod recorded;
 mod requests;
