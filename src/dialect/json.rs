@@ -120,14 +120,6 @@ impl<'a> Text<'a> {
             escaped => (*escaped).to_owned().into(),
         }
     }
-
-    /// About how many bytes it takes in JSON.
-    pub fn size(&self) -> usize {
-        match self {
-            Self::Plain(text) => text.len(),
-            Self::Escaped { json, .. } => json.get().len(),
-        }
-    }
 }
 
 impl Deref for Text<'_> {

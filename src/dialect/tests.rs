@@ -25,7 +25,7 @@ fn composed(client: Wire, request: &Value, provider: Wire, model: &str) -> Compo
 }
 
 fn sent(request: &Value, provider: Wire, model: &str) -> Value {
-    serde_json::from_slice(&composed(Wire::Chat, request, provider, model).body).unwrap()
+    serde_json::from_slice(&composed(Wire::Chat, request, provider, model).body.contiguous()).unwrap()
 }
 
 /// A name of one letter that no provider takes.
@@ -35,6 +35,26 @@ fn strange(number: u32) -> String {
 
 fn function(name: &str) -> Value {
     json!({"type": "function", "function": {"name": name}})
+}
+
+#[test]
+fn a_long_text_is_lent_from_the_clients_body_and_not_copied() {
+    let said = "a \"quoted\" word\n".repeat(1_000);
+    let request = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": said}]});
+    let bytes = Bytes::from(request.to_string());
+    let body = std::str::from_utf8(&bytes).unwrap();
+    for (client, provider) in
+        [(Wire::Chat, Wire::Messages), (Wire::Chat, Wire::Gemini), (Wire::Messages, Wire::Chat)]
+    {
+        let target = Target { model: "m", habits: Habits::default(), signature: &|_| None };
+        let copied = compose(provider, &read(client, body, false).unwrap(), &target).unwrap().body;
+        let conversation = Conversation { body: bytes.clone(), ..read(client, body, false).unwrap() };
+        let lent = compose(provider, &conversation, &target).unwrap().body;
+        assert_eq!(lent.contiguous(), copied.contiguous(), "{provider:?}");
+        let own = |part: &&Bytes| bytes.as_ptr_range().contains(&part.as_ptr());
+        let borrowed: usize = lent.parts().iter().filter(own).map(Bytes::len).sum();
+        assert!(borrowed >= said.len() && lent.len() - borrowed < 500, "{provider:?}: {borrowed}");
+    }
 }
 
 #[test]

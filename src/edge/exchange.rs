@@ -5,14 +5,15 @@
 //! of a stream inspected before a 200 is committed. Dropping an exchange closes its connection (HTTP/2: its stream),
 //! which is how a client that leaves ends the upstream call.
 //!
-//! Over HTTP/1 the head and a small body leave in one write: Pingora's client session flushes behind the head, which
-//! costs a system call and a packet. Futures that connect are boxed, because they are large and rarely needed: what a
+//! Over HTTP/1 the head and the body leave in one write, a small body as a copy and a large one as its pieces: Pingora's
+//! client session flushes behind the head, which costs a system call and a packet. Futures that connect are boxed, because they are large and rarely needed: what a
 //! request's future holds, it holds for as long as its stream is open.
 //!
 //! HTTP/2 upstreams need an absolute URI and no Host, and may answer before they have read the whole body: after a
 //! failed write the answer is read all the same.
 
-use std::io;
+use std::borrow::Cow;
+use std::io::{self, IoSlice};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +47,8 @@ const WRITE_TICK: Duration = Duration::from_millis(500);
 const EARLY_ANSWER: Duration = Duration::from_secs(1);
 /// A body up to this size is copied behind its head.
 const ONE_WRITE: usize = 16 * 1024;
+/// A body in more pieces than this is put together where pieces cannot be written together.
+const MOST_WRITES: usize = 4;
 /// A group key under which no connection is ever kept: dialling with it always opens a new one.
 const NEVER_POOLED: u64 = u64::MAX;
 
@@ -305,27 +308,35 @@ async fn write_http1(stream: &mut Stream, head: &RequestHeader, body: &Body) -> 
     let mut wire = http_req_header_to_wire(head).ok_or(io::ErrorKind::InvalidInput)?;
     if body.len() <= ONE_WRITE {
         body.parts().iter().for_each(|part| wire.extend_from_slice(part));
-        write_all(stream, &wire).await?;
+        write_all(stream, &mut [IoSlice::new(&wire)]).await?;
     } else {
-        write_all(stream, &wire).await?;
-        for part in body.parts() {
-            write_all(stream, part).await?;
-        }
+        let parts = gathered(body, stream.is_write_vectored());
+        let pieces = std::iter::once(&wire[..]).chain(parts.iter().map(|part| &part[..]));
+        write_all(stream, &mut pieces.map(IoSlice::new).collect::<Vec<_>>()).await?;
     }
     timeout(WRITE_TIMEOUT, stream.flush()).await.map_err(|_| io::ErrorKind::TimedOut)?
 }
 
+/// The pieces of a body: all of it in one where each would have to be written by itself, and there are many.
+fn gathered(body: &Body, by_many: bool) -> Cow<'_, [Bytes]> {
+    match body.parts() {
+        parts if by_many || parts.len() <= MOST_WRITES => Cow::Borrowed(parts),
+        _ => Cow::Owned(vec![body.contiguous()]),
+    }
+}
+
 /// Writes all, unless the upstream takes nothing any more: because it is stuck, or because it has answered.
-async fn write_all(stream: &mut Stream, mut bytes: &[u8]) -> io::Result<()> {
+async fn write_all(stream: &mut Stream, mut pieces: &mut [IoSlice<'_>]) -> io::Result<()> {
     let mut quiet = Duration::ZERO;
-    while !bytes.is_empty() {
-        match timeout(WRITE_TICK, stream.write(bytes)).await {
+    while !pieces.is_empty() {
+        match timeout(WRITE_TICK, stream.write_vectored(pieces)).await {
             Ok(written) => {
                 let written = written?;
                 if written == 0 {
                     return Err(io::ErrorKind::WriteZero.into());
                 }
-                (bytes, quiet) = (&bytes[written..], Duration::ZERO);
+                IoSlice::advance_slices(&mut pieces, written);
+                quiet = Duration::ZERO;
             }
             Err(_) => {
                 quiet += WRITE_TICK;
@@ -354,7 +365,7 @@ async fn write_negotiated(
         make_h2(&mut head)?;
     }
     session.write_request_header(head).await.map_err(|e| fault(&e))?;
-    for part in body.parts().iter().filter(|part| !part.is_empty()) {
+    for part in gathered(body, false).iter().filter(|part| !part.is_empty()) {
         if session.write_request_body(part.clone(), false).await.is_err() {
             return Ok(false);
         }

@@ -217,7 +217,8 @@ impl<'a> Spoken<'a> {
             let (wire, body) = (self.endpoint.wire(), self.text()?);
             let prepared = self.prepared.get_or_init(|| dialect::prepare(wire, body));
             let body = prepared.as_deref().unwrap_or(body);
-            dialect::read(wire, body, self.content.stream()).map(Box::new)
+            let read = dialect::read(wire, body, self.content.stream())?;
+            Ok(Box::new(Conversation { body: self.body.clone(), ..read }))
         });
         read.as_deref().map_err(Clone::clone)
     }
@@ -231,7 +232,7 @@ impl<'a> Spoken<'a> {
 fn phrased(route: Route, composed: Composed) -> Phrased {
     let headers = composed.headers.into_iter();
     let headers = headers.map(|(name, value)| (HeaderName::from_static(name), value)).collect();
-    Phrased { route, body: Body::whole(composed.body.into()), headers }
+    Phrased { route, body: composed.body, headers }
 }
 
 fn unix_now() -> u64 {

@@ -133,7 +133,7 @@ impl Case {
 
     fn check(&self, signatures: &RefCell<HashMap<String, String>>, differences: &mut Vec<String>) {
         let composed = self.compose(&signatures.borrow());
-        compare(&self.folder, "upstream-request.json", &laid_out(&composed.body), differences);
+        compare(&self.folder, "upstream-request.json", &laid_out(&composed.body.contiguous()), differences);
         let headers = composed.headers.iter().map(|(name, value)| format!("{name}: {value}\n"));
         compare(&self.folder, "upstream-request.headers", &headers.collect::<String>(), differences);
         let (file, answer, new) = if self.streamed {

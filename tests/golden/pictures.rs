@@ -17,8 +17,8 @@ fn check(folder: &Path, differences: &mut Vec<String>) {
     let asked: Value = serde_json::from_str(&request).unwrap();
     let habits = Habits { vertex: folder.to_string_lossy().ends_with("vertex"), ..Habits::default() };
     let target = Target { model: asked["model"].as_str().unwrap(), habits, signature: &|_| None };
-    let (composed, writer) = images::compose(request.as_bytes(), None, &target, STAMP.created).unwrap();
-    compare(folder, "upstream-request.json", &laid_out(&composed.body), differences);
+    let (composed, writer) = images::compose(&request.into(), None, &target, STAMP.created).unwrap();
+    compare(folder, "upstream-request.json", &laid_out(&composed.body.contiguous()), differences);
     let (answer, _) = writer.whole(read("upstream-reply.json").as_bytes()).unwrap();
     compare(folder, "client-reply.json", &laid_out(&answer), differences);
 }

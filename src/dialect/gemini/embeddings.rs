@@ -8,6 +8,7 @@
 //! Sources: ai.google.dev/api/embeddings; cloud.google.com text-embeddings API and EmbedContentRequest of aiplatform
 //! v1; platform.openai.com embeddings reference; recorded traffic.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -15,7 +16,7 @@ use crate::dialect::conversation::Untranslatable;
 use crate::dialect::fault;
 use crate::dialect::gemini::media;
 use crate::dialect::json::{OneOrMany, Str};
-use crate::dialect::{Composed, Target, Unreadable};
+use crate::dialect::{self, Composed, Target, Unreadable};
 use crate::llm::usage::Usage;
 
 /// What to call for a model's embeddings.
@@ -42,20 +43,17 @@ pub fn compose(body: &str, target: &Target) -> Result<(Composed, EmbeddingsWrite
         Some(_) => return Err(Untranslatable::new("encoding_format", "Use `float` or `base64`.")),
     };
     let texts = texts(&request)?;
+    let nothing = Bytes::new();
     let body = match (operation(target.model, target.habits.vertex), texts.as_slice()) {
-        ("predict", _) => json(&Predict::new(&texts, request.dimensions)),
-        ("embedContent", [text]) => json(&EmbedContent::new(text, request.dimensions)),
+        ("predict", _) => dialect::body(&Predict::new(&texts, request.dimensions), &nothing),
+        ("embedContent", [text]) => dialect::body(&EmbedContent::new(text, request.dimensions), &nothing),
         ("embedContent", _) => {
             return Err(Untranslatable::new("input", "This model takes one text at a time; send one."))
         }
-        _ => json(&Batch::new(&texts, request.dimensions, target.model)),
+        _ => dialect::body(&Batch::new(&texts, request.dimensions, target.model), &nothing),
     }?;
     let writer = EmbeddingsWriter { model: target.model.to_owned(), base64 };
     Ok((Composed { body, ..Composed::default() }, writer))
-}
-
-fn json(body: &impl Serialize) -> Result<Vec<u8>, Untranslatable> {
-    serde_json::to_vec(body).map_err(|error| Untranslatable::new("body", error.to_string()))
 }
 
 #[derive(Deserialize)]

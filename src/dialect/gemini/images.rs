@@ -13,6 +13,7 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use serde::Serialize;
 
 use super::generation::Model;
@@ -20,7 +21,7 @@ use super::media;
 use super::parts::{Blob, Content, File, OutPart};
 use crate::dialect::conversation::Untranslatable;
 use crate::dialect::json::Words;
-use crate::dialect::{Composed, Target};
+use crate::dialect::{self, Composed, Target};
 
 mod answer;
 mod request;
@@ -53,7 +54,7 @@ fn is_imagen(model: &str) -> bool {
 /// # Errors
 /// Google has no words for it.
 pub fn compose(
-    body: &[u8],
+    body: &Bytes,
     form: Option<&str>,
     target: &Target,
     created: u64,
@@ -64,14 +65,10 @@ pub fn compose(
     }?;
     request.check()?;
     let body = match is_imagen(target.model) {
-        true => json(&Predict::new(&request, target)?),
-        false => json(&Generate::new(&request, target)?),
+        true => dialect::body(&Predict::new(&request, target)?, body),
+        false => dialect::body(&Generate::new(&request, target)?, body),
     }?;
     Ok((Composed { body, ..Composed::default() }, ImagesWriter::new(created)))
-}
-
-fn json(body: &impl Serialize) -> Result<Vec<u8>, Untranslatable> {
-    serde_json::to_vec(body).map_err(|error| Untranslatable::new("body", error.to_string()))
 }
 
 /// For Gemini's models.

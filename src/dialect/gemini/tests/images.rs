@@ -16,7 +16,7 @@ fn target(model: &str, vertex: bool) -> Target<'_> {
 }
 
 fn asked_at(json: &Value, model: &str, vertex: bool) -> Result<Value, String> {
-    compose(json.to_string().as_bytes(), None, &target(model, vertex), 7)
+    compose(&json.to_string().into(), None, &target(model, vertex), 7)
         .map(|(composed, _)| body(&composed))
         .map_err(|refusal| refusal.param)
 }
@@ -175,7 +175,7 @@ fn form(fields: &[(&str, &str)]) -> String {
 
 fn edited(fields: &[(&str, &str)]) -> Result<Value, String> {
     let kind = Some("multipart/form-data; boundary=B");
-    compose(form(fields).as_bytes(), kind, &target(NANO, true), 7)
+    compose(&form(fields).into(), kind, &target(NANO, true), 7)
         .map(|(composed, _)| body(&composed))
         .map_err(|refusal| refusal.param)
 }
