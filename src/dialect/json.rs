@@ -3,6 +3,10 @@
 //! serde borrows a `Cow<str>` only where it is a field of its own, not inside an `Option` or a `Vec`; `Str` does so
 //! everywhere. A picture of a megabyte is so read without a copy and written with one.
 
+mod reader;
+
+pub use reader::read;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
@@ -90,8 +94,8 @@ impl<'a> Text<'a> {
             return Some(Self::Plain(inner.into()));
         }
         // Whether its surrogates are pairs only a parser tells.
-        let has = |start: &str| memchr::memmem::find(inner.as_bytes(), start.as_bytes()).is_some();
-        if has("\\ud") || has("\\uD") {
+        let mut numbered = memchr::memmem::find_iter(inner.as_bytes(), "\\u");
+        if numbered.any(|at| matches!(inner.as_bytes().get(at + 2), Some(b'd' | b'D'))) {
             return serde_json::from_str(json.get()).ok().map(Self::Plain);
         }
         Some(Self::Escaped { json, plain: OnceLock::new() })
@@ -128,10 +132,9 @@ impl Deref for Text<'_> {
     fn deref(&self) -> &str {
         match self {
             Self::Plain(text) => text,
-            // It was read as JSON before, and what a parser could refuse does not come here.
-            Self::Escaped { json, plain } => {
-                plain.get_or_init(|| serde_json::from_str(json.get()).unwrap_or_default())
-            }
+            // With an escape that is none it is what stands there, and for its provider to refuse.
+            Self::Escaped { json, plain } => plain
+                .get_or_init(|| serde_json::from_str(json.get()).unwrap_or_else(|_| json.get().to_owned())),
         }
     }
 }
