@@ -16,7 +16,7 @@ use super::Edge;
 use crate::dialect::conversation::{Conversation, Untranslatable};
 use crate::dialect::gemini::embeddings::{self, EmbeddingsWriter};
 use crate::dialect::gemini::images::{self, ImagesWriter};
-use crate::dialect::translation::Translation;
+use crate::dialect::translation::{Translated, Translation};
 use crate::dialect::{self, Composed, Stamp, Target};
 use crate::gateway::Upstream;
 use crate::llm::answer::Answer as Facts;
@@ -142,10 +142,6 @@ impl<'a> Spoken<'a> {
     /// It is none.
     pub fn understand(&self, edge: &Edge, tongue: Tongue, body: Bytes) -> Result<(Bytes, Facts), NoAnswer> {
         let wire = self.endpoint.wire();
-        let failed = |error| match error {
-            Some(error) => NoAnswer::Error(Box::new(error)),
-            None => NoAnswer::Malformed,
-        };
         match tongue {
             Tongue::Native => {
                 let mut facts = Facts::read(&body, wire).map_err(|_| NoAnswer::Malformed)?;
@@ -157,17 +153,10 @@ impl<'a> Spoken<'a> {
                     None => Ok((body, facts)),
                 }
             }
-            Tongue::Foreign(translation) => {
-                let translated = translation.whole(&body).map_err(failed)?;
-                edge.gateway.remember(translated.signatures);
-                Ok((translated.body.into(), Facts { usage: translated.usage, ..Facts::default() }))
-            }
+            Tongue::Foreign(translation) => told(edge, translation.whole(&body)),
+            Tongue::Pictures(writer) => told(edge, writer.whole(&body)),
             Tongue::Vectors(writer) => {
                 let (body, usage) = writer.whole(&body).map_err(|_| NoAnswer::Malformed)?;
-                Ok((body.into(), Facts { usage, ..Facts::default() }))
-            }
-            Tongue::Pictures(writer) => {
-                let (body, usage) = writer.whole(&body).map_err(failed)?;
                 Ok((body.into(), Facts { usage, ..Facts::default() }))
             }
         }
@@ -227,6 +216,18 @@ impl<'a> Spoken<'a> {
         let text = std::str::from_utf8(self.body);
         text.map_err(|_| Untranslatable::new("", "The request body is not valid UTF-8."))
     }
+}
+
+fn told(
+    edge: &Edge,
+    translated: Result<Translated, Option<UpstreamError>>,
+) -> Result<(Bytes, Facts), NoAnswer> {
+    let Translated { body, usage, signatures } = translated.map_err(|error| match error {
+        Some(error) => NoAnswer::Error(Box::new(error)),
+        None => NoAnswer::Malformed,
+    })?;
+    edge.gateway.remember(signatures);
+    Ok((body.into(), Facts { usage, ..Facts::default() }))
 }
 
 fn phrased(route: Route, composed: Composed) -> Phrased {

@@ -182,7 +182,8 @@ fn bent_requests_are_refused_or_composed_as_json() {
         // One in five is read as what it is not.
         let client = CLIENTS.get(client.index(25)).copied().unwrap_or(case.pair.client);
         for composed in composed_for(client, &body) {
-            let read = serde_json::from_slice::<&RawValue>(&composed.body.contiguous());
+            let sent = composed.body.contiguous();
+            let read = serde_json::from_slice::<&RawValue>(&sent);
             prop_assert!(read.is_ok_and(|body| body.get().starts_with('{')), "{body}");
         }
         Ok(())

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use crate::dialect::gemini::media;
 use crate::dialect::gemini::reader::{is_filter, Counts};
 use crate::dialect::json::Str;
+use crate::dialect::translation::Translated;
 use crate::llm::upstream_error::UpstreamError;
 use crate::llm::usage::Usage;
 
@@ -157,7 +158,7 @@ impl ImagesWriter {
     ///
     /// # Errors
     /// It is no answer (`None`), or an error in the place of one.
-    pub fn whole(&self, provider_body: &[u8]) -> Result<(Vec<u8>, Option<Usage>), Option<UpstreamError>> {
+    pub fn whole(&self, provider_body: &[u8]) -> Result<Translated, Option<UpstreamError>> {
         let mut answer: Answer = serde_json::from_slice(provider_body).map_err(|_| None)?;
         let data = answer.images();
         if data.is_empty() {
@@ -176,7 +177,7 @@ impl ImagesWriter {
             data,
         };
         let body = serde_json::to_vec(&images).map_err(|_| None)?;
-        Ok((body, usage))
+        Ok(Translated { body, usage, signatures: Vec::new() })
     }
 }
 

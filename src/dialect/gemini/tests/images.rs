@@ -36,8 +36,8 @@ fn config(mut members: Value, model: &str) -> Result<Value, String> {
 }
 
 fn answered(answer: &Value) -> Value {
-    let (body, _) = ImagesWriter::new(7).whole(answer.to_string().as_bytes()).unwrap();
-    value(std::str::from_utf8(&body).unwrap())
+    let told = ImagesWriter::new(7).whole(answer.to_string().as_bytes()).unwrap();
+    value(std::str::from_utf8(&told.body).unwrap())
 }
 
 fn refused(answer: &Value) -> UpstreamError {
@@ -246,8 +246,8 @@ fn geminis_picture_is_openais_with_its_format_and_its_cost() {
         },
     });
     assert_eq!(answered(&answer), expected);
-    let (_, usage) = ImagesWriter::new(7).whole(answer.to_string().as_bytes()).unwrap();
-    assert_eq!(usage.map(|usage| usage.charge()), Some(1557));
+    let told = ImagesWriter::new(7).whole(answer.to_string().as_bytes()).unwrap();
+    assert_eq!(told.usage.map(|usage| usage.charge()), Some(1557));
 }
 
 #[test]
