@@ -132,9 +132,10 @@ impl Deref for Text<'_> {
     fn deref(&self) -> &str {
         match self {
             Self::Plain(text) => text,
-            // With an escape that is none it is what stands there, and for its provider to refuse.
-            Self::Escaped { json, plain } => plain
-                .get_or_init(|| serde_json::from_str(json.get()).unwrap_or_else(|_| json.get().to_owned())),
+            // It was read as JSON before, and what a parser could refuse does not come here.
+            Self::Escaped { json, plain } => {
+                plain.get_or_init(|| serde_json::from_str(json.get()).unwrap_or_default())
+            }
         }
     }
 }
