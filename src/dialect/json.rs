@@ -3,10 +3,6 @@
 //! serde borrows a `Cow<str>` only where it is a field of its own, not inside an `Option` or a `Vec`; `Str` does so
 //! everywhere. A picture of a megabyte is so read without a copy and written with one.
 
-mod reader;
-
-pub use reader::read;
-
 use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
@@ -16,6 +12,10 @@ use std::sync::OnceLock;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
+
+mod reader;
+
+pub use reader::read;
 
 /// A JSON string, borrowed unless it has escapes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

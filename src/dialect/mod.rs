@@ -25,7 +25,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use serde::Serialize;
 
-use crate::llm::body::{Body, Composer};
+use crate::llm::body::{Body, BodyWriter};
 use crate::llm::Wire;
 use conversation::{Conversation, Signer, Untranslatable};
 use reply::{Piece, Reply, Sink};
@@ -154,9 +154,9 @@ pub struct Composed {
 
 /// The body that says `value`; `client` is the one it was made from.
 fn body(value: &impl Serialize, client: &Bytes) -> Result<Body, Untranslatable> {
-    let mut composer = Composer::new(client);
-    match serde_json::to_writer(&mut composer, value) {
-        Ok(()) => Ok(composer.finish()),
+    let mut writer = BodyWriter::new(client);
+    match serde_json::to_writer(&mut writer, value) {
+        Ok(()) => Ok(writer.finish()),
         Err(fault) => Err(Untranslatable::new("body", fault.to_string())),
     }
 }

@@ -12,7 +12,6 @@
 //! HTTP/2 upstreams need an absolute URI and no Host, and may answer before they have read the whole body: after a
 //! failed write the answer is read all the same.
 
-use std::borrow::Cow;
 use std::io::{self, IoSlice};
 use std::pin::pin;
 use std::sync::Arc;
@@ -47,8 +46,8 @@ const WRITE_TICK: Duration = Duration::from_millis(500);
 const EARLY_ANSWER: Duration = Duration::from_secs(1);
 /// A body up to this size is copied behind its head.
 const ONE_WRITE: usize = 16 * 1024;
-/// A body in more pieces than this is put together where pieces cannot be written together.
-const MOST_WRITES: usize = 4;
+/// Over HTTP/2 each piece of a body is a frame: with more pieces than this it is put together.
+const MOST_FRAMES: usize = 8;
 /// A group key under which no connection is ever kept: dialling with it always opens a new one.
 const NEVER_POOLED: u64 = u64::MAX;
 
@@ -310,19 +309,10 @@ async fn write_http1(stream: &mut Stream, head: &RequestHeader, body: &Body) -> 
         body.parts().iter().for_each(|part| wire.extend_from_slice(part));
         write_all(stream, &mut [IoSlice::new(&wire)]).await?;
     } else {
-        let parts = gathered(body, stream.is_write_vectored());
-        let pieces = std::iter::once(&wire[..]).chain(parts.iter().map(|part| &part[..]));
+        let pieces = std::iter::once(&wire[..]).chain(body.parts().iter().map(|part| &part[..]));
         write_all(stream, &mut pieces.map(IoSlice::new).collect::<Vec<_>>()).await?;
     }
     timeout(WRITE_TIMEOUT, stream.flush()).await.map_err(|_| io::ErrorKind::TimedOut)?
-}
-
-/// The pieces of a body: all of it in one where each would have to be written by itself, and there are many.
-fn gathered(body: &Body, by_many: bool) -> Cow<'_, [Bytes]> {
-    match body.parts() {
-        parts if by_many || parts.len() <= MOST_WRITES => Cow::Borrowed(parts),
-        _ => Cow::Owned(vec![body.contiguous()]),
-    }
 }
 
 /// Writes all, unless the upstream takes nothing any more: because it is stuck, or because it has answered.
@@ -365,7 +355,14 @@ async fn write_negotiated(
         make_h2(&mut head)?;
     }
     session.write_request_header(head).await.map_err(|e| fault(&e))?;
-    for part in gathered(body, false).iter().filter(|part| !part.is_empty()) {
+    let joined;
+    let parts = if body.parts().len() > MOST_FRAMES {
+        joined = [body.contiguous()];
+        &joined
+    } else {
+        body.parts()
+    };
+    for part in parts.iter().filter(|part| !part.is_empty()) {
         if session.write_request_body(part.clone(), false).await.is_err() {
             return Ok(false);
         }

@@ -1,8 +1,8 @@
-//! A request body as it goes upstream: the client's bytes with a few places replaced, or with all in another order.
+//! A request body as it goes upstream: the client's bytes with a few places replaced, or what they say in other words.
 //!
 //! Replacing is splicing: what is not replaced stays byte for byte as it was, which keeps prompt caches warm and costs
 //! no second parse. A large body becomes a few slices of the client's one; a small one is copied into a single piece,
-//! because one write is cheaper than three. A translated body is written by `Composer`, which lends long texts
+//! because one write is cheaper than three. A translated body is written by `BodyWriter`, which lends long texts
 //! from the client's body instead of copying them, and writes the rest into pieces that never move: room for a whole
 //! megabyte would have to be had from the kernel, page by page, with every request.
 
@@ -95,13 +95,13 @@ impl Body {
 }
 
 /// Writes a body that says the same as the client's in other words.
-pub struct Composer<'c> {
+pub struct BodyWriter<'c> {
     client: &'c Bytes,
     body: Body,
     new: BytesMut,
 }
 
-impl<'c> Composer<'c> {
+impl<'c> BodyWriter<'c> {
     /// An empty body. What is written and lies in `client` need not be copied.
     pub fn new(client: &'c Bytes) -> Self {
         Self { client, body: Body::default(), new: BytesMut::new() }
@@ -126,7 +126,7 @@ impl<'c> Composer<'c> {
     }
 }
 
-impl io::Write for Composer<'_> {
+impl io::Write for BodyWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if let Some(slice) = self.lent(bytes) {
             self.close();
@@ -179,19 +179,19 @@ mod tests {
     fn long_texts_of_the_client_are_lent_and_the_rest_is_written_in_pieces_that_do_not_move() {
         let client = Bytes::from(vec![b'x'; 2 * WORTH_LENDING]);
         let other = vec![b'y'; WORTH_LENDING];
-        let mut composer = Composer::new(&client);
+        let mut writer = BodyWriter::new(&client);
         let mut expected = Vec::new();
         for bytes in [&b"{"[..], &client[5..], &client[..9], &other, b"}"] {
-            composer.write_all(bytes).unwrap();
+            writer.write_all(bytes).unwrap();
             expected.extend_from_slice(bytes);
         }
-        let body = composer.finish();
+        let body = writer.finish();
         let lent = |part: &&Bytes| client.as_ptr_range().contains(&part.as_ptr());
         assert_eq!(body.parts().iter().filter(lent).count(), 1);
         assert_eq!((body.len(), body.contiguous().to_vec()), (expected.len(), expected));
-        let mut composer = Composer::new(&client);
-        (0..PIECE).for_each(|_| composer.write_all(b"0123").unwrap());
-        let body = composer.finish();
+        let mut writer = BodyWriter::new(&client);
+        (0..PIECE).for_each(|_| writer.write_all(b"0123").unwrap());
+        let body = writer.finish();
         assert!((4..=5).contains(&body.parts().len()), "{}", body.parts().len());
         assert_eq!(body.contiguous(), "0123".repeat(PIECE));
     }

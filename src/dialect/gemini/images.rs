@@ -135,17 +135,18 @@ struct Format {
 
 impl<'a> Generate<'a> {
     fn new(request: &'a Request, target: &Target) -> Result<Self, Untranslatable> {
-        if request.n.is_some_and(|n| n > 1) {
+        if request.asked.n.is_some_and(|n| n > 1) {
             return Err(Untranslatable::new("n", "This model draws one picture a request; ask for one."));
         }
         let format = Format::of(request)?;
         if let (Some(_), false) = (&format, target.habits.vertex) {
-            let param = if request.output_format.is_some() { "output_format" } else { "output_compression" };
+            let param =
+                if request.asked.output_format.is_some() { "output_format" } else { "output_compression" };
             let why = format!("This host chooses the format of its pictures itself; leave out `{param}`.");
             return Err(Untranslatable::new(param, why));
         }
         let largest = if Model::new(target.model).is_third() { 4 } else { 1 };
-        let size = Size::of(request, &GEMINI, largest)?;
+        let size = Size::of(&request.asked, &GEMINI, largest)?;
         let text = OutPart::text(Words::Ours(Cow::Borrowed(request.prompt())));
         let parts = std::iter::once(text).chain(request.images.iter().map(part)).collect();
         Ok(Self {
@@ -182,13 +183,13 @@ impl Image {
 
 impl<'a> Predict<'a> {
     fn new(request: &'a Request, target: &Target) -> Result<Self, Untranslatable> {
-        let sample_count = request.n.unwrap_or(1);
+        let sample_count = request.asked.n.unwrap_or(1);
         if sample_count > MOST_IMAGENS {
             let why = format!("This model draws at most {MOST_IMAGENS} pictures a request; ask for fewer.");
             return Err(Untranslatable::new("n", why));
         }
         let doubles = target.model.contains("imagen-4") && !target.model.contains("fast");
-        let size = Size::of(request, &IMAGEN, if doubles { 2 } else { 1 })?;
+        let size = Size::of(&request.asked, &IMAGEN, if doubles { 2 } else { 1 })?;
         Ok(Self {
             instances: [Instance { prompt: request.prompt() }],
             parameters: Parameters {
@@ -204,13 +205,13 @@ impl<'a> Predict<'a> {
 
 impl Format {
     fn of(request: &Request) -> Result<Option<Self>, Untranslatable> {
-        let mime_type = match request.output_format.as_deref() {
+        let mime_type = match request.asked.output_format.as_deref() {
             None => None,
             Some("png") => Some("image/png"),
             Some("jpeg") => Some("image/jpeg"),
             Some(_) => return Err(Untranslatable::new("output_format", "Use `png` or `jpeg`.")),
         };
-        let compression_quality = request.output_compression;
+        let compression_quality = request.asked.output_compression;
         Ok((mime_type.is_some() || compression_quality.is_some())
             .then_some(Self { mime_type, compression_quality }))
     }

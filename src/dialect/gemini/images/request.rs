@@ -17,7 +17,8 @@ use crate::llm::multipart::{self, Part};
 /// The request, as far as a provider can be told of it.
 #[derive(Default)]
 pub struct Request<'a> {
-    asked: Asked<'a>,
+    /// What both have in common.
+    pub asked: Asked<'a>,
     /// What is to be drawn from.
     pub images: Vec<Picture<'a>>,
 }
@@ -64,14 +65,6 @@ pub struct Asked<'a> {
 struct Reference<'a> {
     #[serde(borrow)]
     image_url: Option<Str<'a>>,
-}
-
-impl<'a> std::ops::Deref for Request<'a> {
-    type Target = Asked<'a>;
-
-    fn deref(&self) -> &Asked<'a> {
-        &self.asked
-    }
 }
 
 impl<'a> Request<'a> {

@@ -3,7 +3,7 @@
 //! A class (`1K`, `2K`, `4K`) says how many pixels a square has; other shapes have about as many. `1K` is everybody's
 //! default and goes without saying. A wish for high quality is one for `2K`, unless the size is said.
 
-use super::Request;
+use super::request::Asked;
 use crate::dialect::conversation::Untranslatable;
 
 /// A shape, and its width by its height.
@@ -48,17 +48,17 @@ impl Size {
     ///
     /// # Errors
     /// It draws nothing like it.
-    pub fn of(request: &Request, ratios: &[Ratio], largest: u32) -> Result<Self, Untranslatable> {
-        let Some(asked) = request.size.as_deref().filter(|size| *size != "auto") else {
-            let wishes = matches!(request.quality.as_deref(), Some("high" | "hd" | "xhigh" | "max"));
+    pub fn of(asked: &Asked, ratios: &[Ratio], largest: u32) -> Result<Self, Untranslatable> {
+        let Some(size) = asked.size.as_deref().filter(|size| *size != "auto") else {
+            let wishes = matches!(asked.quality.as_deref(), Some("high" | "hd" | "xhigh" | "max"));
             return Ok(Self { ratio: None, class: (wishes && largest > 1).then_some("2K") });
         };
-        let found = pixels(asked).and_then(|(width, height)| {
+        let found = pixels(size).and_then(|(width, height)| {
             let class = class((width * height).sqrt())?;
             Some((nearest(width / height, ratios)?, class))
         });
         let Some((ratio, (times, class))) = found.filter(|(_, (times, _))| *times <= largest) else {
-            let why = format!("This model draws nothing like {asked}; try `auto` or `1024x1024`.");
+            let why = format!("This model draws nothing like {size}; try `auto` or `1024x1024`.");
             return Err(Untranslatable::new("size", why));
         };
         Ok(Self { ratio: Some(ratio), class: (times > 1).then_some(class) })
