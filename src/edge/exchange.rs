@@ -6,8 +6,8 @@
 //! which is how a client that leaves ends the upstream call.
 //!
 //! Over HTTP/1 the head and the body leave in one write, a small body as a copy and a large one as its pieces: Pingora's
-//! client session flushes behind the head, which costs a system call and a packet. Futures that connect are boxed, because they are large and rarely needed: what a
-//! request's future holds, it holds for as long as its stream is open.
+//! client session flushes behind the head, which costs a system call and a packet. Futures that connect are boxed,
+//! because they are large and rarely needed: what a request's future holds, it holds for as long as its stream is open.
 //!
 //! HTTP/2 upstreams need an absolute URI and no Host, and may answer before they have read the whole body: after a
 //! failed write the answer is read all the same.
