@@ -1,7 +1,12 @@
-//! The command: `run` (also without a verb), `check`, `route`, `demo`, `schema`, `version`.
+//! The command: `run` (also without a verb), `check`, `route`, `demo`, `schema`, `version`; and, for supervisors and
+//! packages, `healthcheck` (`healthcheck.rs`), `completions` and `man` (`paper.rs`), which the help leaves out.
 //!
 //! Exit codes: 0; 1 for a failure at run time; 2 for words that are no command (clap's); 78 (EX_CONFIG, sysexits.h)
 //! for a configuration that cannot be used, so that a supervisor can tell it from a crash.
+
+mod healthcheck;
+mod paper;
+mod variables;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -10,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use log::LevelFilter;
 use pingora::services::listening::Service;
 
@@ -56,7 +61,11 @@ enum Verb {
     /// Serve (the default)
     Run,
     /// Report every problem of the configuration at once
-    Check,
+    Check {
+        /// Variables besides the own ones, NAME=value, one a line, as the service has them
+        #[arg(long, value_name = "FILE")]
+        environment: Option<PathBuf>,
+    },
     /// Dry run: which credentials would be tried for a model, in which order, and why the others would not
     Route {
         /// The model, by the name that clients use
@@ -72,20 +81,36 @@ enum Verb {
     Schema,
     /// Print the version
     Version,
+    /// Ask the router that runs here whether it takes traffic
+    #[command(hide = true)]
+    Healthcheck,
+    /// Print a script that completes this command in a shell
+    #[command(hide = true)]
+    Completions {
+        /// bash, zsh, fish, elvish or powershell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    #[command(hide = true)]
+    Man,
 }
 
 /// Reads the command line, does what it says, and returns the exit code.
 pub fn main() -> ExitCode {
     let command = Command::parse_from(go_style(std::env::args_os()));
     let file = command.config.config.as_deref();
-    let verb = if command.test { Some(Verb::Check) } else { command.verb };
+    let check_only = Verb::Check { environment: None };
+    let verb = if command.test { Some(check_only) } else { command.verb };
     match verb.unwrap_or(Verb::Run) {
         Verb::Run => run(file),
-        Verb::Check => check(file),
+        Verb::Check { environment } => check(file, environment.as_deref()),
         Verb::Route { model } => route(file, &model),
         Verb::Demo { port } => demo(port),
         Verb::Schema => say(&config::schema()),
         Verb::Version => say(&format!("auto-ai-router {}", crate::VERSION)),
+        Verb::Healthcheck => healthcheck(file),
+        Verb::Completions { shell } => print(Ok(paper::completions(Command::command(), shell))),
+        Verb::Man => print(paper::man(Command::command())),
     }
 }
 
@@ -109,8 +134,8 @@ fn complain(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// Loads the file that was named, or the first that exists.
-fn load(file: Option<&Path>) -> Result<Loaded, ExitCode> {
+/// The path and the bytes of the file that was named, or of the first that exists.
+fn read(file: Option<&Path>) -> Result<(&Path, Vec<u8>), ExitCode> {
     let found = file.or_else(|| PLACES.into_iter().map(Path::new).find(|place| place.exists()));
     let Some(path) = found else {
         complain(&format!(
@@ -120,12 +145,19 @@ fn load(file: Option<&Path>) -> Result<Loaded, ExitCode> {
         ));
         return Err(ExitCode::from(BAD_CONFIG));
     };
-    let bytes = std::fs::read(path).map_err(|why| {
-        complain(&format!("{}: {why}", path.display()));
-        ExitCode::from(BAD_CONFIG)
-    })?;
+    let bytes = std::fs::read(path).map_err(|why| unreadable(path, &why))?;
+    Ok((path, bytes))
+}
+
+fn unreadable(path: &Path, why: &std::io::Error) -> ExitCode {
+    complain(&format!("{}: {why}", path.display()));
+    ExitCode::from(BAD_CONFIG)
+}
+
+fn load(file: Option<&Path>, env: config::Variables) -> Result<Loaded, ExitCode> {
+    let (path, bytes) = read(file)?;
     Ok(match std::str::from_utf8(&bytes) {
-        Ok(text) => config::load(Source { path, text }, &environment, &|path| std::fs::read_to_string(path)),
+        Ok(text) => config::load(Source { path, text }, env, &|path| std::fs::read_to_string(path)),
         Err(fault) => config::not_utf8(path, &bytes, fault.valid_up_to()),
     })
 }
@@ -135,8 +167,8 @@ fn environment(name: &str) -> Option<String> {
 }
 
 /// Loads, and shows what is wrong; only settings that can be used come through.
-fn settings(file: Option<&Path>) -> Result<Settings, ExitCode> {
-    let loaded = load(file)?;
+fn settings(file: Option<&Path>, env: config::Variables) -> Result<Settings, ExitCode> {
+    let loaded = load(file, env)?;
     let report = loaded.render(std::io::stderr().is_terminal());
     if !report.is_empty() {
         complain(report.trim_end());
@@ -144,8 +176,14 @@ fn settings(file: Option<&Path>) -> Result<Settings, ExitCode> {
     loaded.settings.ok_or(ExitCode::from(BAD_CONFIG))
 }
 
-fn check(file: Option<&Path>) -> ExitCode {
-    match settings(file) {
+fn check(file: Option<&Path>, more: Option<&Path>) -> ExitCode {
+    let text = match more.map(|path| std::fs::read_to_string(path).map_err(|why| unreadable(path, &why))) {
+        Some(Err(code)) => return code,
+        Some(Ok(text)) => text,
+        None => String::new(),
+    };
+    let more = variables::parse(&text);
+    match settings(file, &|name| more.get(name).map(|&value| value.to_owned()).or_else(|| environment(name))) {
         Ok(settings) => say(&format!(
             "the configuration can be used: {} credentials, {} models",
             settings.credentials.len(),
@@ -156,7 +194,7 @@ fn check(file: Option<&Path>) -> ExitCode {
 }
 
 fn route(file: Option<&Path>, model: &str) -> ExitCode {
-    let settings = match settings(file) {
+    let settings = match settings(file, &environment) {
         Ok(settings) => settings,
         Err(code) => return code,
     };
@@ -176,9 +214,36 @@ fn route(file: Option<&Path>, model: &str) -> ExitCode {
 }
 
 fn run(file: Option<&Path>) -> ExitCode {
-    match settings(file) {
+    match settings(file, &environment) {
         Ok(settings) => serve(settings, Vec::new()),
         Err(code) => code,
+    }
+}
+
+fn healthcheck(file: Option<&Path>) -> ExitCode {
+    let (path, bytes) = match read(file) {
+        Ok(found) => found,
+        Err(_) => return ExitCode::FAILURE,
+    };
+    let source = Source { path, text: &String::from_utf8_lossy(&bytes) };
+    let (host, port) = config::listener(source, &environment, &|path| std::fs::read_to_string(path));
+    match healthcheck::ask(&host, port) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            complain(&format!("port {port}: {why}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Writes what was made to the standard output.
+fn print(made: std::io::Result<Vec<u8>>) -> ExitCode {
+    match made {
+        Ok(bytes) => say(String::from_utf8_lossy(&bytes).trim_end()),
+        Err(why) => {
+            complain(&why.to_string());
+            ExitCode::FAILURE
+        }
     }
 }
 
