@@ -183,7 +183,8 @@ fn check(file: Option<&Path>, more: Option<&Path>) -> ExitCode {
         None => String::new(),
     };
     let more = variables::parse(&text);
-    match settings(file, &|name| more.get(name).map(|&value| value.to_owned()).or_else(|| environment(name))) {
+    match settings(file, &|name| more.get(name).map(|&value| value.to_owned()).or_else(|| environment(name)))
+    {
         Ok(settings) => say(&format!(
             "the configuration can be used: {} credentials, {} models",
             settings.credentials.len(),

@@ -9,7 +9,10 @@ use std::collections::HashMap;
 /// Names and values of `text`; lines of another form are passed over, as systemd does.
 pub fn parse(text: &str) -> HashMap<&str, &str> {
     let lines = text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';']));
-    lines.filter_map(|line| line.split_once('=')).map(|(name, value)| (name.trim(), bare(value.trim()))).collect()
+    lines
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, value)| (name.trim(), bare(value.trim())))
+        .collect()
 }
 
 fn bare(value: &str) -> &str {
@@ -23,7 +26,8 @@ mod tests {
 
     #[test]
     fn lines_are_read_as_systemd_reads_them() {
-        let text = "# keys\nA=one\n; B=commented\n C = two words \nD=\"it's\"\nE='x=y'\nnothing\nA=last\nF=\n";
+        let text =
+            "# keys\nA=one\n; B=commented\n C = two words \nD=\"it's\"\nE='x=y'\nnothing\nA=last\nF=\n";
         let found = parse(text);
         let wanted = [("A", "last"), ("C", "two words"), ("D", "it's"), ("E", "x=y"), ("F", "")];
         assert_eq!(found, HashMap::from(wanted));
