@@ -10,7 +10,7 @@ cd "$(dirname "$0")/../.."
 
 if [ -z "${INSIDE:-}" ]; then
     [ "$(id -u)" = 0 ] || { echo "packages.sh: only root can make the scratch root" >&2 && exit 1; }
-    exec env INSIDE=1 unshare --mount-proc --net --fork --kill-child -- bash "$0" "$@"
+    exec env INSIDE=1 unshare --pid --mount-proc --net --fork --kill-child -- bash "$0" "$@"
 fi
 
 binary=$(realpath "$1")
@@ -189,7 +189,7 @@ upgrade_with_a_bad_file() {
     said "installed, not activated"
     said "config.yaml:9:"
     said "no_such_key"
-    ! called "reload" || fail "a bad file is activated"
+    ! called "reload auto-ai-router" || fail "a bad file is activated"
     ready || fail "the old program has left"
     within auto-ai-router healthcheck || fail "a bad file makes a router that serves a sick one"
     ok "an upgrade with a bad configuration names the line, and the old program serves on"
