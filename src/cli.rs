@@ -1,5 +1,5 @@
 //! The command: `run` (also without a verb), `check`, `route`, `demo`, `schema`, `version`; and, for supervisors and
-//! packages, `healthcheck` (`healthcheck.rs`), `completions` and `man` (`paper.rs`), which the help leaves out.
+//! packages, `healthcheck`, `completions` and `man`, which the help leaves out.
 //!
 //! Exit codes: 0; 1 for a failure at run time; 2 for words that are no command (clap's); 78 (EX_CONFIG, sysexits.h)
 //! for a configuration that cannot be used, so that a supervisor can tell it from a crash.
@@ -62,7 +62,7 @@ enum Verb {
     Run,
     /// Report every problem of the configuration at once
     Check {
-        /// Variables besides the own ones, NAME=value, one a line, as the service has them
+        /// Variables to add, NAME=value, one a line: those of the service
         #[arg(long, value_name = "FILE")]
         environment: Option<PathBuf>,
     },
@@ -99,18 +99,20 @@ enum Verb {
 pub fn main() -> ExitCode {
     let command = Command::parse_from(go_style(std::env::args_os()));
     let file = command.config.config.as_deref();
-    let check_only = Verb::Check { environment: None };
-    let verb = if command.test { Some(check_only) } else { command.verb };
+    let verb = if command.test { Some(Verb::Check { environment: None }) } else { command.verb };
     match verb.unwrap_or(Verb::Run) {
         Verb::Run => run(file),
-        Verb::Check { environment } => check(file, environment.as_deref()),
+        Verb::Check { environment } => match environment.as_deref().map(variables::add).transpose() {
+            Ok(_) => check(file),
+            Err(code) => code,
+        },
         Verb::Route { model } => route(file, &model),
         Verb::Demo { port } => demo(port),
         Verb::Schema => say(&config::schema()),
         Verb::Version => say(&format!("auto-ai-router {}", crate::VERSION)),
-        Verb::Healthcheck => healthcheck(file),
-        Verb::Completions { shell } => print(Ok(paper::completions(Command::command(), shell))),
-        Verb::Man => print(paper::man(Command::command())),
+        Verb::Healthcheck => healthcheck::healthcheck(file),
+        Verb::Completions { shell } => say(&paper::completions(Command::command(), shell)),
+        Verb::Man => say(&paper::man(Command::command())),
     }
 }
 
@@ -134,30 +136,27 @@ fn complain(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// The path and the bytes of the file that was named, or of the first that exists.
-fn read(file: Option<&Path>) -> Result<(&Path, Vec<u8>), ExitCode> {
+/// The file that was named, or the first that exists.
+fn find(file: Option<&Path>) -> Result<&Path, ExitCode> {
     let found = file.or_else(|| PLACES.into_iter().map(Path::new).find(|place| place.exists()));
-    let Some(path) = found else {
+    found.ok_or_else(|| {
         complain(&format!(
             "no configuration: neither {} exists, and none was named.\nName one with --config FILE, or try \
              `auto-ai-router demo`, which needs none.",
             PLACES.join(" nor ")
         ));
-        return Err(ExitCode::from(BAD_CONFIG));
-    };
-    let bytes = std::fs::read(path).map_err(|why| unreadable(path, &why))?;
-    Ok((path, bytes))
+        ExitCode::from(BAD_CONFIG)
+    })
 }
 
-fn unreadable(path: &Path, why: &std::io::Error) -> ExitCode {
-    complain(&format!("{}: {why}", path.display()));
-    ExitCode::from(BAD_CONFIG)
-}
-
-fn load(file: Option<&Path>, env: config::Variables) -> Result<Loaded, ExitCode> {
-    let (path, bytes) = read(file)?;
+fn load(file: Option<&Path>) -> Result<Loaded, ExitCode> {
+    let path = find(file)?;
+    let bytes = std::fs::read(path).map_err(|why| {
+        complain(&format!("{}: {why}", path.display()));
+        ExitCode::from(BAD_CONFIG)
+    })?;
     Ok(match std::str::from_utf8(&bytes) {
-        Ok(text) => config::load(Source { path, text }, env, &|path| std::fs::read_to_string(path)),
+        Ok(text) => config::load(Source { path, text }, &environment, &|path| std::fs::read_to_string(path)),
         Err(fault) => config::not_utf8(path, &bytes, fault.valid_up_to()),
     })
 }
@@ -167,8 +166,8 @@ fn environment(name: &str) -> Option<String> {
 }
 
 /// Loads, and shows what is wrong; only settings that can be used come through.
-fn settings(file: Option<&Path>, env: config::Variables) -> Result<Settings, ExitCode> {
-    let loaded = load(file, env)?;
+fn settings(file: Option<&Path>) -> Result<Settings, ExitCode> {
+    let loaded = load(file)?;
     let report = loaded.render(std::io::stderr().is_terminal());
     if !report.is_empty() {
         complain(report.trim_end());
@@ -176,15 +175,8 @@ fn settings(file: Option<&Path>, env: config::Variables) -> Result<Settings, Exi
     loaded.settings.ok_or(ExitCode::from(BAD_CONFIG))
 }
 
-fn check(file: Option<&Path>, more: Option<&Path>) -> ExitCode {
-    let text = match more.map(|path| std::fs::read_to_string(path).map_err(|why| unreadable(path, &why))) {
-        Some(Err(code)) => return code,
-        Some(Ok(text)) => text,
-        None => String::new(),
-    };
-    let more = variables::parse(&text);
-    match settings(file, &|name| more.get(name).map(|&value| value.to_owned()).or_else(|| environment(name)))
-    {
+fn check(file: Option<&Path>) -> ExitCode {
+    match settings(file) {
         Ok(settings) => say(&format!(
             "the configuration can be used: {} credentials, {} models",
             settings.credentials.len(),
@@ -195,7 +187,7 @@ fn check(file: Option<&Path>, more: Option<&Path>) -> ExitCode {
 }
 
 fn route(file: Option<&Path>, model: &str) -> ExitCode {
-    let settings = match settings(file, &environment) {
+    let settings = match settings(file) {
         Ok(settings) => settings,
         Err(code) => return code,
     };
@@ -215,36 +207,9 @@ fn route(file: Option<&Path>, model: &str) -> ExitCode {
 }
 
 fn run(file: Option<&Path>) -> ExitCode {
-    match settings(file, &environment) {
+    match settings(file) {
         Ok(settings) => serve(settings, Vec::new()),
         Err(code) => code,
-    }
-}
-
-fn healthcheck(file: Option<&Path>) -> ExitCode {
-    let (path, bytes) = match read(file) {
-        Ok(found) => found,
-        Err(_) => return ExitCode::FAILURE,
-    };
-    let source = Source { path, text: &String::from_utf8_lossy(&bytes) };
-    let (host, port) = config::listener(source, &environment, &|path| std::fs::read_to_string(path));
-    match healthcheck::ask(&host, port) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            complain(&format!("port {port}: {why}"));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Writes what was made to the standard output.
-fn print(made: std::io::Result<Vec<u8>>) -> ExitCode {
-    match made {
-        Ok(bytes) => say(String::from_utf8_lossy(&bytes).trim_end()),
-        Err(why) => {
-            complain(&why.to_string());
-            ExitCode::FAILURE
-        }
     }
 }
 

@@ -6,7 +6,12 @@
 
 use std::io::{self, BufRead, BufReader, Error, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::path::Path;
+use std::process::ExitCode;
 use std::time::Duration;
+
+use super::{complain, environment, find};
+use crate::config::{self, Source};
 
 /// For each step; Docker gives up after 30 s unless told otherwise.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -14,8 +19,25 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// More than any status line has.
 const LONGEST: u64 = 256;
 
+/// 0 where the router of this configuration takes traffic, else 1, as Docker wants it.
+pub fn healthcheck(file: Option<&Path>) -> ExitCode {
+    let Ok(path) = find(file) else { return ExitCode::FAILURE };
+    let asked = std::fs::read(path).and_then(|bytes| {
+        let source = Source { path, text: &String::from_utf8_lossy(&bytes) };
+        let (host, port) = config::listener(source, &environment, &|path| std::fs::read_to_string(path));
+        ask(&host, port)
+    });
+    match asked {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            complain(&format!("not ready: {why}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
 /// Asks the router that listens on `host` and `port`; the error says what came instead of 200.
-pub fn ask(host: &str, port: u16) -> io::Result<()> {
+fn ask(host: &str, port: u16) -> io::Result<()> {
     let mut stream = TcpStream::connect_timeout(&nearest(host, port)?, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;

@@ -54,23 +54,28 @@ const SECTIONS: [Section; 5] = [
 ];
 
 /// The manual page, as roff.
-pub fn man(command: Command) -> std::io::Result<Vec<u8>> {
+pub fn man(command: Command) -> String {
     let page = Man::new(command.clone()).title("AUTO-AI-ROUTER").manual("Auto AI Router").date("");
     let mut out = Vec::new();
-    page.render_title(&mut out)?;
-    page.render_name_section(&mut out)?;
-    page.render_synopsis_section(&mut out)?;
-    page.render_options_section(&mut out)?;
-    verbs(&command).to_writer(&mut out)?;
-    let mut roff = Roff::new();
+    // A vector takes whatever is written to it.
+    let _ = page
+        .render_title(&mut out)
+        .and_then(|()| page.render_name_section(&mut out))
+        .and_then(|()| page.render_synopsis_section(&mut out))
+        .and_then(|()| page.render_options_section(&mut out));
+    let mut roff = verbs(&command);
     for (title, paragraphs) in SECTIONS {
         roff.control("SH", [title]);
         for (tag, text) in paragraphs {
             paragraph(&mut roff, tag, text);
         }
     }
-    roff.to_writer(&mut out)?;
-    Ok(out)
+    let _ = roff.to_writer(&mut out);
+    text(out)
+}
+
+fn text(written: Vec<u8>) -> String {
+    String::from_utf8_lossy(&written).trim_end().to_owned()
 }
 
 fn verbs(command: &Command) -> Roff {
@@ -103,8 +108,8 @@ fn paragraph(roff: &mut Roff, tag: &str, text: &str) {
 }
 
 /// A script that completes the verbs and their words in `shell`.
-pub fn completions(mut command: Command, shell: Shell) -> Vec<u8> {
+pub fn completions(mut command: Command, shell: Shell) -> String {
     let mut out = Vec::new();
     clap_complete::generate(shell, &mut command, "auto-ai-router", &mut out);
-    out
+    text(out)
 }

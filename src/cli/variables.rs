@@ -5,13 +5,29 @@
 //! lines with one name counts.
 
 use std::collections::HashMap;
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::{complain, BAD_CONFIG};
+
+/// Adds the variables of `file` to those of this process, which has no second thread yet.
+pub fn add(file: &Path) -> Result<(), ExitCode> {
+    let text = std::fs::read_to_string(file).map_err(|why| {
+        complain(&format!("{}: {why}", file.display()));
+        ExitCode::from(BAD_CONFIG)
+    })?;
+    parse(&text).into_iter().for_each(|(name, value)| std::env::set_var(name, value));
+    Ok(())
+}
 
 /// Names and values of `text`; lines of another form are passed over, as systemd does.
-pub fn parse(text: &str) -> HashMap<&str, &str> {
-    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';']));
+fn parse(text: &str) -> HashMap<&str, &str> {
+    let lines =
+        text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';']) && !line.contains('\0'));
     lines
         .filter_map(|line| line.split_once('='))
         .map(|(name, value)| (name.trim(), bare(value.trim())))
+        .filter(|(name, _)| !name.is_empty())
         .collect()
 }
 
@@ -27,7 +43,7 @@ mod tests {
     #[test]
     fn lines_are_read_as_systemd_reads_them() {
         let text =
-            "# keys\nA=one\n; B=commented\n C = two words \nD=\"it's\"\nE='x=y'\nnothing\nA=last\nF=\n";
+            "# keys\nA=one\n; B=commented\n C = two words \nD=\"it's\"\nE='x=y'\nnothing\nA=last\nF=\n=x\nG=a\0b\n";
         let found = parse(text);
         let wanted = [("A", "last"), ("C", "two words"), ("D", "it's"), ("E", "x=y"), ("F", "")];
         assert_eq!(found, HashMap::from(wanted));

@@ -20,6 +20,7 @@ mod headers;
 mod health;
 mod limits;
 mod models;
+mod packaging;
 mod passthrough;
 mod pins;
 mod providers;
