@@ -1,10 +1,11 @@
-//! The command: `run` (also without a verb), `check`, `route`, `demo`, `schema`, `version`; and, for supervisors and
-//! packages, `healthcheck`, `completions` and `man`, which the help leaves out.
+//! The command: `run` (also without a verb), `check`, `route`, `reload`, `upgrade`, `status`, `demo`, `schema`, `version`;
+//! and, for supervisors and packages, `healthcheck`, `completions` and `man`, which the help leaves out.
 //!
 //! Exit codes: 0; 1 for a failure at run time; 2 for words that are no command (clap's); 78 (EX_CONFIG, sysexits.h)
 //! for a configuration that cannot be used, so that a supervisor can tell it from a crash.
 
 mod healthcheck;
+mod operate;
 mod paper;
 mod variables;
 
@@ -19,19 +20,20 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use log::LevelFilter;
 use pingora::services::listening::Service;
 
-use crate::config::{self, Loaded, LogLevel, Settings, Source};
+use crate::config::{self, Credential, LogLevel, Settings, Source};
 use crate::demo::{self, DemoUpstream};
 use crate::gateway::blueprint;
+use crate::handover::successor::Predecessor;
+use crate::loading;
 use crate::observe::access_log::AccessLog;
 use crate::observe::logging::{self, Format};
-use crate::observe::metrics::Meters;
+use crate::observe::metrics::{self, Meters};
 use crate::observe::sink::Sink;
 use crate::observe::Recorder;
 use crate::routing::Pool;
 use crate::server::{self, Process};
 
 const BAD_CONFIG: u8 = 78;
-const PLACES: [&str; 2] = ["./config.yaml", "/etc/auto-ai-router/config.yaml"];
 
 #[derive(Parser)]
 #[command(
@@ -56,10 +58,21 @@ struct ConfigArg {
     config: Option<PathBuf>,
 }
 
+#[derive(Args)]
+struct SocketArg {
+    /// The router's admin socket [default: where the configuration says]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
 #[derive(Subcommand)]
 enum Verb {
     /// Serve (the default)
-    Run,
+    Run {
+        /// Take over from the process at the standard input
+        #[arg(long, hide = true)]
+        successor: bool,
+    },
     /// Report every problem of the configuration at once
     Check {
         /// Variables to add, NAME=value, one a line: those of the service
@@ -70,6 +83,24 @@ enum Verb {
     Route {
         /// The model, by the name that clients use
         model: String,
+    },
+    /// Let the running router read its configuration again, or its binary if that is another one now
+    Reload {
+        #[command(flatten)]
+        socket: SocketArg,
+    },
+    /// Let the binary on disk take over from the running router, without losing a request
+    Upgrade {
+        /// Another binary than the one that was started
+        #[arg(long, value_name = "FILE")]
+        binary: Option<PathBuf>,
+        #[command(flatten)]
+        socket: SocketArg,
+    },
+    /// One line about the running router
+    Status {
+        #[command(flatten)]
+        socket: SocketArg,
     },
     /// Serve in front of an embedded upstream: no key and no network needed
     Demo {
@@ -100,13 +131,16 @@ pub fn main() -> ExitCode {
     let command = Command::parse_from(go_style(std::env::args_os()));
     let file = command.config.config.as_deref();
     let verb = if command.test { Some(Verb::Check { environment: None }) } else { command.verb };
-    match verb.unwrap_or(Verb::Run) {
-        Verb::Run => run(file),
+    match verb.unwrap_or(Verb::Run { successor: false }) {
+        Verb::Run { successor } => run(file, successor),
         Verb::Check { environment } => match environment.as_deref().map(variables::add).transpose() {
             Ok(_) => check(file),
             Err(code) => code,
         },
         Verb::Route { model } => route(file, &model),
+        Verb::Reload { socket } => operate::reload(file, socket.socket),
+        Verb::Upgrade { binary, socket } => operate::upgrade(file, socket.socket, binary),
+        Verb::Status { socket } => operate::status(file, socket.socket),
         Verb::Demo { port } => demo(port),
         Verb::Schema => say(&config::schema()),
         Verb::Version => say(&format!("auto-ai-router {}", crate::VERSION)),
@@ -136,48 +170,30 @@ fn complain(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// The file that was named, or the first that exists.
-fn find(file: Option<&Path>) -> Result<&Path, ExitCode> {
-    let found = file.or_else(|| PLACES.into_iter().map(Path::new).find(|place| place.exists()));
-    found.ok_or_else(|| {
-        complain(&format!(
-            "no configuration: neither {} exists, and none was named.\nName one with --config FILE, or try \
-             `auto-ai-router demo`, which needs none.",
-            PLACES.join(" nor ")
-        ));
-        ExitCode::from(BAD_CONFIG)
-    })
-}
-
-fn load(file: Option<&Path>) -> Result<Loaded, ExitCode> {
-    let path = find(file)?;
-    let bytes = std::fs::read(path).map_err(|why| {
-        complain(&format!("{}: {why}", path.display()));
-        ExitCode::from(BAD_CONFIG)
-    })?;
-    Ok(match std::str::from_utf8(&bytes) {
-        Ok(text) => config::load(Source { path, text }, &environment, &|path| std::fs::read_to_string(path)),
-        Err(fault) => config::not_utf8(path, &bytes, fault.valid_up_to()),
-    })
-}
-
-fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
-/// Loads, and shows what is wrong; only settings that can be used come through.
-fn settings(file: Option<&Path>) -> Result<Settings, ExitCode> {
-    let loaded = load(file)?;
-    let report = loaded.render(std::io::stderr().is_terminal());
-    if !report.is_empty() {
-        complain(report.trim_end());
+/// Settings that can be used; else what is wrong is shown, and said to the process before this one.
+fn settings(file: Option<&Path>, predecessor: Option<&Predecessor>) -> Result<(PathBuf, Settings), ExitCode> {
+    let color = std::io::stderr().is_terminal();
+    let loaded = loading::find(file).and_then(|path| Ok((loading::settings(&path, color)?, path)));
+    match loaded {
+        Ok(((settings, report), path)) => {
+            if !report.is_empty() {
+                complain(report.trim_end());
+            }
+            Ok((path, settings))
+        }
+        Err(report) => {
+            complain(report.trim_end());
+            if let Some(predecessor) = predecessor {
+                predecessor.refuse(&report);
+            }
+            Err(ExitCode::from(BAD_CONFIG))
+        }
     }
-    loaded.settings.ok_or(ExitCode::from(BAD_CONFIG))
 }
 
 fn check(file: Option<&Path>) -> ExitCode {
-    match settings(file) {
-        Ok(settings) => say(&format!(
+    match settings(file, None) {
+        Ok((_, settings)) => say(&format!(
             "the configuration can be used: {} credentials, {} models",
             settings.credentials.len(),
             settings.models.iter().filter(|model| !model.limits_only).count()
@@ -187,8 +203,8 @@ fn check(file: Option<&Path>) -> ExitCode {
 }
 
 fn route(file: Option<&Path>, model: &str) -> ExitCode {
-    let settings = match settings(file) {
-        Ok(settings) => settings,
+    let settings = match settings(file, None) {
+        Ok((_, settings)) => settings,
         Err(code) => return code,
     };
     let pool = Pool::new(blueprint(&settings));
@@ -206,16 +222,25 @@ fn route(file: Option<&Path>, model: &str) -> ExitCode {
     }
 }
 
-fn run(file: Option<&Path>) -> ExitCode {
-    match settings(file) {
-        Ok(settings) => serve(settings, Vec::new()),
+fn run(file: Option<&Path>, successor: bool) -> ExitCode {
+    let predecessor = match successor.then(Predecessor::at_stdin).transpose() {
+        Ok(predecessor) => predecessor,
+        Err(why) => {
+            complain(&format!("--successor is for a process that is started by a running one: {why}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    match settings(file, predecessor.as_ref()) {
+        Ok((path, settings)) => {
+            serve(settings, |process| Process { file: Some(path), predecessor, ..process })
+        }
         Err(code) => code,
     }
 }
 
-fn serve(settings: Settings, more: Vec<Box<dyn pingora::services::ServiceWithDependents>>) -> ExitCode {
-    match process(settings, more) {
-        Ok(process) => match server::serve(process) {
+fn serve(settings: Settings, finish: impl FnOnce(Process) -> Process) -> ExitCode {
+    match process(settings) {
+        Ok(process) => match server::serve(finish(process)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(why) => {
                 complain(&why.to_string());
@@ -229,11 +254,8 @@ fn serve(settings: Settings, more: Vec<Box<dyn pingora::services::ServiceWithDep
     }
 }
 
-fn process(
-    settings: Settings,
-    more: Vec<Box<dyn pingora::services::ServiceWithDependents>>,
-) -> std::io::Result<Process> {
-    let no_color = environment("NO_COLOR");
+fn process(settings: Settings) -> std::io::Result<Process> {
+    let no_color = std::env::var("NO_COLOR").ok();
     let format = |terminal| Format::choose(terminal, no_color.as_deref());
     let log = logging::init(level(settings.server.logging_level), format(std::io::stderr().is_terminal()))?;
     let monitoring = &settings.monitoring;
@@ -244,9 +266,10 @@ fn process(
         .map(|path| Sink::file(path).map_err(|why| unwritable(path, &why)))
         .transpose()?;
     let access = AccessLog::new(Sink::stdout()?, format(std::io::stdout().is_terminal()), errors);
-    let named = settings.credentials.iter().map(|c| (c.name.as_str(), c.kind == config::Kind::Proxy));
-    let recorder = Recorder { meters: Meters::for_credentials(named), access };
-    Ok(Process { settings, recorder, log, more })
+    let meters = Meters::for_credentials(settings.credentials.iter().map(Credential::counted));
+    let recorder = Recorder { meters, access };
+    metrics::reloaded(true);
+    Ok(Process { settings, file: None, predecessor: None, recorder, log, more: Vec::new() })
 }
 
 fn unwritable(path: &Path, why: &std::io::Error) -> std::io::Error {
@@ -280,7 +303,7 @@ fn demo(port: Option<u16>) -> ExitCode {
     upstream.threads = Some(1);
     upstream.add_tcp(&format!("127.0.0.1:{upstream_port}"));
     say(&demo::banner(port, &key));
-    serve(settings, vec![Box::new(upstream)])
+    serve(settings, |process| Process { more: vec![Box::new(upstream)], ..process })
 }
 
 /// `wanted` if it is free on loopback; 0 stands for any.

@@ -1,16 +1,17 @@
 //! Everything that configuration decides, assembled once: the pool of candidates, and for each credential what it
 //! takes to dial it and to dress a request for it (`upstream`).
 
+mod memory;
 mod upstream;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use http::header::HeaderName;
+use ring::digest::{Context, SHA256};
 
 use crate::config::{Credential, Fail2ban, Settings, Term};
-use crate::dialect::signatures::Signatures;
 use crate::edge::addresses::{self, AddressSet};
 use crate::edge::pins::Pinboard;
 use crate::edge::random::Random;
@@ -19,7 +20,9 @@ use crate::llm::endpoint::Endpoint;
 use crate::llm::scrub::Scrubber;
 use crate::providers::chained;
 use crate::routing::{self, BanPolicy, Binding, Blueprint, CredentialSpec, ModelSpec, Pool};
+use crate::secret::Secret;
 
+pub use memory::{Learned, Memory};
 pub use upstream::{Authorization, Dress, Upstream};
 
 /// Names the routers that a request has passed.
@@ -31,17 +34,16 @@ pub struct Gateway {
     pub settings: Settings,
     /// Who can serve, and who may right now.
     pub pool: Pool,
-    /// Which credential an upstream's id belongs to.
-    pub pins: Pinboard,
+    /// What outlasts it.
+    pub memory: Arc<Memory>,
     /// Takes secrets out of what upstreams say.
     pub scrubber: Scrubber,
     /// This instance's name in the hop header.
     pub hop: String,
     /// The address sets, each once.
     pub addresses: Vec<Arc<AddressSet>>,
-    /// When it was assembled.
+    /// When the first configuration of this process was assembled.
     pub started: Instant,
-    signatures: Mutex<Signatures>,
     upstreams: Vec<Upstream>,
 }
 
@@ -54,18 +56,30 @@ pub enum Unpinnable {
 }
 
 impl Gateway {
-    /// Assembles what the settings say. `pins` is what an earlier run has left.
+    /// Assembles the first configuration of a process. `pins` is what an earlier run has left.
     pub fn assemble(settings: Settings, pins: Pinboard) -> Arc<Self> {
+        Self::build(settings, Memory::new(pins), format!("{:016x}", Random::next()), None)
+    }
+
+    /// Assembles another configuration. What both have in common goes on: addresses, access tokens, what was learned.
+    pub fn reassemble(&self, settings: Settings) -> Arc<Self> {
+        Self::build(settings, self.memory.clone(), self.hop.clone(), Some(self))
+    }
+
+    fn build(settings: Settings, memory: Arc<Memory>, hop: String, before: Option<&Self>) -> Arc<Self> {
+        let known = before.iter().flat_map(|before| &before.addresses);
+        let known: HashMap<_, _> = known.map(|set| (set.route().clone(), set.clone())).collect();
         let mut sets: HashMap<addresses::Route, Arc<AddressSet>> = HashMap::new();
         let mut addresses = Vec::new();
         let mut upstreams = Vec::new();
         for credential in &settings.credentials {
             let set = sets.entry(route(credential)).or_insert_with_key(|route| {
-                let set = AddressSet::new(route.clone());
+                let set = known.get(route).cloned().unwrap_or_else(|| AddressSet::new(route.clone()));
                 addresses.push(set.clone());
                 set
             });
-            upstreams.push(Upstream::new(credential, set.clone()));
+            let token = before.and_then(|before| before.token_of(credential));
+            upstreams.push(Upstream::new(credential, set.clone(), token));
         }
         let pool = Pool::new(blueprint(&settings));
         let secrets = settings.credentials.iter().flat_map(|c| {
@@ -77,11 +91,9 @@ impl Gateway {
                 .chain(c.headers.iter().map(|(_, value)| value.clone()))
         });
         let secrets = secrets.chain([settings.server.master_key.clone()]).collect();
-        let hop = format!("{:016x}", Random::next());
         let scrubber = Scrubber::new(secrets);
-        let signatures = Mutex::default();
-        let started = Instant::now();
-        Arc::new(Self { settings, pool, pins, scrubber, hop, addresses, started, signatures, upstreams })
+        let started = before.map_or_else(Instant::now, |before| before.started);
+        Arc::new(Self { settings, pool, memory, scrubber, hop, addresses, started, upstreams })
     }
 
     /// The upstream of a credential, by its place in the file.
@@ -92,7 +104,7 @@ impl Gateway {
     /// The credential that a request is bound to by ids in its path or in its body.
     pub fn pinned(&self, endpoint: &Endpoint, ids: &[String]) -> Result<Option<usize>, Unpinnable> {
         let ids = endpoint.ids().chain(ids.iter().map(String::as_str));
-        match self.pins.owners(ids).as_slice() {
+        match self.memory.owners(ids).as_slice() {
             [] => Ok(None),
             [owner] => {
                 let place = self.upstreams.iter().position(|upstream| *upstream.name == **owner);
@@ -104,16 +116,27 @@ impl Gateway {
 
     /// Remembers the thought signatures of an answer.
     pub fn remember(&self, signatures: Vec<(String, String)>) {
-        if signatures.is_empty() {
-            return;
+        if !signatures.is_empty() {
+            self.memory.learn(Learned::Signatures(signatures));
         }
-        let mut known = self.signatures.lock().unwrap_or_else(PoisonError::into_inner);
-        signatures.iter().for_each(|(id, signature)| known.learn(id, signature));
     }
 
     /// The thought signature of an earlier tool call.
     pub fn signature(&self, call: &str) -> Option<String> {
-        self.signatures.lock().unwrap_or_else(PoisonError::into_inner).get(call)
+        self.memory.signature(call)
+    }
+
+    /// What tells a credential's key and place from others, by its name: strikes and bans belong to that.
+    pub fn identities(&self) -> HashMap<String, String> {
+        let named = |credential: &Credential| (credential.name.as_str().to_owned(), identity(credential));
+        self.settings.credentials.iter().map(named).collect()
+    }
+
+    /// The token of the same account under the same name, if there is one.
+    fn token_of(&self, credential: &Credential) -> Option<Arc<Token>> {
+        let account = &credential.vertex.as_ref()?.service_account;
+        let upstream = self.upstreams.iter().find(|upstream| *upstream.name == *credential.name.as_str())?;
+        upstream.shared_token().filter(|token| token.account.matches(account.expose().as_bytes())).cloned()
     }
 
     /// The upstreams that list their models, each with its place in the file.
@@ -122,9 +145,21 @@ impl Gateway {
     }
 
     /// The tokens of those that sign in by a service account.
-    pub fn tokens(&self) -> impl Iterator<Item = &Token> {
-        self.upstreams.iter().filter_map(Upstream::token)
+    pub fn tokens(&self) -> impl Iterator<Item = &Arc<Token>> {
+        self.upstreams.iter().filter_map(Upstream::shared_token)
     }
+}
+
+/// A digest, since it may go to another process.
+fn identity(credential: &Credential) -> String {
+    let key = credential.api_key.as_ref().map_or("", Secret::expose);
+    let account = credential.vertex.as_ref().map_or("", |vertex| vertex.service_account.expose());
+    let mut digest = Context::new(&SHA256);
+    for part in [credential.kind.as_str(), credential.base_url.as_str(), key, account] {
+        digest.update(&(part.len() as u64).to_le_bytes());
+        digest.update(part.as_bytes());
+    }
+    digest.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn route(credential: &Credential) -> addresses::Route {

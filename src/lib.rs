@@ -19,6 +19,8 @@
 //! - [`background`]: name resolution, access tokens, model discovery, the end of bans
 //! - [`observe`]: log, access log, metrics, `/health`, `/vhealth`
 //! - [`gateway`]: a configuration, assembled; [`server`]: a process, assembled
+//! - [`handover`]: one process takes over from another; [`operator`]: reload and upgrade, asked for from outside;
+//!   [`loading`]: the file; [`supervisor`]: what the service manager is told
 //! - [`cli`], [`demo`]: the command, and an upstream to try it without any key
 //!
 //! Words: *downstream* is the client's side, *upstream* the provider's. A *credential* is one key with its limits, a
@@ -33,13 +35,17 @@ pub mod demo;
 pub mod dialect;
 pub mod edge;
 pub mod gateway;
+pub mod handover;
 pub mod llm;
+pub mod loading;
 pub mod names;
 pub mod observe;
+pub mod operator;
 pub mod providers;
 pub mod routing;
 pub mod secret;
 pub mod server;
+pub mod supervisor;
 
 /// The version of the program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,41 +1,53 @@
 //! Assembly: the services of one process, and where they listen.
 //!
 //! The main port is the only one that must be had; a monitoring or admin place that is taken is a warning, since
-//! several routers run on one host. Places are tried before Pingora binds them, because a service of Pingora that
-//! cannot bind retries for half a minute and then ends in silence.
+//! several routers run on one host. A process that takes over from another gets the sockets from it and begins with
+//! its gate closed; one that systemd starts by a socket gets the main one from there.
 
-use std::fs;
-use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+pub mod places;
+mod signals;
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use pingora::apps::http_app::HttpServer;
+use async_trait::async_trait;
 use pingora::apps::HttpServerOptions;
-use pingora::listeners::{L4BufferSettings, ListenerConfig};
+use pingora::listeners::L4BufferSettings;
 use pingora::protocols::http::v2::server::H2Options;
 use pingora::proxy::http_proxy;
 use pingora::server::configuration::ServerConf;
-use pingora::server::{RunArgs, Server};
+use pingora::server::{ListenFds, RunArgs, Server, ShutdownWatch};
 use pingora::services::background::background_service;
-use pingora::services::listening::Service;
+use pingora::services::{Service, ServiceWithDependents};
+use tokio::sync::mpsc::{unbounded_channel, UnboundedReceiver};
+use tokio::sync::watch;
 
 use crate::background::{addresses::Addresses, bans::Bans, discovery::Discovery, tokens::Tokens};
+use crate::background::{care::Care, succession::Succession};
 use crate::config::{AdminListen, Settings};
 use crate::edge::admin::Admin;
 use crate::edge::admission::Budget;
-use crate::edge::drain::{Drain, Signals};
+use crate::edge::course::{Courses, Live};
+use crate::edge::drain::Drain;
 use crate::edge::exchange::Dialer;
 use crate::edge::front::Front;
-use crate::edge::pins::Pinboard;
+use crate::edge::listening::{Listening, Sockets};
 use crate::edge::proxy::EdgeProxy;
 use crate::edge::view::view;
 use crate::edge::Edge;
 use crate::gateway::Gateway;
+use crate::handover::successor::{Arrived, Predecessor};
+use crate::handover::Running;
 use crate::observe::logging::Log;
 use crate::observe::{gauges, Recorder};
+use crate::operator::Operator;
+use crate::supervisor;
+
+use signals::Signals;
 
 /// Idle upstream connections kept, in all.
 const POOL: usize = 4096;
@@ -45,12 +57,16 @@ const H2_IDLE: Duration = Duration::from_secs(60);
 pub struct Process {
     /// As checked.
     pub settings: Settings,
+    /// Where they come from; none for the demo.
+    pub file: Option<PathBuf>,
+    /// Whom it takes over from.
+    pub predecessor: Option<Predecessor>,
     /// Where outcomes are told.
     pub recorder: Recorder,
     /// The program's log, to be flushed at the end.
     pub log: Log,
     /// More services for the same process (the demo's upstream).
-    pub more: Vec<Box<dyn pingora::services::ServiceWithDependents>>,
+    pub more: Vec<Box<dyn ServiceWithDependents>>,
 }
 
 /// Why the process cannot serve.
@@ -60,46 +76,73 @@ pub enum CannotServe {
     #[error(
         "cannot listen on {0}: {1}. Another program may hold the port; server.port chooses another one."
     )]
-    Listen(String, std::io::Error),
+    Listen(String, io::Error),
+    /// There is nobody to take over from.
+    #[error("cannot take over: {0}")]
+    TakeOver(io::Error),
 }
 
 /// Serves until a signal. Returns only when the process is to end.
 pub fn serve(process: Process) -> Result<(), CannotServe> {
-    let Process { settings, recorder, log, more } = process;
-    let address = listen_address(&settings);
-    TcpListener::bind(address.as_str()).map_err(|why| CannotServe::Listen(address.clone(), why))?;
-
+    let Process { settings, file, predecessor, recorder, log, more } = process;
+    let address = places::main(&settings);
+    let port = settings.server.port;
     let drain = Drain::new(settings.server.drain_timeout, log, recorder.clone());
     let mut server = Server::new_with_opt_and_conf(None, conf(&settings));
     server.bootstrap();
-    let pins = pins(&settings);
+    let pins = places::pins(&settings);
     let gateway = Gateway::assemble(settings, pins);
-    let shown = (gateway.clone(), drain.clone());
-    gauges::watch(move || view(&shown.0, shown.1.is_draining()));
+    let sockets = sockets(predecessor.as_ref(), &address)?;
+    let main = sockets.tcp(&address).map_err(|why| cannot_listen(predecessor.as_ref(), &address, why))?;
 
-    let main = main_service(&server, &gateway, &drain, &recorder, &address);
-    server.add_service(main);
-    add_monitoring(&mut server, &gateway);
-    add_admin(&mut server, &gateway, &recorder);
-    server.add_service(background_service("addresses", Addresses(gateway.clone())));
-    let discovery = Discovery::new(gateway.clone(), &server.configuration);
-    server.add_service(background_service("discovery", discovery));
-    server.add_service(background_service("tokens", Tokens(gateway.clone())));
-    server.add_service(background_service("bans", Bans { gateway, recorder }));
+    let live = Live::new(Arc::new(edge(&server, gateway, &drain, recorder)));
+    let shown = (live.clone(), drain.clone());
+    gauges::watch(move || view(&shown.0.edge().gateway, shown.1.is_draining()));
+    let gate = watch::Sender::new(predecessor.is_none());
+    let (arrivals, arrived) = unbounded_channel();
+    let front = Arc::new(front(&server, &live));
+    let app = (front.clone(), gate.subscribe());
+    let running = Arc::new(Running {
+        live: live.clone(),
+        drain,
+        sockets,
+        gate,
+        generation: Default::default(),
+        changing: Mutex::default(),
+    });
+    let operator = Arc::new(Operator::new(running.clone(), file));
+
+    // No read buffer below the parser: `Front` reads a whole head at once, and the default costs 64 KiB a connection.
+    // Head and body of a small answer leave in one write.
+    let buffers = L4BufferSettings { read: Some(0), write: Some(2048) };
+    let listening =
+        Listening { name: "router", socket: Some(main), app: app.0, gate: app.1, buffers, threads: None };
+    server.add_service(MainPort { listening, arrived: Some(arrived) });
+    add_monitoring(&mut server, &running);
+    add_admin(&mut server, &running, &operator);
+    running.sockets.drop_unused();
+    add_background(&mut server, &live);
     more.into_iter().for_each(|service| {
         server.add_boxed_service(service);
     });
-    log::info!("listening on http://{address}/v1");
-    server.run(RunArgs { shutdown_signal: Box::new(Signals(drain)) });
-    Ok(())
-}
-
-fn listen_address(settings: &Settings) -> String {
-    let host = settings.server.host.trim_matches(['[', ']']);
-    match host.contains(':') {
-        true => format!("[{host}]:{}", settings.server.port),
-        false => format!("{host}:{}", settings.server.port),
+    if std::env::var_os("NOTIFY_SOCKET").is_some() {
+        let care = Care { operator: operator.clone(), front: front.clone() };
+        server.add_service(background_service("care", care));
     }
+    match predecessor {
+        Some(predecessor) => {
+            let predecessor = Mutex::new(Some(predecessor));
+            let succession = Succession { predecessor, running, front, arrivals };
+            server.add_service(background_service("succession", succession));
+        }
+        None => {
+            log::info!("listening on http://{address}/v1");
+            places::write_pid(port);
+            supervisor::ready();
+        }
+    }
+    server.run(RunArgs { shutdown_signal: Box::new(Signals(operator)) });
+    Ok(())
 }
 
 fn conf(settings: &Settings) -> ServerConf {
@@ -107,7 +150,7 @@ fn conf(settings: &Settings) -> ServerConf {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         threads => threads,
     };
-    let directory = runtime_directory();
+    let directory = places::runtime_directory();
     ServerConf {
         threads,
         // A runtime of one thread has nobody to steal from.
@@ -124,34 +167,44 @@ fn conf(settings: &Settings) -> ServerConf {
     }
 }
 
-fn main_service(
-    server: &Server,
-    gateway: &Arc<Gateway>,
-    drain: &Arc<Drain>,
-    recorder: &Recorder,
-    address: &str,
-) -> Service<Front> {
-    let settings = &gateway.settings.server;
-    let edge = Edge {
-        gateway: gateway.clone(),
+/// What is listened to already: by the process before this one, or by systemd.
+fn sockets(predecessor: Option<&Predecessor>, address: &str) -> Result<Sockets, CannotServe> {
+    if let Some(predecessor) = predecessor {
+        return predecessor.greet().map(Sockets::offered).map_err(CannotServe::TakeOver);
+    }
+    let activated = listenfd::ListenFd::from_env().take_tcp_listener(0).ok().flatten();
+    let offered: HashMap<String, OwnedFd> =
+        activated.map(|socket| (format!("tcp:{address}"), socket.into())).into_iter().collect();
+    Ok(Sockets::offered(offered))
+}
+
+fn cannot_listen(predecessor: Option<&Predecessor>, address: &str, why: io::Error) -> CannotServe {
+    let why = CannotServe::Listen(address.to_owned(), why);
+    if let Some(predecessor) = predecessor {
+        predecessor.refuse(&why.to_string());
+    }
+    why
+}
+
+fn edge(server: &Server, gateway: Arc<Gateway>, drain: &Arc<Drain>, recorder: Recorder) -> Edge {
+    Edge {
         dialer: Arc::new(Dialer::new(&server.configuration)),
-        budget: Budget::new(settings.max_buffered),
+        budget: Budget::new(gateway.settings.server.max_buffered),
+        gateway,
         drain: drain.clone(),
-        recorder: Arc::new(recorder.clone()),
-    };
-    let edge = Arc::new(edge);
-    let mut proxy = http_proxy(&server.configuration, EdgeProxy(edge.clone()));
+        recorder: Arc::new(recorder),
+        courses: Courses::default(),
+    }
+}
+
+fn front(server: &Server, live: &Arc<Live>) -> Front {
+    let mut proxy = http_proxy(&server.configuration, EdgeProxy(live.clone()));
     let mut options = HttpServerOptions::default();
     options.h2c = true;
     options.h2_idle_timeout = Some(H2_IDLE);
     proxy.server_options = Some(options);
     proxy.h2_options = Some(h2_options());
-    let mut service = Service::new("router".into(), Front::new(edge, proxy));
-    // No read buffer below the parser: `Front` reads a whole head at once, and the default costs 64 KiB a connection.
-    // Head and body of a small answer leave in one write.
-    let buffers = L4BufferSettings { read: Some(0), write: Some(2048) };
-    service.add_listener(ListenerConfig::tcp(address).l4_buffer(buffers));
-    service
+    Front::new(live.clone(), proxy)
 }
 
 fn h2_options() -> H2Options {
@@ -164,46 +217,70 @@ fn h2_options() -> H2Options {
     options
 }
 
+/// The main port, and the connections that another process gives away.
+struct MainPort {
+    listening: Listening<Front>,
+    arrived: Option<UnboundedReceiver<Arrived>>,
+}
+
+#[async_trait]
+impl Service for MainPort {
+    async fn start_service(&mut self, fds: Option<ListenFds>, shutdown: ShutdownWatch, tasks: usize) {
+        if let Some(mut arrived) = self.arrived.take() {
+            let (front, shutdown) = (self.listening.app.clone(), shutdown.clone());
+            tokio::spawn(async move {
+                while let Some(arrived) = arrived.recv().await {
+                    let (front, shutdown) = (front.clone(), shutdown.clone());
+                    if let Ok((stream, prefix)) = arrived.stream() {
+                        tokio::spawn(async move { front.take_over(stream, prefix.into(), &shutdown).await });
+                    }
+                }
+            });
+        }
+        Service::start_service(&mut self.listening, fds, shutdown, tasks).await;
+    }
+
+    fn name(&self) -> &str {
+        self.listening.name
+    }
+}
+
 /// Pingora's Prometheus service, on a port of its own.
-fn add_monitoring(server: &mut Server, gateway: &Gateway) {
-    let monitoring = &gateway.settings.monitoring;
+fn add_monitoring(server: &mut Server, running: &Running) {
+    let monitoring = &running.live.edge().gateway.settings.monitoring;
     let Some(address) = monitoring.prometheus_listen.filter(|_| monitoring.prometheus_enabled) else {
         return;
     };
-    if let Err(why) = free(address) {
-        log::warn!("monitoring.prometheus_listen {address} is not to be had ({why}); metrics are on the main port only");
-        return;
+    match running.sockets.tcp(&address.to_string()) {
+        Ok(socket) => {
+            let app = Arc::new(pingora_prometheus::new_prometheus_server());
+            let gate = running.gate.subscribe();
+            let buffers = L4BufferSettings::unbuffered();
+            let name = "prometheus";
+            let socket = Some(socket);
+            server.add_service(Listening { name, socket, app, gate, buffers, threads: Some(1) });
+        }
+        Err(why) => {
+            log::warn!("monitoring.prometheus_listen {address} is not to be had ({why}); metrics are on the main port only");
+        }
     }
-    let mut service = pingora_prometheus::prometheus_http_service();
-    service.threads = Some(1);
-    service.add_tcp(&address.to_string());
-    server.add_service(service);
 }
 
-fn add_admin(server: &mut Server, gateway: &Arc<Gateway>, recorder: &Recorder) {
-    let listen = match &gateway.settings.admin.listen {
-        AdminListen::Off => return,
-        AdminListen::Default => {
-            let name = format!("admin-{}.sock", gateway.settings.server.port);
-            AdminListen::Unix(runtime_directory().join(name))
-        }
-        chosen => chosen.clone(),
-    };
-    let needs_key = matches!(listen, AdminListen::Tcp(_));
-    let app = Admin { gateway: gateway.clone(), recorder: recorder.clone(), needs_key };
-    let mut service = Service::new("admin".into(), HttpServer::new_app(app));
-    service.threads = Some(1);
-    let found = match &listen {
-        AdminListen::Tcp(address) => free(*address).map(|()| service.add_tcp(&address.to_string())),
-        AdminListen::Unix(path) => free_socket(path).map(|()| {
-            let own = fs::Permissions::from_mode(0o600);
-            service.add_uds(&path.to_string_lossy(), Some(own));
-        }),
+fn add_admin(server: &mut Server, running: &Running, operator: &Arc<Operator>) {
+    let listen = places::admin(&running.live.edge().gateway.settings);
+    let socket = match &listen {
+        AdminListen::Tcp(address) => running.sockets.tcp(&address.to_string()),
+        AdminListen::Unix(path) => running.sockets.unix(path, places::free_socket),
         AdminListen::Off | AdminListen::Default => return,
     };
-    match found {
-        Ok(()) => {
-            server.add_service(service);
+    match socket {
+        Ok(socket) => {
+            let needs_key = matches!(listen, AdminListen::Tcp(_));
+            let app = Arc::new(Admin { operator: operator.clone(), needs_key });
+            let gate = running.gate.subscribe();
+            let buffers = L4BufferSettings::unbuffered();
+            let (name, socket) = ("admin", Some(socket));
+            server.add_service(Listening { name, socket, app, gate, buffers, threads: Some(1) });
         }
         Err(why) => {
             log::warn!(
@@ -213,66 +290,10 @@ fn add_admin(server: &mut Server, gateway: &Arc<Gateway>, recorder: &Recorder) {
     }
 }
 
-fn free(address: SocketAddr) -> std::io::Result<()> {
-    TcpListener::bind(address).map(drop)
-}
-
-/// Whether a socket can be made at `path`: nobody answers there, and its directory exists or can be made.
-fn free_socket(path: &Path) -> std::io::Result<()> {
-    if UnixStream::connect(path).is_ok() {
-        return Err(std::io::Error::new(std::io::ErrorKind::AddrInUse, "another process answers there"));
-    }
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
-        let probe = directory.join(format!(".probe-{}", std::process::id()));
-        fs::write(&probe, b"")?;
-        fs::remove_file(&probe)?;
-    }
-    match fs::symlink_metadata(path) {
-        Ok(found) if !found.file_type().is_socket() => {
-            Err(std::io::Error::new(std::io::ErrorKind::AlreadyExists, "a file that is no socket is there"))
-        }
-        Ok(_) => fs::remove_file(path),
-        Err(_) => Ok(()),
-    }
-}
-
-/// Where sockets go: what systemd gives, else the user's runtime directory, else a private one in /tmp.
-fn runtime_directory() -> PathBuf {
-    let given = std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from);
-    let users = std::env::var_os("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join("auto-ai-router"));
-    let directory = given.or(users).unwrap_or_else(|| {
-        let user =
-            fs::metadata("/proc/self").map(|own| std::os::unix::fs::MetadataExt::uid(&own)).unwrap_or(0);
-        std::env::temp_dir().join(format!("auto-ai-router-{user}"))
-    });
-    if fs::create_dir_all(&directory).is_ok() {
-        let _ = fs::set_permissions(&directory, fs::Permissions::from_mode(0o700));
-    }
-    directory
-}
-
-/// Where state is kept: what the file says, what systemd gives, else the user's state directory.
-fn state_directory(settings: &Settings) -> Option<PathBuf> {
-    let environment =
-        |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let own = "auto-ai-router";
-    settings
-        .state
-        .dir
-        .clone()
-        .or_else(|| environment("STATE_DIRECTORY"))
-        .or_else(|| environment("XDG_STATE_HOME").map(|dir| dir.join(own)))
-        .or_else(|| environment("HOME").map(|home| home.join(".local/state").join(own)))
-}
-
-fn pins(settings: &Settings) -> Pinboard {
-    let Some(directory) = state_directory(settings) else { return Pinboard::in_memory() };
-    match fs::create_dir_all(&directory) {
-        Ok(()) => Pinboard::open(&directory.join(format!("pins-{}.tsv", settings.server.port))),
-        Err(why) => {
-            log::warn!("{}: ids will be forgotten at a restart: {why}", directory.display());
-            Pinboard::in_memory()
-        }
-    }
+fn add_background(server: &mut Server, live: &Arc<Live>) {
+    server.add_service(background_service("addresses", Addresses(live.clone())));
+    let discovery = Discovery::new(live.clone(), &server.configuration);
+    server.add_service(background_service("discovery", discovery));
+    server.add_service(background_service("tokens", Tokens(live.clone())));
+    server.add_service(background_service("bans", Bans(live.clone())));
 }

@@ -10,13 +10,13 @@ use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 
 use crate::edge::addresses::AddressSet;
-use crate::gateway::Gateway;
+use crate::edge::course::Live;
 
 const TICK: Duration = Duration::from_secs(1);
 const REFRESH: Duration = Duration::from_secs(30);
 
 /// The service.
-pub struct Addresses(pub Arc<Gateway>);
+pub struct Addresses(pub Arc<Live>);
 
 #[async_trait]
 impl BackgroundService for Addresses {
@@ -27,8 +27,9 @@ impl BackgroundService for Addresses {
             if all {
                 refreshed = Some(Instant::now());
             }
-            let due = self.0.addresses.iter().filter(move |set| all || !set.is_known());
+            let edge = self.0.edge();
             async move {
+                let due = edge.gateway.addresses.iter().filter(|set| all || !set.is_known());
                 join_all(due.map(|set| refresh(set))).await;
             }
         })

@@ -8,25 +8,19 @@ use async_trait::async_trait;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 
-use crate::edge::tell;
-use crate::gateway::Gateway;
-use crate::observe::Recorder;
+use crate::edge::course::Live;
 
 const TICK: Duration = Duration::from_secs(1);
 
 /// The service.
-pub struct Bans {
-    /// Whose bans.
-    pub gateway: Arc<Gateway>,
-    /// Where they are told.
-    pub recorder: Recorder,
-}
+pub struct Bans(pub Arc<Live>);
 
 #[async_trait]
 impl BackgroundService for Bans {
     async fn start(&self, shutdown: ShutdownWatch) {
         super::every("bans", TICK, shutdown, || async {
-            self.gateway.pool.expire(Instant::now()).iter().for_each(|change| tell(&self.recorder, change));
+            let edge = self.0.edge();
+            edge.tell(edge.gateway.pool.expire(Instant::now()));
         })
         .await;
     }

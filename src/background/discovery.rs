@@ -12,6 +12,7 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::ShutdownWatch;
 use pingora::services::background::BackgroundService;
 
+use crate::edge::course::Live;
 use crate::edge::exchange::{Dial, Dialer};
 use crate::gateway::{Gateway, Upstream};
 use crate::llm::body::Body;
@@ -26,22 +27,22 @@ const MOST: usize = 4 * 1024 * 1024;
 
 /// The service. It has connections of its own: they belong to its own runtime.
 pub struct Discovery {
-    gateway: Arc<Gateway>,
+    live: Arc<Live>,
     dialer: Dialer,
 }
 
 impl Discovery {
-    /// Discovery for all credentials of `gateway`.
-    pub fn new(gateway: Arc<Gateway>, conf: &ServerConf) -> Self {
-        Self { gateway, dialer: Dialer::new(conf) }
+    /// Discovery for all credentials.
+    pub fn new(live: Arc<Live>, conf: &ServerConf) -> Self {
+        Self { live, dialer: Dialer::new(conf) }
     }
 
     /// Asks everybody once; whether all have answered.
-    async fn round(&self) -> bool {
-        let asked = self.gateway.listing().map(|(at, upstream)| async move {
-            match tokio::time::timeout(PATIENCE, self.ask(upstream)).await {
+    async fn round(&self, gateway: &Gateway) -> bool {
+        let asked = gateway.listing().map(|(at, upstream)| async move {
+            match tokio::time::timeout(PATIENCE, self.ask(gateway, upstream)).await {
                 Ok(Some(models)) => {
-                    self.gateway.pool.learn(at, models);
+                    gateway.pool.learn(at, models);
                     true
                 }
                 _ => {
@@ -53,9 +54,9 @@ impl Discovery {
         join_all(asked).await.into_iter().all(|answered| answered)
     }
 
-    async fn ask(&self, upstream: &Upstream) -> Option<Vec<String>> {
+    async fn ask(&self, gateway: &Gateway, upstream: &Upstream) -> Option<Vec<String>> {
         let authorization = upstream.authorization().await.ok()?;
-        let head = upstream.list_request(&authorization, &self.gateway.hop)?.ok()?;
+        let head = upstream.list_request(&authorization, &gateway.hop)?.ok()?;
         let mut exchange = self.dialer.open(&upstream.addresses, Dial::Any).await.ok()?;
         exchange.send(head, &Body::whole(Bytes::new())).await.ok()?;
         exchange.head(Some(PATIENCE)).await.ok()?;
@@ -80,9 +81,11 @@ impl Discovery {
 impl BackgroundService for Discovery {
     async fn start(&self, mut shutdown: ShutdownWatch) {
         loop {
-            let complete = self.round().await;
+            let edge = self.live.edge();
+            let complete = self.round(&edge.gateway).await;
             tokio::select! {
                 () = tokio::time::sleep(if complete { EVERY } else { AGAIN }) => {}
+                () = edge.courses.changed() => {}
                 _ = shutdown.wait_for(|down| *down) => return,
             }
         }

@@ -4,7 +4,9 @@
 
 pub mod addresses;
 pub mod bans;
+pub mod care;
 pub mod discovery;
+pub mod succession;
 pub mod tokens;
 
 use std::future::Future;
@@ -13,6 +15,11 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use pingora::server::ShutdownWatch;
+
+/// Resolves at the shutdown.
+pub async fn down(mut shutdown: ShutdownWatch) {
+    let _ = shutdown.wait_for(|down| *down).await;
+}
 
 /// Runs `step` now and then `pause` after each end, until the shutdown.
 pub async fn every<F, S>(name: &str, pause: Duration, mut shutdown: ShutdownWatch, mut step: S)

@@ -20,9 +20,9 @@ use pingora::services::background::BackgroundService;
 use tokio::time::timeout;
 use yup_oauth2::{parse_service_account_key, ServiceAccountAuthenticator};
 
+use crate::edge::course::Live;
 use crate::edge::random::Random;
 use crate::edge::token::Token;
-use crate::gateway::Gateway;
 use crate::providers::service_account;
 use crate::secret::Secret;
 
@@ -36,19 +36,39 @@ const MOST_AGAIN: Duration = Duration::from_secs(300);
 const LEAST_LIFE: Duration = Duration::from_secs(1);
 
 /// The service.
-pub struct Tokens(pub Arc<Gateway>);
+pub struct Tokens(pub Arc<Live>);
 
 #[async_trait]
 impl BackgroundService for Tokens {
     async fn start(&self, shutdown: ShutdownWatch) {
-        let tell = |why: &str| self.0.scrubber.scrub(why).into_owned();
-        join_all(self.0.tokens().map(|token| keep(token, PATIENCE, shutdown.clone(), tell))).await;
+        loop {
+            let edge = self.0.edge();
+            let gateway = &edge.gateway;
+            let tell = |why: &str| gateway.scrubber.scrub(why).into_owned();
+            let keeping = gateway.tokens().map(|token| keep(token, PATIENCE, shutdown.clone(), tell));
+            tokio::select! {
+                _ = join_all(keeping) => {}
+                () = edge.courses.changed() => continue,
+            }
+            tokio::select! {
+                () = edge.courses.changed() => {}
+                () = super::down(shutdown.clone()) => return,
+            }
+        }
     }
 }
 
 /// Keeps one token fresh until the shutdown. `tell` takes the secrets out of a text.
 async fn keep(token: &Token, patience: Duration, mut shutdown: ShutdownWatch, tell: impl Fn(&str) -> String) {
     let mut failures = 0;
+    // What an earlier configuration or another process has got is good for a while.
+    if let Some((_, left)) = token.remaining() {
+        tokio::select! {
+            () = tokio::time::sleep(jittered(left.mul_f64(0.8))) => {}
+            () = token.wanted() => {}
+            _ = shutdown.wait_for(|down| *down) => return,
+        }
+    }
     loop {
         let exchanging = AssertUnwindSafe(exchange(&token.account, patience)).catch_unwind();
         let pause = match exchanging.await.unwrap_or_else(|_| Err("the exchange panicked".to_owned())) {

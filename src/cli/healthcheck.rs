@@ -10,8 +10,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{complain, environment, find};
-use crate::config::{self, Source};
+use super::complain;
+use crate::loading;
 
 /// For each step; Docker gives up after 30 s unless told otherwise.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -21,12 +21,8 @@ const LONGEST: u64 = 256;
 
 /// 0 where the router of this configuration takes traffic, else 1, as Docker wants it.
 pub fn healthcheck(file: Option<&Path>) -> ExitCode {
-    let Ok(path) = find(file) else { return ExitCode::FAILURE };
-    let asked = std::fs::read(path).and_then(|bytes| {
-        let source = Source { path, text: &String::from_utf8_lossy(&bytes) };
-        let (host, port) = config::listener(source, &environment, &|path| std::fs::read_to_string(path));
-        ask(&host, port)
-    });
+    let listener = loading::find(file).map_err(Error::other).and_then(|path| loading::listener(&path));
+    let asked = listener.and_then(|(host, port)| ask(&host, port));
     match asked {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {

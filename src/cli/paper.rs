@@ -39,6 +39,7 @@ const SECTIONS: [Section; 5] = [
         &[
             ("SIGTERM", "New requests are refused, those under way finish; it exits as soon as the last has."),
             ("SIGINT", "It exits at once."),
+            ("SIGHUP", "The configuration is read again; a file with errors changes nothing."),
         ],
     ),
     (

@@ -4,6 +4,7 @@
 //! with `interpolate` and `quantity`), serde, then the relations between values (`check`). Pure: files and the
 //! environment come in as closures. Secrets are masked before anything is rendered (`mask`).
 
+mod changes;
 mod check;
 mod file;
 mod interpolate;
@@ -33,6 +34,7 @@ use problem::{Fault, Report};
 use shape::Places;
 use source::Text;
 
+pub use changes::{changes, Change};
 pub use interpolate::{Files, Variables};
 pub use problem::{Problem, Severity};
 pub use schema::{schema, table};

@@ -217,6 +217,13 @@ pub struct Credential {
     pub vertex: Option<Vertex>,
 }
 
+impl Credential {
+    /// What its metrics depend on: the name, and whether it is another router.
+    pub fn counted(&self) -> (&str, bool) {
+        (self.name.as_str(), self.kind == Kind::Proxy)
+    }
+}
+
 /// What a `vertex-ai` credential with a service account has besides.
 #[derive(Clone, Debug)]
 pub struct Vertex {

@@ -35,6 +35,12 @@ impl Signatures {
         }
     }
 
+    /// All of them, oldest first: calls and signatures.
+    pub fn all(&self) -> Vec<(String, String)> {
+        let known = self.oldest_first.iter().filter_map(|id| Some((id, self.by_id.get(id)?)));
+        known.map(|(id, signature)| (id.to_string(), signature.to_string())).collect()
+    }
+
     /// The signature of a call.
     pub fn get(&self, id: &str) -> Option<String> {
         self.by_id.get(id).map(|signature| signature.clone().into())

@@ -62,6 +62,11 @@ impl AddressSet {
         set
     }
 
+    /// How its host is dialled.
+    pub fn route(&self) -> &Route {
+        &self.route
+    }
+
     /// `host:port`, for logs.
     pub fn label(&self) -> String {
         format!("{}:{}", self.route.host, self.route.port)

@@ -1,71 +1,177 @@
 //! The admin listener: a unix socket or a loopback address, for the operator on this machine only.
 //!
-//! One action so far: `POST /admin/credentials/NAME/unban`. It needs no key, because who can open a 0600 socket owns
-//! the process; over TCP it needs the master key.
+//! `POST /admin/credentials/NAME/unban`, `POST /admin/reload`, `POST /admin/upgrade`, `GET /admin/status`. It needs no
+//! key, because who can open a 0600 socket owns the process; over TCP it needs the master key, and cannot name a program
+//! to start. An upgrade is answered line by line while it goes on, the others at once.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use http::{header::CONTENT_TYPE, Method, Response};
-use pingora::apps::http_app::ServeHttp;
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::Method;
+use pingora::apps::{HttpServerApp, ReusedHttpStream};
+use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
+use pingora::server::ShutdownWatch;
+use serde_json::{json, Value};
+use tokio::sync::mpsc::unbounded_channel;
 
-use super::{admission, tell};
-use crate::gateway::Gateway;
+use super::admission;
 use crate::llm::error::ApiError;
-use crate::observe::Recorder;
+use crate::operator::Operator;
+
+/// What can be asked for, for those who ask for something else.
+const PATHS: &str = "/admin/credentials/NAME/unban";
 
 /// The application behind the admin listener.
 pub struct Admin {
-    /// What is administered.
-    pub gateway: Arc<Gateway>,
-    /// Where changes are told.
-    pub recorder: Recorder,
+    /// Whose hands it lends.
+    pub operator: Arc<Operator>,
     /// Whether callers must show the master key.
     pub needs_key: bool,
 }
 
+/// What is asked for.
+enum Act {
+    Unban(String),
+    Reload,
+    Upgrade(Option<PathBuf>),
+    Status,
+}
+
 #[async_trait]
-impl ServeHttp for Admin {
-    async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
+impl HttpServerApp for Admin {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        mut session: ServerSession,
+        _: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
         session.set_read_timeout(Some(Duration::from_secs(10)));
-        let request = session.req_header();
-        if self.needs_key && !admission::knows_key(&request.headers, &self.gateway.settings.server.master_key)
-        {
-            return reply(401, admission::unauthorized(&request.headers).error.body().to_vec());
+        if !session.read_request().await.ok()? {
+            return None;
         }
-        let path = request.uri.path();
-        let name = path.strip_prefix("/admin/credentials/").and_then(|rest| rest.strip_suffix("/unban"));
-        match name {
-            Some(_) if request.method != Method::POST => {
-                reply(405, ApiError::wrong_method(request.method.as_str(), path, "POST").body().to_vec())
+        session.set_keepalive(None);
+        let answered = match self.act(&session) {
+            Ok(Act::Unban(name)) => whole(&mut session, self.unban(&name)).await,
+            Ok(Act::Reload) if self.operator.is_replaced() => self.upgrade(&mut session, None).await,
+            Ok(Act::Reload) => {
+                let operator = self.operator.clone();
+                let reloaded = tokio::task::spawn_blocking(move || reload(&operator)).await;
+                whole(&mut session, reloaded.unwrap_or_else(|_| (500, Bytes::new()))).await
             }
-            Some(name) => self.unban(&percent_decoded(name)),
-            None => {
-                reply(404, ApiError::wrong_path(path, Some("/admin/credentials/NAME/unban")).body().to_vec())
+            Ok(Act::Upgrade(binary)) => self.upgrade(&mut session, binary).await,
+            Ok(Act::Status) => {
+                let status = json!({ "status": self.operator.status(), "pid": std::process::id(), "version": crate::VERSION });
+                whole(&mut session, (200, text(&status))).await
             }
-        }
+            Err(refused) => whole(&mut session, refused).await,
+        };
+        answered.ok()?;
+        session.finish().await.ok();
+        None
     }
 }
 
 impl Admin {
-    fn unban(&self, name: &str) -> Response<Vec<u8>> {
-        let Some(changes) = self.gateway.pool.unban(name, Instant::now()) else {
-            return reply(
-                404,
-                ApiError::invalid(404, format!("No credential is called '{name}'.")).body().to_vec(),
-            );
+    fn act(&self, session: &ServerSession) -> Result<Act, (u16, Bytes)> {
+        let request = session.req_header();
+        let settings = &self.operator.running.live.edge().gateway.settings;
+        if self.needs_key && !admission::knows_key(&request.headers, &settings.server.master_key) {
+            return Err((401, admission::unauthorized(&request.headers).error.body()));
+        }
+        let path = request.uri.path();
+        let unban = path.strip_prefix("/admin/credentials/").and_then(|rest| rest.strip_suffix("/unban"));
+        let (act, method) = match (path, unban) {
+            ("/admin/status", _) => (Act::Status, Method::GET),
+            ("/admin/reload", _) => (Act::Reload, Method::POST),
+            ("/admin/upgrade", _) => (Act::Upgrade(self.binary(request.uri.query())?), Method::POST),
+            (_, Some(name)) => (Act::Unban(percent_decoded(name)), Method::POST),
+            _ => return Err((404, ApiError::wrong_path(path, Some(PATHS)).body())),
         };
-        changes.iter().for_each(|change| tell(&self.recorder, change));
-        let body = serde_json::json!({ "credential": name, "lifted": changes.len() });
-        reply(200, body.to_string().into_bytes())
+        if request.method != method {
+            let error = ApiError::wrong_method(request.method.as_str(), path, method.as_str());
+            return Err((405, error.body()));
+        }
+        Ok(act)
+    }
+
+    /// The program that is to take over, if one is named.
+    fn binary(&self, query: Option<&str>) -> Result<Option<PathBuf>, (u16, Bytes)> {
+        let mut members = url::form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+        let named = members.find(|(name, _)| name == "binary").map(|(_, value)| PathBuf::from(&*value));
+        match named {
+            Some(_) if self.needs_key => {
+                let why = "A program can be named over the unix socket only.";
+                Err((403, ApiError::invalid(403, why).body()))
+            }
+            Some(named) if !named.is_absolute() => {
+                Err((400, ApiError::invalid(400, "'binary' must be an absolute path.").body()))
+            }
+            named => Ok(named),
+        }
+    }
+
+    fn unban(&self, name: &str) -> (u16, Bytes) {
+        let edge = self.operator.running.live.edge();
+        let Some(changes) = edge.gateway.pool.unban(name, Instant::now()) else {
+            return (404, ApiError::invalid(404, format!("No credential is called '{name}'.")).body());
+        };
+        let lifted = changes.len();
+        edge.tell(changes);
+        (200, text(&json!({ "credential": name, "lifted": lifted })))
+    }
+
+    /// Lets another process take over, and tells each step as it is done: a JSON object a line.
+    async fn upgrade(&self, session: &mut ServerSession, binary: Option<PathBuf>) -> pingora::Result<()> {
+        let (steps, mut told) = unbounded_channel::<Value>();
+        let operator = self.operator.clone();
+        std::thread::spawn(move || {
+            let say = |step: &str| {
+                let _ = steps.send(json!({ "step": step }));
+            };
+            let last = match operator.upgrade(binary.as_deref().map(Path::new), &say) {
+                Ok(()) => json!({ "upgraded": true }),
+                Err(why) => json!({ "upgraded": false, "why": why }),
+            };
+            let _ = steps.send(last);
+        });
+        let mut head = ResponseHeader::build(200, Some(2))?;
+        head.insert_header(CONTENT_TYPE, "application/jsonl")?;
+        session.write_response_header(Box::new(head)).await?;
+        while let Some(step) = told.recv().await {
+            session.write_response_body(Bytes::from(format!("{step}\n")), false).await?;
+        }
+        session.write_response_body(Bytes::new(), true).await
     }
 }
 
-fn reply(status: u16, body: Vec<u8>) -> Response<Vec<u8>> {
-    let built = Response::builder().status(status).header(CONTENT_TYPE, "application/json").body(body);
-    built.unwrap_or_default()
+/// What came of a reload: the changes, or the report of what is wrong.
+fn reload(operator: &Operator) -> (u16, Bytes) {
+    match operator.reload() {
+        Ok(changes) => {
+            let changes: Vec<Value> = changes
+                .into_iter()
+                .map(|change| json!({ "change": change.text, "needs_start": change.needs_start }))
+                .collect();
+            (200, text(&json!({ "reloaded": true, "changes": changes })))
+        }
+        Err(report) => (422, text(&json!({ "reloaded": false, "report": report }))),
+    }
+}
+
+fn text(value: &Value) -> Bytes {
+    format!("{value}\n").into()
+}
+
+async fn whole(session: &mut ServerSession, (status, body): (u16, Bytes)) -> pingora::Result<()> {
+    let mut head = ResponseHeader::build(status, Some(2))?;
+    head.insert_header(CONTENT_TYPE, "application/json")?;
+    head.insert_header(CONTENT_LENGTH, body.len())?;
+    session.write_response_header(Box::new(head)).await?;
+    session.write_response_body(body, true).await
 }
 
 /// `%20` and the like.

@@ -68,6 +68,11 @@ impl RequestContext {
 
     /// The request goes on with another context, and is told by that one.
     pub fn hand_on(mut self) {
+        self.told_elsewhere();
+    }
+
+    /// Another process serves the request, and tells it.
+    pub fn told_elsewhere(&mut self) {
         self.handed_on = true;
     }
 

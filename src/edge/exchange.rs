@@ -13,6 +13,7 @@
 //! failed write the answer is read all the same.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use pingora::connectors::{ConnectorOptions, TransportConnector};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::client::HttpSession;
 use pingora::protocols::http::v1::client::http_req_header_to_wire;
+use pingora::protocols::l4::stream::Stream as SocketStream;
 use pingora::protocols::Stream;
 use pingora::server::configuration::ServerConf;
 use pingora::time::timeout;
@@ -174,6 +176,12 @@ impl Dialer {
 impl Exchange {
     fn new(line: Line, peer: Arc<HttpPeer>, reused: bool) -> Self {
         Self { line, peer, reused, write_failed: false, upgrades: false, inflate: None }
+    }
+
+    /// An exchange on a connection that was made elsewhere, and is not kept.
+    pub fn on(stream: SocketStream) -> Self {
+        let nowhere = HttpPeer::new(SocketAddr::from(([127, 0, 0, 1], 1)), false, String::new());
+        Self::new(Line::Open(Box::new(stream)), Arc::new(nowhere), false)
     }
 
     /// Sends head and body. A body that the upstream stops taking is no failure yet: it may have answered early.

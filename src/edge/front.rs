@@ -13,14 +13,17 @@ use async_trait::async_trait;
 use bytes::{Buf, Bytes, BytesMut};
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream, ServerApp};
 use pingora::protocols::http::ServerSession;
-use pingora::protocols::l4::stream::Stream as TcpStream;
+use pingora::protocols::l4::stream::Stream as SocketStream;
 use pingora::protocols::Stream;
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 use pingora::time::timeout;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 
+use super::course::{Line, Live, Moved};
 use super::door::{self, Served, Way};
+use super::drain::Connected;
 use super::http1::read_once;
 use super::proxy::EdgeProxy;
 use super::{reply, Edge};
@@ -30,40 +33,92 @@ use crate::providers::Transport;
 
 const FIRST_READ: usize = 2 * 1024;
 const MOST_HEAD: usize = 64 * 1024;
+/// For an answer to ourselves.
+const PROBE: Duration = Duration::from_secs(5);
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 
 /// The front of the proxy service.
 pub struct Front {
-    edge: Arc<Edge>,
+    live: Arc<Live>,
     proxy: Arc<HttpProxy<EdgeProxy>>,
-    head_timeout: Duration,
-    idle_timeout: Duration,
+}
+
+/// How a connection begins.
+struct Begin {
+    /// What has been read already.
+    prefix: BytesMut,
+    /// No request has come on it.
+    first: bool,
+    /// Its requests are not told.
+    quiet: bool,
+}
+
+/// A request whose head has been read.
+struct Next {
+    head: BytesMut,
+    /// What the requests before it on this connection have left.
+    kept: Option<HttpPersistentSettings>,
+    quiet: bool,
 }
 
 enum Head {
     Read(BytesMut),
     Http2(BytesMut),
     Refused(u16, &'static str),
+    /// Another process serves from now on.
+    Leaves(Line),
     Gone,
 }
 
 impl Front {
-    /// A front for `edge`, with the proxy that serves what is handed on.
-    pub fn new(edge: Arc<Edge>, proxy: HttpProxy<EdgeProxy>) -> Self {
-        let server = &edge.gateway.settings.server;
-        let (head_timeout, idle_timeout) = (server.header_timeout, server.keepalive_timeout);
-        Self { edge, proxy: Arc::new(proxy), head_timeout, idle_timeout }
+    /// A front for the edge as it is, with the proxy that serves what is handed on.
+    pub fn new(live: Arc<Live>, proxy: HttpProxy<EdgeProxy>) -> Self {
+        Self { live, proxy: Arc::new(proxy) }
     }
 
-    async fn next_head(&self, stream: &mut Stream, first: bool) -> Head {
-        let mut head = BytesMut::new();
-        let patience = if first { self.head_timeout } else { self.idle_timeout };
-        match timeout(patience, read_more(stream, &mut head)).await {
-            Ok(Ok(read)) if read > 0 => {}
-            Err(_) if first => return Head::Refused(408, "the request head did not come in time"),
-            _ => return Head::Gone,
+    /// A connection that another process has begun with; `prefix` is what it has read of the next request.
+    pub async fn take_over(&self, stream: SocketStream, prefix: BytesMut, shutdown: &ShutdownWatch) {
+        self.connection(Box::new(stream), Begin { prefix, first: false, quiet: false }, shutdown).await;
+    }
+
+    /// Whether a request to ourselves is answered, all the way through; nobody is told of it.
+    pub async fn answers(&self, path: &str, shutdown: &ShutdownWatch) -> bool {
+        let Ok((mut ours, theirs)) = UnixStream::pair() else { return false };
+        let key = self.live.edge().gateway.settings.server.master_key.clone();
+        let stream = SocketStream::from(theirs);
+        let begin = Begin { prefix: BytesMut::new(), first: true, quiet: true };
+        let ask = async {
+            let head = format!(
+                "GET {path} HTTP/1.1\r\nHost: self\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\r\n",
+                key.expose()
+            );
+            ours.write_all(head.as_bytes()).await?;
+            let mut answer = Vec::new();
+            ours.read_to_end(&mut answer).await?;
+            std::io::Result::Ok(answer.starts_with(b"HTTP/1.1 200"))
+        };
+        let served = self.connection(Box::new(stream), begin, shutdown);
+        let (answered, ()) = tokio::join!(timeout(PROBE, ask), served);
+        matches!(answered, Ok(Ok(true)))
+    }
+
+    async fn next_head(&self, edge: &Edge, stream: &mut Stream, mut head: BytesMut, first: bool) -> Head {
+        let server = &edge.gateway.settings.server;
+        let patience = if first { server.header_timeout } else { server.keepalive_timeout };
+        if head.is_empty() {
+            let begin = timeout(patience, read_more(stream, &mut head));
+            let begun = tokio::select! {
+                biased;
+                begun = begin => begun,
+                line = edge.courses.leaves() => return Head::Leaves(line),
+            };
+            match begun {
+                Ok(Ok(read)) if read > 0 => {}
+                Err(_) if first => return Head::Refused(408, "the request head did not come in time"),
+                _ => return Head::Gone,
+            }
         }
-        match timeout(self.head_timeout, rest_of_head(stream, &mut head)).await {
+        match timeout(server.header_timeout, rest_of_head(stream, &mut head)).await {
             Ok(Rest::Whole(end)) => match framing_fault(&head[..end]) {
                 None => Head::Read(head),
                 Some(fault) => Head::Refused(400, fault),
@@ -155,7 +210,8 @@ fn framing_fault(head: &[u8]) -> Option<&'static str> {
 #[async_trait]
 impl ServerApp for Front {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        self.connection(stream, shutdown).await;
+        let begin = Begin { prefix: BytesMut::new(), first: true, quiet: false };
+        self.connection(stream, begin, shutdown).await;
         None
     }
 
@@ -165,27 +221,34 @@ impl ServerApp for Front {
 }
 
 impl Front {
-    /// A connection: one request after the other.
-    async fn connection(&self, mut stream: Stream, shutdown: &ShutdownWatch) {
+    /// A connection: one request after the other, each with the edge as it then is. Between two requests it can go to
+    /// the process that has taken over.
+    async fn connection(&self, mut stream: Stream, begin: Begin, shutdown: &ShutdownWatch) {
+        let Begin { mut prefix, mut first, quiet } = begin;
         let mut kept: Option<HttpPersistentSettings> = None;
-        let mut first = true;
+        let mut edge = self.live.edge();
+        let mut open = Some(edge.drain.connected());
         loop {
-            let head = match self.next_head(&mut stream, first).await {
+            let head = match self.next_head(&edge, &mut stream, std::mem::take(&mut prefix), first).await {
                 Head::Read(head) => head,
                 Head::Http2(read) => return Box::pin(self.http2(stream, &read, shutdown)).await,
-                Head::Refused(status, why) => {
-                    return Box::pin(refuse(&self.edge, &mut stream, status, why)).await
-                }
+                Head::Refused(status, why) => return Box::pin(refuse(&edge, &mut stream, status, why)).await,
+                Head::Leaves(line) => return give(&line, stream, Bytes::new(), open.take()),
                 Head::Gone => return,
             };
-            let Some(reused) = self.request(stream, head, kept.take(), shutdown).await else { return };
+            edge = self.live.edge();
+            if let Some(line) = edge.courses.process() {
+                return give(&line, stream, head.freeze(), open.take());
+            }
+            let next = Next { head, kept: kept.take(), quiet };
+            let Some(reused) = self.request(&edge, stream, next, shutdown).await else { return };
             (stream, kept) = reused.consume();
             first = false;
         }
     }
 
     async fn http2(&self, stream: Stream, read: &[u8], shutdown: &ShutdownWatch) {
-        let Ok(mut tcp) = stream.into_any().downcast::<TcpStream>().map_err(drop) else { return };
+        let Ok(mut tcp) = stream.into_any().downcast::<SocketStream>().map_err(drop) else { return };
         tcp.rewind(read);
         // Nothing is left over: HTTP/2 takes the connection to its end.
         self.proxy.process_new(tcp, shutdown).await;
@@ -194,11 +257,12 @@ impl Front {
     /// One HTTP/1 request. The connection, if it can be used again.
     async fn request(
         &self,
+        edge: &Edge,
         stream: Stream,
-        head: BytesMut,
-        kept: Option<HttpPersistentSettings>,
+        next: Next,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
+        let Next { head, kept, quiet } = next;
         // Kept for a request that is handed on: Pingora's proxy reads it anew.
         let unread = head.clone();
         let mut session = ServerSession::new_http1(stream);
@@ -207,14 +271,17 @@ impl Front {
         }
         session.set_pipelined_prefix(head);
         if !session.read_request().await.unwrap_or(false) {
-            Box::pin(refuse(&self.edge, &mut inner(session)?, 400, "the request head is malformed")).await;
+            Box::pin(refuse(edge, &mut inner(session)?, 400, "the request head is malformed")).await;
             return None;
         }
-        let mut ctx = self.edge.begin();
-        let served = match door::admit(&self.edge, &mut session, &mut ctx) {
+        let mut ctx = edge.begin();
+        if quiet {
+            ctx.told_elsewhere();
+        }
+        let served = match door::admit(edge, &mut session, &mut ctx) {
             Way::In(endpoint, door) => {
                 drop(unread);
-                door::serve(&self.edge, endpoint, door, &mut session, &mut ctx).await
+                door::serve(edge, endpoint, door, &mut session, &mut ctx).await
             }
             Way::Out(end) => Box::pin(door::close(end, &mut session, &mut ctx)).await,
             Way::On(_) => {
@@ -240,6 +307,13 @@ fn inner(session: ServerSession) -> Option<Stream> {
     match session {
         ServerSession::H1(session) => Some(session.into_inner()),
         _ => None,
+    }
+}
+
+/// Gives a connection to the process that has taken over.
+fn give(line: &Line, stream: Stream, prefix: Bytes, open: Option<Connected>) {
+    if let Ok(stream) = stream.into_any().downcast::<SocketStream>() {
+        line.give(Moved { stream: *stream, prefix, open });
     }
 }
 

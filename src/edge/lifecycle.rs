@@ -7,7 +7,7 @@
 
 use std::future::Future;
 use std::pin::{pin, Pin};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -19,11 +19,12 @@ use super::admission::{self, Held};
 use super::attempt::Attempt;
 use super::content::Content;
 use super::context::RequestContext;
+use super::course::Course;
 use super::failure::{Failure, Trouble};
 use super::phrase::Spoken;
 use super::relay::Accepted;
 use super::reply::Refusal;
-use super::{local, refusals, Edge};
+use super::{forward, local, refusals, Edge};
 use crate::dialect::conversation::Untranslatable;
 use crate::llm::endpoint::{Door, Endpoint};
 use crate::llm::request::BadBody;
@@ -54,32 +55,29 @@ pub async fn converse(
     endpoint: &Endpoint,
     door: Door,
 ) -> Result<(), End> {
-    let mut held = edge.budget.hold();
-    let body = read(edge, endpoint, client, ctx, &mut held).await?;
-    let head = client.req_header();
-    let content = match door {
-        Door::Socket => Content::socket(head.uri.query()),
-        _ => Content::read(endpoint, &head.headers, &body).map_err(refusals::bad_body)?,
-    };
-    ctx.outcome.model = content.model().map(str::to_owned);
-    ctx.outcome.stream = content.stream();
-
+    let (held, body, content) = open(edge, endpoint, door, client, ctx).await?;
     // From here on, not from the head: a slow upload is no fault of an upstream.
     let deadline = edge.gateway.settings.routing.deadline.map(|budget| Instant::now() + budget);
+    let (first, mut newer): (&Edge, Option<Arc<Edge>>) = (edge, None);
     let mut plan = plan(edge, ctx, endpoint, &content, deadline)?;
-    let mut last: Option<Failure> = None;
-    let mut unfit: Option<Untranslatable> = None;
+    let (mut last, mut unfit): (Option<Failure>, Option<Untranslatable>) = (None, None);
     let prepared = OnceLock::new();
     let spoken = Spoken::new(endpoint, &content, &body, &prepared);
     loop {
-        let now = Instant::now();
-        if deadline.is_some_and(|deadline| deadline <= now) {
-            return Err(refusals::out_of_time(edge, last).into());
-        }
+        let edge = newer.as_deref().unwrap_or(first);
+        let now = in_time(edge, deadline, &mut last)?;
         let mut lease = match edge.gateway.pool.next(&mut plan, now) {
             Step::Try(lease) => lease,
             Step::Wait(pause) => {
                 client_or(client, ctx, pin!(tokio::time::sleep(pause))).await?;
+                continue;
+            }
+            Step::Moved => {
+                match edge.courses.settled().await {
+                    Course::Process(line) => return Box::pin(forward::ask(&line, &body, client, ctx)).await,
+                    course => newer = course.edge().or(newer),
+                }
+                plan = self::plan(newer.as_deref().unwrap_or(first), ctx, endpoint, &content, deadline)?;
                 continue;
             }
             Step::Stop(Stopped::Unfit) if endpoint.counts_tokens() => {
@@ -108,6 +106,35 @@ pub async fn converse(
                 last = Some(*failure);
             }
         }
+    }
+}
+
+/// The whole body, its share of the budget, and what it says. The outcome of the request has its model from here.
+async fn open(
+    edge: &Edge,
+    endpoint: &Endpoint,
+    door: Door,
+    client: &mut ServerSession,
+    ctx: &mut RequestContext,
+) -> Result<(Held, Bytes, Content), End> {
+    let mut held = edge.budget.hold();
+    let body = read(edge, endpoint, client, ctx, &mut held).await?;
+    let head = client.req_header();
+    let content = match door {
+        Door::Socket => Content::socket(head.uri.query()),
+        _ => Content::read(endpoint, &head.headers, &body).map_err(refusals::bad_body)?,
+    };
+    ctx.outcome.model = content.model().map(str::to_owned);
+    ctx.outcome.stream = content.stream();
+    Ok((held, body, content))
+}
+
+/// The moment, if it is not too late for another step.
+fn in_time(edge: &Edge, deadline: Option<Instant>, last: &mut Option<Failure>) -> Result<Instant, End> {
+    let now = Instant::now();
+    match deadline {
+        Some(deadline) if deadline <= now => Err(refusals::out_of_time(edge, last.take()).into()),
+        _ => Ok(now),
     }
 }
 

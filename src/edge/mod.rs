@@ -12,15 +12,18 @@ pub mod admission;
 pub mod attempt;
 pub mod content;
 pub mod context;
+pub mod course;
 pub mod door;
 pub mod drain;
 pub mod exchange;
 pub mod failure;
+pub mod forward;
 pub mod framing;
 pub mod front;
 pub mod http1;
 pub mod inflate;
 pub mod lifecycle;
+pub mod listening;
 pub mod local;
 pub mod passage;
 pub mod passthrough;
@@ -40,19 +43,21 @@ use std::time::Duration;
 
 use admission::{Bounds, Budget};
 use context::RequestContext;
+use course::Courses;
 use drain::Drain;
 use exchange::Dialer;
 use http::header::{HeaderName, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use pingora::http::ResponseHeader;
 
+use crate::config::{Credential, Settings};
 use crate::gateway::Gateway;
-use crate::observe::metrics::BanEvent;
+use crate::observe::metrics::{BanEvent, Meters};
 use crate::observe::Recorder;
 use crate::providers::headers::upstream_request_id;
 use crate::routing::Transition;
 
-/// What every request works with.
+/// What every request works with: one configuration at work, and what outlasts it.
 pub struct Edge {
     /// The configuration, assembled.
     pub gateway: Arc<Gateway>,
@@ -64,9 +69,24 @@ pub struct Edge {
     pub drain: Arc<Drain>,
     /// Where outcomes are told.
     pub recorder: Arc<Recorder>,
+    /// Where requests are admitted: here, as long as this is the edge of the newest configuration.
+    pub courses: Courses,
 }
 
 impl Edge {
+    /// The edge of another configuration in the same process: what was bought at start is shared.
+    pub fn renewed(&self, settings: Settings) -> Self {
+        let meters = Meters::for_credentials(settings.credentials.iter().map(Credential::counted));
+        Self {
+            gateway: self.gateway.reassemble(settings),
+            dialer: self.dialer.clone(),
+            budget: self.budget.clone(),
+            drain: self.drain.clone(),
+            recorder: Arc::new(Recorder { meters, access: self.recorder.access.clone() }),
+            courses: Courses::default(),
+        }
+    }
+
     /// The context of a request whose head is about to be looked at.
     pub fn begin(&self) -> RequestContext {
         RequestContext::begin(self.recorder.clone(), self.drain.enter())
@@ -87,7 +107,7 @@ impl Edge {
     /// Seconds for which an idle client connection is kept; none while draining.
     pub fn keepalive(&self) -> Option<u64> {
         let idle = self.gateway.settings.server.keepalive_timeout.as_secs().max(1);
-        (!self.drain.is_draining()).then_some(idle)
+        (!self.drain.is_leaving()).then_some(idle)
     }
 
     /// The upstream's own id of a request, for log and client.

@@ -183,7 +183,7 @@ impl Passage {
         if end {
             let facts = Facts::read(&seen, self.endpoint.wire());
             let ids = facts.map(|facts| facts.ids).unwrap_or_default();
-            edge.gateway.pins.learn(&ids, &edge.gateway.upstream(self.credential).name);
+            edge.gateway.memory.pin(&ids, &edge.gateway.upstream(self.credential).name);
         }
         self.seen = Some(Seen::Ids(seen));
     }

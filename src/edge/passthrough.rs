@@ -12,6 +12,7 @@
 //! that a filter returns at the body's end then leads to another candidate or to an answer of ours.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -23,12 +24,13 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 
 use super::context::RequestContext;
+use super::course::{Course, Line};
 use super::exchange::fault;
 use super::failure::Failure;
 use super::lifecycle::{client_or, End};
 use super::passage::{Passage, Refused, Seen};
 use super::reply::Refusal;
-use super::{door, refusals, reply, Edge};
+use super::{door, forward, refusals, reply, Edge};
 use crate::gateway::Dress;
 use crate::llm::endpoint::Endpoint;
 use crate::llm::error::ApiError;
@@ -86,7 +88,7 @@ pub fn came(ctx: &RequestContext, end: bool) -> pingora::Result<()> {
 /// The next candidate's peer, or the same one's once more after a connection that was dead. An error here ends
 /// Pingora's loop, so waiting and names that do not resolve are dealt with inside.
 pub async fn peer(
-    edge: &Edge,
+    edge: &mut Arc<Edge>,
     client: &mut Session,
     ctx: &mut RequestContext,
 ) -> pingora::Result<Box<HttpPeer>> {
@@ -104,6 +106,12 @@ pub async fn peer(
                     wait(client, ctx, pause).await?;
                     continue;
                 }
+                Step::Moved => {
+                    if let Some(line) = moved(edge, client, ctx).await? {
+                        return Ok(Box::new(forward::peer(line)));
+                    }
+                    continue;
+                }
                 Step::Stop(stopped) => {
                     let (last, unfit) = (passage.last.take(), passage.unfit.take());
                     let refusal = refusals::stopped(edge, &passage.plan, stopped, last, unfit);
@@ -119,6 +127,24 @@ pub async fn peer(
             Err(transport) => failed(edge, ctx, Failure::transport(transport)),
         }
     }
+}
+
+/// Goes on with a newer edge; or says which process has taken over, and leaves the request to it as it came.
+async fn moved(
+    edge: &mut Arc<Edge>,
+    client: &mut Session,
+    ctx: &mut RequestContext,
+) -> pingora::Result<Option<Line>> {
+    let Some(passage) = ctx.passage.take() else { return Ok(None) };
+    match edge.courses.settled().await {
+        Course::Process(line) => {
+            ctx.told_elsewhere();
+            return Ok(Some(line));
+        }
+        course => *edge = course.edge().unwrap_or_else(|| edge.clone()),
+    }
+    let again = admit(edge, client, ctx, passage.endpoint);
+    again.map(|()| None).map_err(|_| Error::new_in(ErrorType::InternalError))
 }
 
 /// Waits for a lone candidate's second try. A client that has no body to send is watched meanwhile.

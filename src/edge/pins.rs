@@ -5,6 +5,7 @@
 //! appended by a thread of its own, so that no request waits for a disk; without a place to write, pins last as long
 //! as the process.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -49,6 +50,11 @@ impl Pinboard {
                 let _ = lines.send(Pins::line(id, name));
             }
         }
+    }
+
+    /// All pins, by the name of the credential that they belong to.
+    pub fn by_owner(&self) -> BTreeMap<String, Vec<String>> {
+        self.pins.lock().unwrap_or_else(PoisonError::into_inner).by_owner()
     }
 
     /// The names of the credentials that `ids` belong to, each once.

@@ -13,32 +13,45 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
 
 use super::context::RequestContext;
+use super::course::Live;
 use super::door::{self, Served, Way};
 use super::{passthrough, Edge};
 
 /// Pingora's view of the edge.
-pub struct EdgeProxy(pub Arc<Edge>);
+pub struct EdgeProxy(pub Arc<Live>);
+
+/// A request, and the edge that it began with or was moved to.
+pub struct Carried {
+    edge: Arc<Edge>,
+    ctx: RequestContext,
+}
 
 #[async_trait]
 impl ProxyHttp for EdgeProxy {
-    type CTX = RequestContext;
+    type CTX = Carried;
 
-    fn new_ctx(&self) -> RequestContext {
-        self.0.begin()
+    fn new_ctx(&self) -> Carried {
+        let edge = self.0.edge();
+        let ctx = edge.begin();
+        Carried { edge, ctx }
     }
 
     /// None: no answer is compressed here.
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
-    async fn request_filter(&self, client: &mut Session, ctx: &mut RequestContext) -> pingora::Result<bool> {
-        let end = match door::admit(&self.0, client.as_downstream_mut(), ctx) {
-            Way::On(endpoint) => match passthrough::admit(&self.0, client, ctx, endpoint) {
+    async fn request_filter(
+        &self,
+        client: &mut Session,
+        Carried { edge, ctx }: &mut Carried,
+    ) -> pingora::Result<bool> {
+        let end = match door::admit(edge, client.as_downstream_mut(), ctx) {
+            Way::On(endpoint) => match passthrough::admit(edge, client, ctx, endpoint) {
                 Ok(()) => return Ok(false),
                 Err(end) => end,
             },
             Way::In(endpoint, door) => {
                 let client = client.as_downstream_mut();
-                return answer(door::serve(&self.0, endpoint, door, client, ctx).await);
+                return answer(door::serve(edge, endpoint, door, client, ctx).await);
             }
             Way::Out(end) => end,
         };
@@ -48,9 +61,9 @@ impl ProxyHttp for EdgeProxy {
     async fn upstream_peer(
         &self,
         client: &mut Session,
-        ctx: &mut RequestContext,
+        Carried { edge, ctx }: &mut Carried,
     ) -> pingora::Result<Box<HttpPeer>> {
-        passthrough::peer(&self.0, client, ctx).await
+        passthrough::peer(edge, client, ctx).await
     }
 
     async fn connected_to_upstream(
@@ -60,18 +73,18 @@ impl ProxyHttp for EdgeProxy {
         _: &HttpPeer,
         _: std::os::unix::io::RawFd,
         _: Option<&Digest>,
-        ctx: &mut RequestContext,
+        Carried { edge, ctx }: &mut Carried,
     ) -> pingora::Result<()> {
-        passthrough::invite(&self.0, client, ctx).await
+        passthrough::invite(edge, client, ctx).await
     }
 
     async fn upstream_request_filter(
         &self,
         client: &mut Session,
         request: &mut RequestHeader,
-        ctx: &mut RequestContext,
+        Carried { edge, ctx }: &mut Carried,
     ) -> pingora::Result<()> {
-        passthrough::dress(&self.0, client.req_header(), request, ctx)
+        passthrough::dress(edge, client.req_header(), request, ctx)
     }
 
     async fn request_body_filter(
@@ -79,7 +92,7 @@ impl ProxyHttp for EdgeProxy {
         _: &mut Session,
         _: &mut Option<Bytes>,
         end: bool,
-        ctx: &mut RequestContext,
+        Carried { ctx, .. }: &mut Carried,
     ) -> pingora::Result<()> {
         passthrough::came(ctx, end)
     }
@@ -88,10 +101,10 @@ impl ProxyHttp for EdgeProxy {
         &self,
         _: &mut Session,
         _: &HttpPeer,
-        ctx: &mut RequestContext,
+        Carried { edge, ctx }: &mut Carried,
         error: Box<Error>,
     ) -> Box<Error> {
-        passthrough::unreachable(&self.0, ctx, error)
+        passthrough::unreachable(edge, ctx, error)
     }
 
     fn error_while_proxy(
@@ -99,7 +112,7 @@ impl ProxyHttp for EdgeProxy {
         _: &HttpPeer,
         client: &mut Session,
         mut error: Box<Error>,
-        ctx: &mut RequestContext,
+        Carried { edge, ctx }: &mut Carried,
         reused: bool,
     ) -> Box<Error> {
         if *error.esource() == ErrorSource::Downstream || door::answered(client) {
@@ -109,7 +122,7 @@ impl ProxyHttp for EdgeProxy {
         match error.etype() {
             // An answer that has its verdict already.
             ErrorType::HTTPStatus(_) => error,
-            _ => passthrough::broken(&self.0, client, ctx, error, reused),
+            _ => passthrough::broken(edge, client, ctx, error, reused),
         }
     }
 
@@ -117,9 +130,9 @@ impl ProxyHttp for EdgeProxy {
         &self,
         client: &mut Session,
         head: &mut ResponseHeader,
-        ctx: &mut RequestContext,
+        Carried { edge, ctx }: &mut Carried,
     ) -> pingora::Result<()> {
-        passthrough::hear(&self.0, client, head, ctx)
+        passthrough::hear(edge, client, head, ctx)
     }
 
     fn response_body_filter(
@@ -127,9 +140,9 @@ impl ProxyHttp for EdgeProxy {
         _: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
-        ctx: &mut RequestContext,
+        Carried { edge, ctx }: &mut Carried,
     ) -> pingora::Result<Option<Duration>> {
-        passthrough::pass(&self.0, body, end, ctx)?;
+        passthrough::pass(edge, body, end, ctx)?;
         Ok(None)
     }
 
@@ -137,15 +150,15 @@ impl ProxyHttp for EdgeProxy {
         &self,
         client: &mut Session,
         error: &Error,
-        ctx: &mut RequestContext,
+        Carried { edge, ctx }: &mut Carried,
     ) -> FailToProxy {
         let by_client = *error.esource() == ErrorSource::Downstream;
         if ctx.passage.is_none() {
             // The door has said all there is to say.
         } else if door::answered(client) {
-            passthrough::cut(&self.0, ctx, by_client);
+            passthrough::cut(edge, ctx, by_client);
         } else {
-            let end = passthrough::end(&self.0, ctx, error, by_client);
+            let end = passthrough::end(edge, ctx, error, by_client);
             // Pingora closes the connection whatever the head says.
             client.set_keepalive(None);
             door::close(end, client.as_downstream_mut(), ctx).await;
@@ -154,7 +167,7 @@ impl ProxyHttp for EdgeProxy {
     }
 
     /// What happened is told by the outcome of the request.
-    fn suppress_error_log(&self, _: &Session, _: &RequestContext, _: &Error) -> bool {
+    fn suppress_error_log(&self, _: &Session, _: &Carried, _: &Error) -> bool {
         true
     }
 }

@@ -91,7 +91,7 @@ impl Accepted<'_> {
     ) -> Result<(), End> {
         self.edge.seal(self.lease.credential(), &mut head);
         let gateway = &self.edge.gateway;
-        gateway.pins.learn(&facts.ids, &gateway.upstream(self.lease.credential()).name);
+        gateway.memory.pin(&facts.ids, &gateway.upstream(self.lease.credential()).name);
         let usage = facts.usage.unwrap_or_else(|| seen(self.endpoint, self.prompt, body.len() as u64));
         ctx.outcome.usage = facts.usage.map(|usage| tokens(&usage, false));
         self.lease.charge(usage.charge());
@@ -260,7 +260,7 @@ impl Stream<'_> {
         lease.charge(cost.charge());
         if let Some(id) = self.watch.stored_id() {
             let gateway = &self.edge.gateway;
-            gateway.pins.learn([&id.to_owned()], &gateway.upstream(lease.credential()).name);
+            gateway.memory.pin(&[id.to_owned()], &gateway.upstream(lease.credential()).name);
         }
     }
 

@@ -58,6 +58,14 @@ impl Token {
         current.as_ref().filter(|current| current.until > Instant::now()).map(|current| current.value.clone())
     }
 
+    /// The value of `Authorization` and for how long it is good, if there is any.
+    pub fn remaining(&self) -> Option<(HeaderValue, Duration)> {
+        let current = self.current.load();
+        let current = current.as_ref()?;
+        let left = current.until.checked_duration_since(Instant::now())?;
+        Some((current.value.clone(), left))
+    }
+
     /// The same; where no exchange is over yet, it is waited for.
     pub async fn get(&self) -> Option<HeaderValue> {
         if self.known().is_none() && *self.exchanges.borrow() == 0 {

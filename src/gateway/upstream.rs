@@ -63,7 +63,11 @@ pub struct Dress<'a> {
 }
 
 impl Upstream {
-    pub(super) fn new(credential: &Credential, addresses: Arc<AddressSet>) -> Self {
+    pub(super) fn new(
+        credential: &Credential,
+        addresses: Arc<AddressSet>,
+        token: Option<Arc<Token>>,
+    ) -> Self {
         let url = &credential.base_url;
         let name: Arc<str> = credential.name.as_str().into();
         let provider = credential.kind.provider();
@@ -72,7 +76,9 @@ impl Upstream {
             Some(Sign::Key(Authorization(Some((header, secret(&value)?)))))
         };
         let sign = match &credential.vertex {
-            Some(vertex) => Sign::Token(Token::new(name.clone(), vertex.service_account.clone())),
+            Some(vertex) => {
+                Sign::Token(token.unwrap_or_else(|| Token::new(name.clone(), vertex.service_account.clone())))
+            }
             None => key().unwrap_or(Sign::Nothing),
         };
         let fixed = credential.headers.iter().filter_map(|(name, value)| {
@@ -117,7 +123,7 @@ impl Upstream {
     }
 
     /// The token, if this credential signs in by a service account.
-    pub(super) fn token(&self) -> Option<&Token> {
+    pub(super) fn shared_token(&self) -> Option<&Arc<Token>> {
         match &self.sign {
             Sign::Token(token) => Some(token),
             Sign::Nothing | Sign::Key(_) => None,

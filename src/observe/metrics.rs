@@ -14,6 +14,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use once_cell::sync::Lazy;
 use prometheus::core::Collector;
@@ -51,6 +52,9 @@ struct Table {
     frames_dropped: IntCounter,
     in_flight: IntGauge,
     streams_open: IntGauge,
+    reload_ok: IntGauge,
+    reload_at: IntGauge,
+    generation: IntGauge,
 }
 
 impl Table {
@@ -88,6 +92,15 @@ impl Table {
             ),
             in_flight: gauge("in_flight", "Requests under way"),
             streams_open: gauge("streams_open", "Event streams being relayed"),
+            reload_ok: gauge(
+                "config_last_reload_successful",
+                "1 if the configuration was good when it was read last",
+            ),
+            reload_at: gauge(
+                "config_last_reload_success_timestamp_seconds",
+                "When the running configuration was read",
+            ),
+            generation: gauge("upgrade_generation", "Processes that have taken over from one another"),
         }
     }
 }
@@ -115,6 +128,20 @@ fn gauge(name: &str, help: &str) -> IntGauge {
 fn histograms(name: &str, help: &str, buckets: &[f64], labels: &[&str]) -> HistogramVec {
     let options = HistogramOpts::new(format!("{PREFIX}{name}"), help).buckets(buckets.to_vec());
     registered(HistogramVec::new(options, labels).expect(VALID))
+}
+
+/// The configuration has been read, and was good or not.
+pub fn reloaded(good: bool) {
+    TABLE.reload_ok.set(good.into());
+    if good {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        TABLE.reload_at.set(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+    }
+}
+
+/// So many processes have taken over from one another.
+pub fn generation(number: u32) {
+    TABLE.generation.set(number.into());
 }
 
 /// Everything in the text format: its content type and its body.

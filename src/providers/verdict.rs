@@ -5,8 +5,10 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// Whose fault a failed attempt was. Decides what a strike hits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Blame {
     /// The request itself: nobody else would answer it differently, and nobody is struck for it.
     Caller,

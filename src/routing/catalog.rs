@@ -182,6 +182,11 @@ impl Catalog {
         }
     }
 
+    /// What was learned about `credential`, if anything was.
+    pub(super) fn learned(&self, credential: usize) -> Option<&[Arc<str>]> {
+        self.credentials.get(credential)?.learned.as_deref()
+    }
+
     /// All models that somebody serves: configured ones in the order of the file, then learned ones by name.
     pub(super) fn listed(&self) -> Vec<Listed> {
         let configured = self.order.iter().filter(|name| self.is_served(name));

@@ -22,6 +22,11 @@ pub(super) struct Tick {
 }
 
 impl Clock {
+    /// A clock that began at `epoch` and has heard of all up to `latest` since.
+    pub(super) fn resumed(epoch: Instant, latest: Duration) -> Self {
+        Self { epoch: Some(epoch), latest }
+    }
+
     /// Moves on to `now`.
     pub(super) fn tick(&mut self, now: Instant) -> Tick {
         let epoch = *self.epoch.get_or_insert(now);
@@ -33,6 +38,11 @@ impl Clock {
     pub(super) fn peek(&self, now: Instant) -> Tick {
         let mut copy = *self;
         copy.tick(now)
+    }
+
+    /// The first moment it heard of.
+    pub(super) fn epoch(&self) -> Option<Instant> {
+        self.epoch
     }
 
     /// The second that was heard of last.

@@ -101,7 +101,9 @@ impl Lease {
     /// A 2xx: clears the strikes of the credential and of the model on it, and ends the probation that it probes.
     #[must_use = "changes are to be told"]
     pub fn succeeded(&mut self, now: Instant) -> Vec<Transition> {
-        self.pool.lock().succeeded(&self.claim, now)
+        let mut state = self.pool.lock();
+        let changes = state.succeeded(&self.claim, now);
+        state.news(changes)
     }
 
     pub(super) fn claim(&self) -> &Claim {

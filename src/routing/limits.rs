@@ -131,6 +131,16 @@ impl Window {
         Duration::ZERO
     }
 
+    /// What counts, by second; for `restore`.
+    pub(super) fn slots(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.slots.iter().map(|slot| (slot.second, slot.count.value())).filter(|(_, amount)| *amount > 0)
+    }
+
+    /// Counts what another window had counted, whose clock this one goes by.
+    pub(super) fn restore(&mut self, slots: &[(u64, u64)]) {
+        slots.iter().for_each(|(second, amount)| self.charge(*amount, *second));
+    }
+
     fn forget_before(&mut self, second: u64) {
         while self.slots.front().is_some_and(|slot| !slot.is_live(second)) {
             let Some(slot) = self.slots.pop_front() else { return };

@@ -10,6 +10,7 @@ use std::time::Instant;
 use super::clock::Tick;
 use super::hosts::Strike;
 use super::lease::Claim;
+use super::ledger::Event;
 use super::plan::Plan;
 use super::standing::{Gate, Sentence};
 use super::state::{pair, State};
@@ -30,6 +31,7 @@ impl State {
     /// A 2xx of the request that holds `claim`.
     pub(super) fn succeeded(&mut self, claim: &Claim, now: Instant) -> Vec<Transition> {
         let now = self.clock.tick(now).now;
+        self.note(claim, || Event::Succeeded);
         self.hosts.succeeded(claim.credential, now);
         let mut changes = std::mem::take(&mut self.news);
         let mut ended = |credential: &Arc<str>, model: Option<&Arc<str>>| {
@@ -56,6 +58,27 @@ impl State {
         now: Instant,
     ) -> Vec<Transition> {
         let tick = self.clock.tick(now);
+        let may_be_poison = plan.may_be_poison(claim.credential);
+        self.note(claim, || Event::Failed {
+            code: verdict.code,
+            blame: verdict.blame,
+            cool_down: verdict.cool_down,
+            may_be_poison,
+        });
+        let changes = self.blame(claim, verdict, may_be_poison, tick);
+        let resume = self.second_try(plan, claim, verdict, tick);
+        plan.failed(claim.credential, verdict, resume);
+        changes
+    }
+
+    /// Strikes and cools whom the failure is blamed on.
+    pub(super) fn blame(
+        &mut self,
+        claim: &Claim,
+        verdict: &Verdict,
+        may_be_poison: bool,
+        tick: Tick,
+    ) -> Vec<Transition> {
         let mut changes = std::mem::take(&mut self.news);
         let target = match verdict.blame {
             Blame::Key => Some(None),
@@ -66,13 +89,10 @@ impl State {
         if let Some(model) = target {
             let fault = Fault { claim, model, verdict, now: tick.now };
             changes.extend(self.cool(&fault));
-            let may_be_poison = plan.may_be_poison(claim.credential);
             if !host_is_down {
                 changes.extend(self.strike(&fault, may_be_poison));
             }
         }
-        let resume = self.second_try(plan, claim, verdict, tick);
-        plan.failed(claim.credential, verdict, resume);
         changes
     }
 

@@ -3,7 +3,7 @@
 //! Bounded, oldest out first: an id is asked for soon after it was given, or seldom. Credentials are kept by name, so
 //! that a file of pins outlives a change of the configuration. A line of such a file is the id, a tab, and the name.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 /// So many ids are remembered.
@@ -48,6 +48,17 @@ impl Pins {
     pub fn to_lines(&self) -> String {
         let pinned = self.order.iter().filter_map(|id| Some((id, self.owners.get(id)?)));
         pinned.map(|(id, name)| Self::line(id, name)).collect()
+    }
+
+    /// All pins, by the credential that they belong to; oldest first.
+    pub fn by_owner(&self) -> BTreeMap<String, Vec<String>> {
+        let mut owned: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for id in &self.order {
+            if let Some(owner) = self.owners.get(id) {
+                owned.entry(owner.to_string()).or_default().push(id.to_string());
+            }
+        }
+        owned
     }
 
     /// One pin as a line of a file, with its end.

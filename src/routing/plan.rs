@@ -42,6 +42,8 @@ pub enum Step {
     Wait(Duration),
     /// Nothing is left.
     Stop(Stopped),
+    /// The pool is closed, and the request is to be planned anew with the one that takes its place.
+    Moved,
 }
 
 /// Why nothing is left.

@@ -10,6 +10,7 @@ use super::availability::Availability;
 use super::catalog::{self, Catalog, Listed, UnknownModel};
 use super::explain::{self, Considered};
 use super::lease::Lease;
+use super::ledger::{Heir, Ledger, Note};
 use super::plan::{Ask, Plan, Step, Stopped};
 use super::snapshot::{Copied, Snapshot};
 use super::state::State;
@@ -53,6 +54,9 @@ impl Pool {
     /// The next step of a plan. A candidate is charged, and its probe slot taken, from here on.
     pub fn next(&self, plan: &mut Plan, now: Instant) -> Step {
         let mut state = self.lock();
+        if state.succession.is_some() {
+            return Step::Moved;
+        }
         let tick = state.clock.tick(now);
         if let Some(pause) = plan.pause(tick.now) {
             return Step::Wait(pause);
@@ -74,7 +78,10 @@ impl Pool {
     /// back.
     #[must_use = "changes are to be told"]
     pub fn failed(&self, plan: &mut Plan, lease: Lease, verdict: &Verdict, now: Instant) -> Vec<Transition> {
-        let changes = self.lock().failed(plan, lease.claim(), verdict, now);
+        let mut state = self.lock();
+        let changes = state.failed(plan, lease.claim(), verdict, now);
+        let changes = state.news(changes);
+        drop(state);
         drop(lease);
         changes
     }
@@ -96,7 +103,9 @@ impl Pool {
     /// of. Cheap when there is nothing to do: meant to be called every second.
     #[must_use = "changes are to be told"]
     pub fn expire(&self, now: Instant) -> Vec<Transition> {
-        self.lock().expire(now)
+        let mut state = self.lock();
+        let changes = state.expire(now);
+        state.news(changes)
     }
 
     /// Lifts bans, cool-downs and strikes of a credential and of all models on it; none if there is no such credential.
@@ -148,6 +157,35 @@ impl Pool {
                 Err(self.unknown(model))
             }
         }
+    }
+
+    /// Admits nothing from here on, and says what it remembers. What becomes of its leases goes to its heir, from now.
+    pub fn close(&self, now: Instant) -> Ledger {
+        self.lock().close(now)
+    }
+
+    /// Says who takes over after `close`.
+    pub fn bequeath(&self, heir: Heir) {
+        self.lock().bequeath(heir);
+    }
+
+    /// There is no heir after all: admits again.
+    pub fn reopen(&self) {
+        self.lock().succession = None;
+    }
+
+    /// Takes over what another pool remembered. `epoch` is that pool's, as this process counts time; `keeps` says of
+    /// a credential's name whether it stands for the same key, so that its bans go on.
+    pub fn inherit(&self, ledger: &Ledger, epoch: Instant, keeps: &dyn Fn(&str) -> bool) {
+        self.lock().inherit(ledger, epoch, keeps);
+    }
+
+    /// Enters what has become of a lease of the pool before this one.
+    #[must_use = "changes are to be told"]
+    pub fn hear(&self, note: &Note, now: Instant) -> Vec<Transition> {
+        let mut state = self.lock();
+        let changes = state.enter(note, now);
+        state.news(changes)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {

@@ -7,6 +7,8 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use super::bans::{BanPolicy, Term};
 
 /// No upstream can ask to be left alone for longer.
@@ -53,6 +55,26 @@ pub(super) struct CoolDown {
     pub(super) until: Instant,
     pub(super) code: u16,
     pub(super) since: Instant,
+}
+
+/// A standing as data. Times are since the pool's epoch.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Stood {
+    state: StoodState,
+    counters: Vec<u32>,
+    term: Duration,
+    code: u16,
+    since: Option<Duration>,
+    /// Until when, for which code, since when.
+    cool_down: Option<(Duration, u16, Duration)>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum StoodState {
+    Clear,
+    BannedUntil(Duration),
+    BannedForGood,
+    Probation(Option<u64>),
 }
 
 /// Whether a request may pass.
@@ -184,6 +206,49 @@ impl Standing {
             self.cool_down = Some(CoolDown { until, code, since });
         }
         (running.is_none() && !term.is_zero()).then_some(term)
+    }
+
+    /// As data; none where there is nothing to remember.
+    pub(super) fn stood(&self, epoch: Instant) -> Option<Stood> {
+        let since = |at: Instant| at.saturating_duration_since(epoch);
+        let Record { state, counters, term, code, since: begun } = &self.record;
+        if *state == State::Clear && counters.is_empty() && self.cool_down.is_none() {
+            return None;
+        }
+        Some(Stood {
+            state: match *state {
+                State::Clear => StoodState::Clear,
+                State::Banned(Until::Time(end)) => StoodState::BannedUntil(since(end)),
+                State::Banned(Until::Lifted) => StoodState::BannedForGood,
+                State::Probation(ticket) => StoodState::Probation(ticket),
+            },
+            counters: counters.clone(),
+            term: *term,
+            code: *code,
+            since: begun.map(since),
+            cool_down: self.cool_down.map(|cool| (since(cool.until), cool.code, since(cool.since))),
+        })
+    }
+
+    /// Goes on from what was remembered of a pool with the same epoch.
+    pub(super) fn resume(&mut self, stood: &Stood, epoch: Instant) {
+        self.record = Record {
+            state: match stood.state {
+                StoodState::Clear => State::Clear,
+                StoodState::BannedUntil(end) => {
+                    State::Banned(epoch.checked_add(end).map_or(Until::Lifted, Until::Time))
+                }
+                StoodState::BannedForGood => State::Banned(Until::Lifted),
+                StoodState::Probation(ticket) => State::Probation(ticket),
+            },
+            counters: stood.counters.clone(),
+            term: stood.term,
+            code: stood.code,
+            since: stood.since.and_then(|since| epoch.checked_add(since)),
+        };
+        self.cool_down = stood.cool_down.and_then(|(until, code, since)| {
+            Some(CoolDown { until: epoch.checked_add(until)?, code, since: epoch.checked_add(since)? })
+        });
     }
 
     /// The ban machine as it is, to be restored should a strike be withdrawn.

@@ -12,6 +12,7 @@ use super::catalog::Catalog;
 use super::clock::{Clock, Tick};
 use super::hosts::Hosts;
 use super::lease::{Claim, Grant};
+use super::ledger::{Event, Succession};
 use super::limits::Limits;
 use super::plan::Plan;
 use super::rotation::{Account, Rows};
@@ -31,7 +32,9 @@ pub(super) struct State {
     pub(super) news: Vec<Transition>,
     /// The first end of a ban that runs, or earlier.
     pub(super) next_expiry: Option<Instant>,
-    tickets: u64,
+    pub(super) tickets: u64,
+    /// These books are closed, and this is where notes go.
+    pub(super) succession: Option<Succession>,
 }
 
 /// A credential.
@@ -59,6 +62,7 @@ impl State {
             news: Vec::new(),
             next_expiry: None,
             tickets: 0,
+            succession: None,
         }
     }
 
@@ -95,6 +99,7 @@ impl State {
 
     /// Takes a lease back: its place, its probe slot, and what it has reserved but not used.
     pub(super) fn release(&mut self, claim: &Claim) {
+        self.note(claim, || Event::Released);
         for account in self.accounts(claim) {
             account.in_flight = account.in_flight.saturating_sub(1);
             account.standing.leave(claim.ticket);
@@ -108,6 +113,7 @@ impl State {
     /// The request goes upstream now: it counts in this second, so that the upstream, too, never sees more than the
     /// limit in a minute, however long it took to connect.
     pub(super) fn sent(&mut self, claim: &mut Claim) {
+        self.note(claim, || Event::Sent);
         let (admitted, second) = (claim.second, self.clock.second());
         if claim.sent || admitted == second {
             return;
@@ -120,6 +126,7 @@ impl State {
 
     /// Charges what a claim has cost beyond its reservation.
     pub(super) fn overshoot(&mut self, claim: &mut Claim) {
+        self.note(claim, || Event::Overshot);
         let (more, second) = (claim.cost.saturating_sub(claim.tokens), self.clock.second());
         for account in self.accounts(claim) {
             account.meter.tokens.charge(more, second);

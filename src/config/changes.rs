@@ -1,0 +1,158 @@
+//! What differs between two configurations, in words for the log of a reload. Secrets are compared and never shown.
+
+use std::fmt::Debug;
+
+use super::{Credential, Model, Settings};
+use crate::secret::Secret;
+
+/// One difference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Such as `~ credentials.main.rpm 100 -> 200`, `+ credentials.spare`, `- models.gpt-4o`.
+    pub text: String,
+    /// It takes effect at the next start or upgrade only.
+    pub needs_start: bool,
+}
+
+/// Everything that differs, in the order of the file.
+pub fn changes(old: &Settings, new: &Settings) -> Vec<Change> {
+    let mut found = Found(Vec::new());
+    found.server(old, new);
+    found.value("routing", &old.routing, &new.routing);
+    found.value("fail2ban", &old.fail2ban, &new.fail2ban);
+    found.monitoring(old, new);
+    found.at_start("admin.listen", &old.admin.listen, &new.admin.listen);
+    found.at_start("state.dir", &old.state.dir, &new.state.dir);
+    found.credentials(&old.credentials, &new.credentials);
+    found.models(&old.models, &new.models);
+    found.0
+}
+
+struct Found(Vec<Change>);
+
+impl Found {
+    fn add(&mut self, text: String, needs_start: bool) {
+        self.0.push(Change { text, needs_start });
+    }
+
+    fn value<T: PartialEq + Debug>(&mut self, path: &str, old: &T, new: &T) {
+        if old != new {
+            self.add(format!("~ {path} {} -> {}", shown(old), shown(new)), false);
+        }
+    }
+
+    fn at_start<T: PartialEq + Debug>(&mut self, path: &str, old: &T, new: &T) {
+        if old != new {
+            self.add(format!("~ {path} {} -> {}", shown(old), shown(new)), true);
+        }
+    }
+
+    fn secret(&mut self, path: &str, old: Option<&Secret>, new: Option<&Secret>) {
+        if !same(old, new) {
+            self.add(format!("~ {path} is another one"), false);
+        }
+    }
+
+    fn server(&mut self, old: &Settings, new: &Settings) {
+        let (old, new) = (&old.server, &new.server);
+        self.at_start("server.host", &old.host, &new.host);
+        self.at_start("server.port", &old.port, &new.port);
+        self.at_start("server.threads", &old.threads, &new.threads);
+        self.secret("server.master_key", Some(&old.master_key), Some(&new.master_key));
+        self.value("server.max_body_size", &old.max_body_size, &new.max_body_size);
+        self.value("server.body_timeout", &old.body_timeout, &new.body_timeout);
+        self.value("server.header_timeout", &old.header_timeout, &new.header_timeout);
+        self.value("server.drain_timeout", &old.drain_timeout, &new.drain_timeout);
+        self.value("server.keepalive_timeout", &old.keepalive_timeout, &new.keepalive_timeout);
+        self.at_start("server.max_buffered", &old.max_buffered, &new.max_buffered);
+        self.value("server.replace_v1_models", &old.replace_v1_models, &new.replace_v1_models);
+        self.at_start("server.logging_level", &old.logging_level, &new.logging_level);
+        self.value("server.expose_route", &old.expose_route, &new.expose_route);
+    }
+
+    fn monitoring(&mut self, old: &Settings, new: &Settings) {
+        let (old, new) = (&old.monitoring, &new.monitoring);
+        self.value("monitoring.prometheus_enabled", &old.prometheus_enabled, &new.prometheus_enabled);
+        self.value("monitoring.health_check_path", &old.health_check_path, &new.health_check_path);
+        self.value("monitoring.public", &old.public, &new.public);
+        self.at_start("monitoring.prometheus_listen", &old.prometheus_listen, &new.prometheus_listen);
+        self.at_start("monitoring.log_errors", &old.log_errors, &new.log_errors);
+        self.at_start("monitoring.errors_log_path", &old.errors_log_path, &new.errors_log_path);
+    }
+
+    fn credentials(&mut self, old: &[Credential], new: &[Credential]) {
+        let find = |all: &'_ [Credential], name: &str| all.iter().position(|c| c.name.as_str() == name);
+        for credential in new {
+            let path = format!("credentials.{}", credential.name.as_str().escape_debug());
+            match find(old, credential.name.as_str()) {
+                Some(at) => self.credential(&path, &old[at], credential),
+                None => self.add(format!("+ {path}"), false),
+            }
+        }
+        for gone in old.iter().filter(|c| find(new, c.name.as_str()).is_none()) {
+            self.add(format!("- credentials.{}", gone.name.as_str().escape_debug()), false);
+        }
+    }
+
+    fn credential(&mut self, path: &str, old: &Credential, new: &Credential) {
+        let at = |member: &str| format!("{path}.{member}");
+        self.value(&at("type"), &old.kind, &new.kind);
+        self.secret(&at("api_key"), old.api_key.as_ref(), new.api_key.as_ref());
+        self.value(&at("base_url"), &old.base_url.as_str(), &new.base_url.as_str());
+        self.value(&at("rpm"), &old.rpm, &new.rpm);
+        self.value(&at("tpm"), &old.tpm, &new.tpm);
+        self.value(&at("weight"), &old.weight, &new.weight);
+        self.value(&at("priority"), &old.tier, &new.tier);
+        self.value(&at("is_fallback"), &old.is_fallback, &new.is_fallback);
+        self.value(&at("models"), &old.models, &new.models);
+        self.value(&at("max_concurrent"), &old.max_concurrent, &new.max_concurrent);
+        self.value(&at("connect_timeout"), &old.connect_timeout, &new.connect_timeout);
+        self.value(&at("http2"), &old.http2, &new.http2);
+        self.value(&at("api_version"), &old.api_version, &new.api_version);
+        let same_headers = old.headers.len() == new.headers.len()
+            && old.headers.iter().zip(&new.headers).all(|(a, b)| a.0 == b.0 && same(Some(&a.1), Some(&b.1)));
+        if !same_headers {
+            self.add(format!("~ {} are others", at("headers")), false);
+        }
+        let place = |c: &Credential| c.vertex.as_ref().map(|v| (v.project_id.clone(), v.location.clone()));
+        self.value(&at("location"), &place(old), &place(new));
+        let account = |c: &Credential| c.vertex.as_ref().map(|v| v.service_account.clone());
+        self.secret(&at("credentials_json"), account(old).as_ref(), account(new).as_ref());
+    }
+
+    fn models(&mut self, old: &[Model], new: &[Model]) {
+        let label = |model: &Model| match &model.credential {
+            Some(credential) => format!("models.{} on {credential}", model.name.escape_debug()),
+            None => format!("models.{}", model.name.escape_debug()),
+        };
+        let same = |a: &Model, b: &Model| a.name == b.name && a.credential == b.credential;
+        for model in new {
+            match old.iter().find(|other| same(other, model)) {
+                Some(before) if before != model => self.add(format!("~ {}", label(model)), false),
+                Some(_) => {}
+                None => self.add(format!("+ {}", label(model)), false),
+            }
+        }
+        for gone in old.iter().filter(|model| !new.iter().any(|other| same(other, model))) {
+            self.add(format!("- {}", label(gone)), false);
+        }
+    }
+}
+
+/// A value, without the word for that there is one.
+fn shown<T: Debug>(value: &T) -> String {
+    let text = format!("{value:?}");
+    match text.strip_prefix("Some(").and_then(|rest| rest.strip_suffix(')')) {
+        Some(inner) => inner.to_owned(),
+        None if text == "None" => "none".to_owned(),
+        None => text,
+    }
+}
+
+fn same(a: Option<&Secret>, b: Option<&Secret>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => a.matches(b.expose().as_bytes()),
+        (None, None) => true,
+        _ => false,
+    }
+}

@@ -1,0 +1,77 @@
+//! One process takes over from another without losing anybody: a new binary, a new configuration, or both.
+//!
+//! The old process starts the new one with a private socket as its standard input (`wire`), so there is no name in a file
+//! system that a stranger could take. The new one checks its configuration and builds its routes, gets the listening
+//! sockets, and proves itself with a request to itself; until then nothing has changed, and any failure leaves the old
+//! process as it was. Then the old pool closes its books and sends them; the new process takes them over and opens its
+//! gate. From that moment one pool admits: limits and bans hold over both processes. The old one sends each settlement and
+//! strike of its open streams, and each client connection that is between two requests, as a descriptor, so that clients
+//! notice nothing. It leaves when its last stream has ended. Should the new process die before that, the old one opens its
+//! gate again.
+//!
+//! Pingora's own hand-over was not taken: its old process stops listening once the sockets are sent, whatever becomes of
+//! the new one, moves no state, and closes idle connections under its clients.
+
+pub mod incumbent;
+pub mod successor;
+mod wire;
+
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::time::{clock_gettime, ClockId};
+use tokio::sync::watch;
+
+use crate::edge::course::Live;
+use crate::edge::drain::Drain;
+use crate::edge::listening::Sockets;
+
+/// A running process, as far as it can be handed over.
+pub struct Running {
+    /// The edge as it is.
+    pub live: Arc<Live>,
+    /// The way out.
+    pub drain: Arc<Drain>,
+    /// Where it listens.
+    pub sockets: Sockets,
+    /// Whether it accepts connections.
+    pub gate: watch::Sender<bool>,
+    /// How many processes took over from one another before.
+    pub generation: AtomicU32,
+    /// Held by whoever changes the configuration or the process.
+    pub changing: Mutex<()>,
+}
+
+/// The system's monotonic clock, which all processes share.
+fn monotonic() -> Duration {
+    let now = clock_gettime(ClockId::Monotonic);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+    Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or_default())
+}
+
+/// `moment` on the clock that all processes share. The two clocks are read so that the moment comes out late rather
+/// than early: a count is forgotten late rather than early.
+fn shared(moment: Instant) -> u128 {
+    let ago = moment.elapsed();
+    monotonic().saturating_sub(ago).as_nanos()
+}
+
+/// The same way back. None for a moment before this clock's beginning.
+fn own(nanoseconds: u128) -> Option<Instant> {
+    let ago = monotonic().as_nanos().saturating_sub(nanoseconds);
+    Instant::now().checked_sub(Duration::from_nanos(u64::try_from(ago).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_means_the_same_to_another_process_and_never_less() {
+        let moment = Instant::now();
+        std::thread::sleep(Duration::from_millis(5));
+        let there = own(shared(moment)).unwrap();
+        assert!(there >= moment && there - moment < Duration::from_millis(5), "{:?}", there - moment);
+    }
+}

@@ -1,0 +1,165 @@
+//! What two processes say to each other while one takes over from the other: frames of JSON on a unix socket, with
+//! descriptors beside some of them.
+//!
+//! A frame is its length as four bytes, little end first, then JSON. Descriptors ride on the length (`SCM_RIGHTS`), so
+//! that they belong to exactly one frame: the kernel ends a read before the bytes that carry the next ones. nix sends,
+//! since Pingora's sockets show their numbers only; rustix receives, since it gives descriptors that have an owner.
+
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use nix::sys::socket::{sendmsg, ControlMessage, MsgFlags};
+use rustix::net::{recvmsg, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
+use serde::{Deserialize, Serialize};
+
+use crate::gateway::Learned;
+use crate::routing::{Ledger, Note};
+
+/// The version of these messages. Two processes that differ in it cannot take over from each other.
+pub const PROTOCOL: u32 = 1;
+/// A longer frame is none.
+const MOST: usize = 1 << 30;
+/// Descriptors in one frame.
+const MOST_FDS: usize = 64;
+
+/// One message.
+#[derive(Serialize, Deserialize)]
+pub enum Message {
+    /// From the new process: its configuration is good, and its routes are built.
+    Hello { protocol: u32, version: String },
+    /// From the new process: it cannot serve.
+    Unfit(String),
+    /// From the old process: the listening sockets, by their places.
+    Sockets(Vec<String>),
+    /// From the new process: it has answered a request.
+    Proven,
+    /// From the old process: something that it has learned.
+    Learned(Learned),
+    /// From the old process: it admits nothing any more, and this is what it remembers.
+    Estate(Box<Estate>),
+    /// From the new process: it serves from now on.
+    Serving,
+    /// From the old process: the service manager has been told.
+    Main,
+    /// From the old process: something has become of one of its streams.
+    Note(Note),
+    /// From the old process: a client's connection, and what has been read of its next request.
+    Connection(Vec<u8>),
+}
+
+/// What an old process leaves.
+#[derive(Serialize, Deserialize)]
+pub struct Estate {
+    /// What its pool remembers.
+    pub ledger: Ledger,
+    /// The pool's first moment, in nanoseconds of the system's monotonic clock.
+    pub epoch: u128,
+    /// What its credentials' keys are, as digests, by their names.
+    pub identities: std::collections::HashMap<String, String>,
+    /// Access tokens: the credential's name, the value, and for how long it is good.
+    pub tokens: Vec<(String, String, Duration)>,
+    /// How many processes took over from one another before.
+    pub generation: u32,
+}
+
+impl Message {
+    /// What kind it is. There is no `Debug`, since some hold secrets.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Hello { .. } => "hello",
+            Self::Unfit(_) => "unfit",
+            Self::Sockets(_) => "sockets",
+            Self::Proven => "proven",
+            Self::Learned(_) => "learned",
+            Self::Estate(_) => "estate",
+            Self::Serving => "serving",
+            Self::Main => "main",
+            Self::Note(_) => "note",
+            Self::Connection(_) => "connection",
+        }
+    }
+}
+
+/// Sends a message.
+pub fn send(mut socket: &UnixStream, message: &Message, fds: &[RawFd]) -> io::Result<()> {
+    let body = serde_json::to_vec(message)?;
+    let length = u32::try_from(body.len()).map_err(|_| io::ErrorKind::InvalidData)?.to_le_bytes();
+    let rights = [ControlMessage::ScmRights(fds)];
+    let rights = if fds.is_empty() { &rights[..0] } else { &rights[..] };
+    let flags = MsgFlags::MSG_NOSIGNAL;
+    let sent = sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&length)], rights, flags, None)?;
+    socket.write_all(&length[sent..])?;
+    socket.write_all(&body)
+}
+
+/// Receives a message and its descriptors; none at the end.
+pub fn receive(mut socket: &UnixStream) -> io::Result<Option<(Message, Vec<OwnedFd>)>> {
+    let mut fds = Vec::new();
+    let mut length = [0; 4];
+    let mut read = 0;
+    while read < length.len() {
+        match receive_some(socket, &mut length[read..], &mut fds)? {
+            0 if read == 0 => return Ok(None),
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            some => read += some,
+        }
+    }
+    let length = u32::from_le_bytes(length) as usize;
+    if length > MOST {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut body = vec![0; length];
+    socket.read_exact(&mut body)?;
+    Ok(Some((serde_json::from_slice(&body)?, fds)))
+}
+
+fn receive_some(socket: &UnixStream, into: &mut [u8], fds: &mut Vec<OwnedFd>) -> io::Result<usize> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
+    let mut rights = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::CMSG_CLOEXEC;
+    let got = loop {
+        match recvmsg(socket, &mut [IoSliceMut::new(into)], &mut rights, flags) {
+            Err(rustix::io::Errno::INTR) => {}
+            got => break got?,
+        }
+    };
+    for message in rights.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = message {
+            fds.extend(received);
+        }
+    }
+    Ok(got.bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Seek;
+
+    use super::*;
+
+    #[test]
+    fn descriptors_arrive_with_their_own_frame() {
+        let (here, there) = UnixStream::pair().unwrap();
+        let mut files: Vec<File> = (0..2).map(|_| tempfile::tempfile().unwrap()).collect();
+        files[1].write_all(b"second").unwrap();
+        send(&here, &Message::Proven, &[]).unwrap();
+        send(&here, &Message::Connection(vec![1]), &[files[0].as_raw_fd()]).unwrap();
+        send(&here, &Message::Connection(vec![2; 100_000]), &[files[1].as_raw_fd()]).unwrap();
+        drop(here);
+        let (first, none) = receive(&there).unwrap().unwrap();
+        assert!(matches!(first, Message::Proven) && none.is_empty());
+        assert_eq!(receive(&there).unwrap().unwrap().1.len(), 1);
+        let (third, mut fds) = receive(&there).unwrap().unwrap();
+        assert!(matches!(third, Message::Connection(prefix) if prefix.len() == 100_000));
+        let mut file = File::from(fds.remove(0));
+        file.rewind().unwrap();
+        let mut text = String::new();
+        file.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "second");
+        assert!(receive(&there).unwrap().is_none());
+    }
+}

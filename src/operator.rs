@@ -1,0 +1,159 @@
+//! What an operator can do to a running process: let it read its configuration again, or let another one take over.
+//!
+//! Both are asked for by signals and by the admin listener, log what they do, and leave everything as it was when
+//! something is wrong.
+
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::config::{changes, Change, Settings};
+use crate::edge::course::Course;
+use crate::edge::Edge;
+use crate::handover::incumbent::{self, Start};
+use crate::handover::Running;
+use crate::loading;
+use crate::observe::metrics;
+use crate::supervisor;
+
+/// The operator's hands.
+pub struct Operator {
+    /// What is operated.
+    pub running: Arc<Running>,
+    /// The configuration; none for the demo.
+    pub file: Option<PathBuf>,
+    binary: Option<Binary>,
+}
+
+/// The program on disk, as it was when this process started.
+struct Binary {
+    path: PathBuf,
+    seen: (u64, u64, i64, i64),
+}
+
+impl Binary {
+    fn own() -> Option<Self> {
+        let path = std::env::current_exe().ok()?;
+        let seen = Self::look(&fs::metadata(&path).ok()?);
+        Some(Self { path, seen })
+    }
+
+    fn look(found: &Metadata) -> (u64, u64, i64, i64) {
+        (found.dev(), found.ino(), found.mtime(), found.mtime_nsec())
+    }
+
+    fn is_replaced(&self) -> bool {
+        fs::metadata(&self.path).is_ok_and(|found| Self::look(&found) != self.seen)
+    }
+}
+
+/// What came of a reload.
+pub type Reloaded = Result<Vec<Change>, String>;
+
+impl Operator {
+    /// Hands for a process that has just started.
+    pub fn new(running: Arc<Running>, file: Option<PathBuf>) -> Self {
+        // The process that takes over may be started from elsewhere.
+        let file = file.map(|file| fs::canonicalize(&file).unwrap_or(file));
+        Self { running, file, binary: Binary::own() }
+    }
+
+    /// Whether the program on disk is another one than this process.
+    pub fn is_replaced(&self) -> bool {
+        self.binary.as_ref().is_some_and(Binary::is_replaced)
+    }
+
+    /// Reads the configuration again and puts it in place of the old one, at once for all new requests. What the two
+    /// have in common goes on: counts of a name, strikes and bans of a key, connections. An error is the report of what
+    /// is wrong with the file; nothing has changed then.
+    pub fn reload(&self) -> Reloaded {
+        supervisor::reloading();
+        let reloaded = self.try_reload();
+        supervisor::reloaded();
+        metrics::reloaded(reloaded.is_ok());
+        match &reloaded {
+            Ok(changes) if changes.is_empty() => log::info!("configuration read again: nothing has changed"),
+            Ok(changes) => changes.iter().for_each(|change| match change.needs_start {
+                true => {
+                    log::warn!("configuration: {} takes effect at the next upgrade or start", change.text)
+                }
+                false => log::info!("configuration: {}", change.text),
+            }),
+            Err(report) => log::error!("the configuration is not taken, the old one stays:\n{report}"),
+        }
+        reloaded
+    }
+
+    fn try_reload(&self) -> Reloaded {
+        let Some(file) = &self.file else { return Err("there is no file to read again".into()) };
+        let (settings, report) = loading::settings(file, false)?;
+        if !report.is_empty() {
+            log::warn!("{}", report.trim_end());
+        }
+        let Ok(_alone) = self.running.changing.try_lock() else {
+            return Err("another reload or an upgrade is under way".into());
+        };
+        let old = self.running.live.edge();
+        if old.courses.process().is_some() {
+            return Err("another process has taken over from this one".into());
+        }
+        let changes = changes(&old.gateway.settings, &settings);
+        if !changes.is_empty() {
+            self.replace(&old, settings);
+        }
+        Ok(changes)
+    }
+
+    /// One pool closes its books, the next one opens with them.
+    fn replace(&self, old: &Arc<Edge>, settings: Settings) {
+        self.running.drain.set_limit(settings.server.drain_timeout);
+        let new = Arc::new(old.renewed(settings));
+        let (before, after) = (old.gateway.identities(), new.gateway.identities());
+        let keeps = |name: &str| before.get(name).is_some_and(|own| after.get(name) == Some(own));
+        old.courses.set(Course::Settling);
+        let ledger = old.gateway.pool.close(Instant::now());
+        if let Some(epoch) = ledger.epoch {
+            new.gateway.pool.inherit(&ledger, epoch, &keeps);
+        }
+        self.running.live.replace(new.clone());
+        let heir = new.clone();
+        old.gateway.pool.bequeath(Arc::new(move |note| {
+            heir.tell(heir.gateway.pool.hear(&note, Instant::now()));
+        }));
+        old.courses.set(Course::Edge(new));
+    }
+
+    /// Starts the program at `binary`, by default the one that this process was started from, and lets it take over.
+    /// `say` is told each step. An error says why this process goes on.
+    pub fn upgrade(&self, binary: Option<&Path>, say: &dyn Fn(&str)) -> Result<(), String> {
+        let Some(config) = &self.file else { return Err("the demo has no configuration file".into()) };
+        let own = self.binary.as_ref().map(|own| own.path.as_path());
+        let Some(binary) = binary.or(own) else { return Err("it is not known where the program is".into()) };
+        let say = |step: &str| {
+            log::info!("upgrade: {step}");
+            say(step);
+        };
+        let upgraded = incumbent::upgrade(&self.running, &Start { binary, config }, &say);
+        if let Err(why) = &upgraded {
+            log::error!("upgrade: {why}; this process goes on serving");
+        }
+        upgraded
+    }
+
+    /// One line about the process.
+    pub fn status(&self) -> String {
+        let edge = self.running.live.edge();
+        let view = edge.view();
+        let up = view.credentials.iter().filter(|credential| !credential.banned).count();
+        format!(
+            "serving {}, {up}/{} credentials up, {} in flight, generation {}",
+            crate::server::places::main(&edge.gateway.settings),
+            view.credentials.len(),
+            self.running.drain.in_flight(),
+            self.running.generation.load(Ordering::SeqCst),
+        )
+    }
+}

@@ -1,0 +1,109 @@
+//! Where sockets and files of a process go.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use crate::config::{AdminListen, Settings};
+use crate::edge::pins::Pinboard;
+
+/// The main address.
+pub fn main(settings: &Settings) -> String {
+    let host = settings.server.host.trim_matches(['[', ']']);
+    match host.contains(':') {
+        true => format!("[{host}]:{}", settings.server.port),
+        false => format!("{host}:{}", settings.server.port),
+    }
+}
+
+/// Where the operator is listened to.
+pub fn admin(settings: &Settings) -> AdminListen {
+    match &settings.admin.listen {
+        AdminListen::Default => AdminListen::Unix(admin_socket(settings.server.port)),
+        chosen => chosen.clone(),
+    }
+}
+
+/// The operator's socket of a router on `port`.
+fn admin_socket(port: u16) -> PathBuf {
+    runtime_directory().join(format!("admin-{port}.sock"))
+}
+
+/// The operators' sockets of all routers in the runtime directory.
+pub fn admin_sockets() -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(runtime_directory()) else { return Vec::new() };
+    let names = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    names.filter(|path| path.extension().is_some_and(|end| end == "sock")).collect()
+}
+
+/// Makes room for a socket at `path`: nobody answers there, and its directory exists or can be made.
+pub fn free_socket(path: &Path) -> io::Result<()> {
+    if UnixStream::connect(path).is_ok() {
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process answers there"));
+    }
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.file_type().is_socket() => {
+            Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is no socket is there"))
+        }
+        Ok(_) => fs::remove_file(path),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Writes the number of this process beside the operator's socket.
+pub fn write_pid(port: u16) {
+    let path = runtime_directory().join(format!("router-{port}.pid"));
+    if let Err(why) = fs::write(&path, format!("{}\n", std::process::id())) {
+        log::debug!("{}: {why}", path.display());
+    }
+}
+
+/// Where sockets go: what systemd gives, else the user's runtime directory, else a private one in /tmp.
+pub fn runtime_directory() -> PathBuf {
+    let given = std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from);
+    let users = std::env::var_os("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join("auto-ai-router"));
+    let service = || PathBuf::from("/run/auto-ai-router");
+    let directory = given.or(users).unwrap_or_else(|| {
+        let user = fs::metadata("/proc/self").map(|own| own.uid()).unwrap_or(0);
+        match user == 0 && service().is_dir() {
+            // An operator who is root means the service.
+            true => service(),
+            false => std::env::temp_dir().join(format!("auto-ai-router-{user}")),
+        }
+    });
+    if !directory.exists() && fs::create_dir_all(&directory).is_ok() {
+        let _ = fs::set_permissions(&directory, fs::Permissions::from_mode(0o700));
+    }
+    directory
+}
+
+/// Where state is kept: what the file says, what systemd gives, else the user's state directory.
+fn state_directory(settings: &Settings) -> Option<PathBuf> {
+    let environment =
+        |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let own = "auto-ai-router";
+    settings
+        .state
+        .dir
+        .clone()
+        .or_else(|| environment("STATE_DIRECTORY"))
+        .or_else(|| environment("XDG_STATE_HOME").map(|dir| dir.join(own)))
+        .or_else(|| environment("HOME").map(|home| home.join(".local/state").join(own)))
+}
+
+/// The ids that an earlier run has pinned.
+pub fn pins(settings: &Settings) -> Pinboard {
+    let Some(directory) = state_directory(settings) else { return Pinboard::in_memory() };
+    match fs::create_dir_all(&directory) {
+        Ok(()) => Pinboard::open(&directory.join(format!("pins-{}.tsv", settings.server.port))),
+        Err(why) => {
+            log::warn!("{}: ids will be forgotten at a restart: {why}", directory.display());
+            Pinboard::in_memory()
+        }
+    }
+}
