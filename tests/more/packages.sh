@@ -92,6 +92,7 @@ make_root() {
     mkdir -p "$root/run/systemd/system"
     install -m 755 tests/more/systemctl "$root/usr/bin/systemctl"
     cp "$work"/*.deb "$root/"
+    mkdir -p "$keep/built" && cp "$work"/*.deb "$keep/built/" # for systemd.sh
     ip link set lo up
 }
 
