@@ -16,7 +16,7 @@ SOAK_SECONDS ?= 120
 export RUST_TEST_THREADS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-js test-clients test-agents test-prometheus test-browser test-packages test-image fuzz soak build deb rpm \
+.PHONY: help demo test test-js test-clients test-agents test-prometheus test-browser test-packages test-systemd test-image fuzz soak build deb rpm \
 	docker-build docker-run docker-stop lint bench clean tools test-tools binary
 
 help: ## this text
@@ -59,6 +59,9 @@ test-packages: binary ## the .deb and the .rpm; the .deb is installed, upgraded 
 	@.ci/tools packages
 	@.ci/tools packers $(TARGET)/packers
 	timeout 600 tests/more/packages.sh $(BINARY) $(TARGET)/scratch $(TARGET)/packers
+
+test-systemd: test-packages ## the packages under a real systemd, booted in a container; as root, 4 minutes
+	timeout 600 tests/more/systemd.sh $(TARGET)/scratch
 
 test-image: tools ## the Dockerfile judged by hadolint, its steps in a clean root; as root, 2 minutes
 	@.ci/tools test

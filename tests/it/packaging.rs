@@ -1,7 +1,7 @@
 //! What surrounds the program: its verbs for supervisors and packages, the units, the alerts, the dashboard, compose.
 //!
 //! systemd's own judge of units is asked where there is one. The packages themselves are built and lived with by
-//! `make test-packages`, the expressions of the dashboard are evaluated by `make test-prometheus`.
+//! `make test-packages`, a real systemd is booted by `make test-systemd`, the expressions of the dashboard are evaluated by `make test-prometheus`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -147,6 +147,7 @@ fn an_upgrade_is_left_alone_by_the_unit() {
         "Type=notify",
         "NotifyAccess=main",
         "RestartPreventExitStatus=78",
+        "Restart=always",
         "RuntimeDirectoryMode=0700",
         "RuntimeDirectoryPreserve=restart",
         "ExecReload=/usr/bin/auto-ai-router reload --config /etc/auto-ai-router/config.yaml",
@@ -154,6 +155,7 @@ fn an_upgrade_is_left_alone_by_the_unit() {
         assert!(says(line), "no {line}");
     }
     assert!(!unit.lines().any(|line| line.starts_with("KillMode=")), "both processes drain at a stop");
+    assert!(unit.contains("ExecStop=") && unit.contains("tail --pid=$MAINPID"), "a stop waits for the end");
     let stop = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).unwrap();
     assert!(stop.parse::<u64>().unwrap() > 30, "drain_timeout is 30 s by default");
 }

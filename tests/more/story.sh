@@ -92,6 +92,17 @@ reload_it() {
     ok "a good file is applied, a bad one refused and told in the journal"
 }
 
+# Installs a version while another one serves.
+take_over() {
+    before=$(of MainPID)
+    dpkg -i "/$1.deb" > /tmp/said 2>&1 || fail "dpkg: $(cat /tmp/said)"
+    grep -q "the new version serves" /tmp/said || fail "$(cat /tmp/said)"
+    now=$(of MainPID)
+    [ "$now" != "$before" ] || fail "the main process is the old one"
+    [ "$(stat -Lc %i "/proc/$now/exe")" = "$(stat -c %i /usr/bin/auto-ai-router)" ] || fail "not the new program"
+    is ActiveState active
+}
+
 upgrade_it() {
     dpkg -i /0.2.0-1.deb > /tmp/said 2>&1 || fail "dpkg: $(cat /tmp/said)"
     grep -q "installed, not activated" /tmp/said && grep -q "config.yaml:9:" /tmp/said || fail "$(cat /tmp/said)"
@@ -100,23 +111,17 @@ upgrade_it() {
     listen /tmp/stream &
     listening=$!
     wait_for test -s /tmp/stream
-    for version in 0.3.0-1 0.2.0-1 0.3.0-1; do
-        before=$(of MainPID)
-        dpkg -i "/$version.deb" > /tmp/said 2>&1 || fail "dpkg: $(cat /tmp/said)"
-        grep -q "the new version serves" /tmp/said || fail "$(cat /tmp/said)"
-        now=$(of MainPID)
-        [ "$now" != "$before" ] || fail "the main process is the old one"
-        [ "$(stat -Lc %i "/proc/$now/exe")" = "$(stat -c %i /usr/bin/auto-ai-router)" ] || fail "not the new program"
-        is ActiveState active
-    done
+    take_over 0.3.0-1
     wait "$listening"
     finished /tmp/stream
+    wait_for alone
+    take_over 0.2.0-1
     wait_for alone
     is NRestarts 0
     sleep 35 # the watchdog has its 30 s, and must find the new process alive
     is ActiveState active
     is MainPID "$now"
-    ok "upgraded, taken back and upgraded again; the watchdog is content; $(of StatusText)"
+    ok "upgraded, and taken back; the watchdog is content; $(of StatusText)"
 }
 
 nothing_was_lost() {
@@ -142,6 +147,11 @@ break_it() {
     kill -KILL "$(of MainPID)"
     wait_for ready
     is NRestarts 1
+    take_over 0.3.0-1
+    wait_for alone
+    kill -KILL "$(of MainPID)"
+    wait_for ready
+    is NRestarts 2
     echo "    no_such_key: 1" >> "$etc/config.yaml"
     ! systemctl restart "$unit" 2> /dev/null || fail "it starts with a bad file"
     sleep 3
@@ -149,7 +159,7 @@ break_it() {
     is ExecMainStatus 78
     is NRestarts 0
     sed -i '/no_such_key/d' "$etc/config.yaml"
-    ok "killed, it comes back; with a bad file it fails once, with 78"
+    ok "killed, it comes back, after an upgrade as well; with a bad file it fails once, with 78"
 }
 
 hold_the_port() {
@@ -170,6 +180,20 @@ hold_the_port() {
     ok "with the socket unit a restart refuses nobody, and a crash costs what was under way: $(sort /tmp/statuses | uniq -c | xargs)"
 }
 
+# The next upgrade comes before the stream that the first process has open is at its end.
+upgrade_in_a_row() {
+    wait_for alone
+    listen /tmp/stream &
+    listening=$!
+    wait_for test -s /tmp/stream
+    for version in 0.3.0-1 0.2.0-1 0.3.0-1; do take_over "$version"; done
+    wait "$listening"
+    finished /tmp/stream
+    wait_for alone
+    is MainPID "$now"
+    ok "three upgrades during one stream"
+}
+
 purge_it() {
     dpkg -P auto-ai-router > /tmp/said 2>&1 || fail "dpkg: $(cat /tmp/said)"
     [ "$(processes)" = 0 ] || fail "it runs after its removal"
@@ -188,5 +212,6 @@ nothing_was_lost
 stop_it
 break_it
 hold_the_port
+upgrade_in_a_row
 purge_it
 echo "story: passed"

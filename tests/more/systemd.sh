@@ -34,6 +34,8 @@ END
 mkdir -p "$root/etc/systemd/system/default.target.wants"
 ln -s ../story.service "$root/etc/systemd/system/default.target.wants/story.service"
 
+# The hierarchy of today: with the older one, a systemd in a container does not wait for a process it has not started.
+export SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1
 timeout 300 systemd-nspawn --quiet --directory "$root" --machine "router-story-$$" --register=no --keep-unit --private-network --boot \
     < /dev/null > "$work/console" 2>&1 || { tail -n 20 "$work/console" >&2 && exit 1; }
 cat "$root/said"
