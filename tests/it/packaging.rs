@@ -1,7 +1,8 @@
 //! What surrounds the program: its verbs for supervisors and packages, the units, the alerts, the dashboard, compose.
 //!
 //! systemd's own judge of units is asked where there is one. The packages themselves are built and lived with by
-//! `make test-packages`, a real systemd is booted by `make test-systemd`, the expressions of the dashboard are evaluated by `make test-prometheus`.
+//! `make test-packages`, a real systemd is booted by `make test-systemd`, the expressions of the dashboard are evaluated
+//! by `make test-prometheus`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
