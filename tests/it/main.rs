@@ -21,6 +21,7 @@ mod health;
 mod kept;
 mod limits;
 mod models;
+mod packaging;
 mod passthrough;
 mod pins;
 mod providers;
