@@ -23,6 +23,7 @@ use pingora::services::listening::Service;
 use crate::config::{self, Credential, LogLevel, Settings, Source};
 use crate::demo::{self, DemoUpstream};
 use crate::gateway::blueprint;
+use crate::handover::incumbent;
 use crate::handover::successor::Predecessor;
 use crate::loading;
 use crate::observe::access_log::AccessLog;
@@ -84,6 +85,14 @@ enum Verb {
         /// The model, by the name that clients use
         model: String,
     },
+    /// Start a process that is to take over, and end
+    #[command(hide = true)]
+    StartSuccessor {
+        /// The program
+        binary: PathBuf,
+        /// Its configuration
+        config: PathBuf,
+    },
     /// Let the running router read its configuration again, or its binary if that is another one now
     Reload {
         #[command(flatten)]
@@ -138,6 +147,10 @@ pub fn main() -> ExitCode {
             Err(code) => code,
         },
         Verb::Route { model } => route(file, &model),
+        Verb::StartSuccessor { binary, config } => match incumbent::start(&binary, &config) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        },
         Verb::Reload { socket } => operate::reload(file, socket.socket),
         Verb::Upgrade { binary, socket } => operate::upgrade(file, socket.socket, binary),
         Verb::Status { socket } => operate::status(file, socket.socket),

@@ -148,7 +148,7 @@ fn an_upgrade_is_left_alone_by_the_unit() {
         "Type=notify",
         "NotifyAccess=main",
         "RestartPreventExitStatus=78",
-        "Restart=always",
+        "Restart=on-failure",
         "RuntimeDirectoryMode=0700",
         "RuntimeDirectoryPreserve=restart",
         "ExecReload=/usr/bin/auto-ai-router reload --config /etc/auto-ai-router/config.yaml",
@@ -156,7 +156,6 @@ fn an_upgrade_is_left_alone_by_the_unit() {
         assert!(says(line), "no {line}");
     }
     assert!(!unit.lines().any(|line| line.starts_with("KillMode=")), "both processes drain at a stop");
-    assert!(unit.contains("ExecStop=") && unit.contains("tail --pid=$MAINPID"), "a stop waits for the end");
     let stop = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).unwrap();
     assert!(stop.parse::<u64>().unwrap() > 30, "drain_timeout is 30 s by default");
 }
