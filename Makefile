@@ -3,18 +3,23 @@
 # The one thing assumed is a Rust toolchain (https://rustup.rs); `.ci/tools` brings or names the rest.
 
 CARGO ?= cargo
+DOCKER ?= docker
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PYTHON := $(TARGET)/sdk-venv/bin/python
 BINARY := $(TARGET)/debug/auto-ai-router
+RELEASE := $(TARGET)/release/auto-ai-router
 FUZZ_CASES ?= 20000
 FUZZ_SECONDS ?= 60
 SOAK_SECONDS ?= 120
 
 # Most tests wait for a scripted upstream rather than compute.
 export RUST_TEST_THREADS ?= 4
+# Where `.ci/tools redis` puts a server.
+export PATH := $(abspath $(TARGET))/redis:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-js test-clients test-agents test-prometheus test-browser test-shared fuzz soak build lint bench clean tools test-tools binary
+.PHONY: help demo test test-js test-clients test-agents test-prometheus test-browser test-shared test-packages test-systemd test-image fuzz soak build deb rpm \
+	docker-build docker-run docker-stop lint bench clean tools test-tools binary
 
 help: ## this text
 	@echo "make TARGET, where TARGET is one of:"
@@ -25,6 +30,7 @@ demo: tools ## build a release binary and run it before an embedded upstream: no
 	@exec $(TARGET)/release/auto-ai-router demo
 
 test: tools test-tools ## all tests, those with the OpenAI Python SDK included
+	@.ci/tools redis $(TARGET)/redis
 	SDK_PYTHON=$(abspath $(PYTHON)) $(CARGO) test --locked
 	tests/sdk/run.sh $(TARGET)/debug/auto-ai-router
 
@@ -53,8 +59,23 @@ test-browser: binary ## the page /vhealth in a headless Chromium without JavaScr
 	timeout 120 python3 -B tests/more/browser.py $(BINARY) chromium $(TARGET)/vhealth.png
 
 test-shared: binary ## four routers on one Redis, which is killed, frozen and restarted, at most 5 minutes
-	@.ci/tools redis
+	@.ci/tools redis $(TARGET)/redis
 	timeout 300 python3 -B tests/more/shared.py $(BINARY)
+
+test-packages: binary ## the .deb and the .rpm; the .deb is installed, upgraded while it serves, purged; as root, 2 minutes
+	@.ci/tools packages
+	@.ci/tools packers $(TARGET)/packers
+	timeout 600 tests/more/packages.sh $(BINARY) $(TARGET)/scratch $(TARGET)/packers
+
+test-systemd: test-packages ## the packages under a real systemd, booted in a container; as root, 4 minutes
+	timeout 600 tests/more/systemd.sh $(TARGET)/scratch
+
+test-image: tools ## the Dockerfile judged by hadolint, its steps in a clean root; as root, 2 minutes
+	@.ci/tools test
+	@.ci/tools packages
+	@.ci/tools hadolint $(TARGET)/hadolint
+	$(TARGET)/hadolint/bin/hadolint Dockerfile
+	timeout 300 CARGO_TARGET_DIR=$(abspath $(TARGET)) tests/more/image.sh
 
 fuzz: tools ## many more property tests, and bent recordings for FUZZ_SECONDS (60) a target, about 8 minutes
 	$(CARGO) test --locked --lib --test golden --no-run
@@ -66,6 +87,27 @@ soak: binary ## mixed load and faults for SOAK_SECONDS (120), then leaks are loo
 
 build: tools ## a release binary in target/release
 	$(CARGO) build --release --locked
+
+deb: build ## a Debian package in target/packages
+	@.ci/tools packers $(TARGET)/packers
+	packaging/made $(RELEASE) target/package
+	PATH=$(abspath $(TARGET))/packers/bin:$$PATH $(CARGO) deb --no-build -o $(TARGET)/packages/
+
+rpm: build ## an RPM package in target/packages
+	@.ci/tools packers $(TARGET)/packers
+	packaging/made $(RELEASE) target/package
+	@mkdir -p $(TARGET)/packages
+	PATH=$(abspath $(TARGET))/packers/bin:$$PATH $(CARGO) generate-rpm -o $(TARGET)/packages/
+
+docker-build: ## the image auto-ai-router:latest
+	$(DOCKER) build -t auto-ai-router:latest .
+
+docker-run: ## the image with ./config.yaml, with Prometheus and Grafana, in the background
+	@test -f config.yaml || { echo "there is no config.yaml: cp conf/gateway.yaml config.yaml"; exit 1; }
+	$(DOCKER) compose -f conf/compose.yaml up -d
+
+docker-stop: ## ends what docker-run started, and finishes what is under way
+	$(DOCKER) compose -f conf/compose.yaml down
 
 lint: tools ## formatting, clippy, documentation; licences and advisories where cargo-deny is installed
 	$(CARGO) fmt --check

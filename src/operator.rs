@@ -118,7 +118,7 @@ impl Operator {
     fn replace(&self, old: &Arc<Edge>, settings: Settings) {
         self.running.drain.set_limit(settings.server.drain_timeout);
         let new = Arc::new(old.renewed(settings));
-        let (before, after) = (old.gateway.identities(), new.gateway.identities());
+        let (before, after) = (old.gateway.identities(""), new.gateway.identities(""));
         let keeps = |name: &str| before.get(name).is_some_and(|own| after.get(name) == Some(own));
         old.courses.set(Course::Settling);
         let ledger = old.gateway.pool.close(Instant::now());
@@ -148,6 +148,19 @@ impl Operator {
             log::error!("upgrade: {why}; this process goes on serving");
         }
         upgraded
+    }
+
+    /// Waits for what is in flight, and ends the process.
+    pub fn leave(&self) -> ! {
+        self.running.drain.leave(|| self.keep())
+    }
+
+    /// Writes what the next process is to remember, if this one still has the say.
+    pub fn keep(&self) {
+        let edge = self.running.live.edge();
+        if edge.courses.is_here() {
+            self.running.keeping.keep(&edge.gateway);
+        }
     }
 
     /// One line about the process.

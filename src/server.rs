@@ -26,6 +26,7 @@ use pingora::services::{Service, ServiceWithDependents};
 use tokio::sync::mpsc::{unbounded_channel, UnboundedReceiver};
 use tokio::sync::watch;
 
+use crate::background::keeping::Keeping;
 use crate::background::{care::Care, succession::Succession, Background};
 use crate::config::{AdminListen, Settings};
 use crate::edge::admin::Admin;
@@ -92,6 +93,7 @@ pub fn serve(process: Process) -> Result<(), CannotServe> {
     let mut server = Server::new_with_opt_and_conf(None, conf(&settings));
     server.bootstrap();
     let pins = places::pins(&settings);
+    let keeping = Keeping::at(places::ledger(&settings));
     let gateway = Gateway::assemble(settings, pins);
     if let Some(fleet) = gateway.fleet.clone() {
         drain.at_end(move || fleet.leave());
@@ -99,6 +101,9 @@ pub fn serve(process: Process) -> Result<(), CannotServe> {
     let sockets = sockets(predecessor.as_ref(), &address)?;
     let main = sockets.tcp(&address).map_err(|why| cannot_listen(predecessor.as_ref(), &address, why))?;
 
+    if predecessor.is_none() {
+        keeping.restore(&gateway);
+    }
     let live = Live::new(Arc::new(edge(&server, gateway, &drain, recorder)));
     let shown = (live.clone(), drain.clone());
     gauges::watch(move || view(&shown.0.edge().gateway, shown.1.is_draining()));
@@ -110,6 +115,7 @@ pub fn serve(process: Process) -> Result<(), CannotServe> {
         live: live.clone(),
         drain,
         sockets,
+        keeping,
         gate,
         generation: Default::default(),
         changing: Mutex::default(),
@@ -138,9 +144,9 @@ pub fn serve(process: Process) -> Result<(), CannotServe> {
     let care = managed.then(|| Care { operator: operator.clone(), front: front.clone() });
     let succession = predecessor.map(|predecessor| {
         let predecessor = Mutex::new(Some(predecessor));
-        Succession { predecessor, running, front, arrivals }
+        Succession { predecessor, running: running.clone(), front, arrivals }
     });
-    server.add_service(background_service("background", Background { live, care, succession }));
+    server.add_service(background_service("background", Background { running, care, succession }));
     server.run(RunArgs { shutdown_signal: Box::new(Signals(operator)) });
     Ok(())
 }

@@ -7,6 +7,7 @@ pub mod addresses;
 pub mod bans;
 pub mod care;
 pub mod discovery;
+pub mod keeping;
 pub mod succession;
 pub mod tokens;
 
@@ -23,14 +24,14 @@ use pingora::services::background::BackgroundService;
 use care::Care;
 use succession::Succession;
 
-use crate::edge::course::Live;
 use crate::edge::Edge;
+use crate::handover::Running;
 use crate::shared::worker;
 
 /// The service: every task of this module.
 pub struct Background {
     /// Whose.
-    pub live: Arc<Live>,
+    pub running: Arc<Running>,
     /// Where a service manager listens.
     pub care: Option<Care>,
     /// In a process that takes over from another.
@@ -40,9 +41,9 @@ pub struct Background {
 #[async_trait]
 impl BackgroundService for Background {
     async fn start(&self, shutdown: ShutdownWatch) {
-        if let Some(fleet) = self.live.edge().gateway.fleet.clone() {
+        if let Some(fleet) = self.running.live.edge().gateway.fleet.clone() {
             // It outlives the shutdown, since requests do.
-            tokio::spawn(worker::run(fleet, self.live.clone()));
+            tokio::spawn(worker::run(fleet, self.running.live.clone()));
         }
         if let Some(succession) = &self.succession {
             succession.begin(&shutdown).await;
@@ -60,7 +61,9 @@ impl Background {
     /// The tasks that an edge needs, for each edge as long as it is the newest.
     async fn keep(&self, shutdown: &ShutdownWatch) {
         while !*shutdown.borrow() {
-            let edge = self.live.edge();
+            let Running { live, gate, keeping, .. } = &*self.running;
+            let edge = live.edge();
+            let serves = || *gate.borrow() && edge.courses.is_here();
             let Edge { gateway, dialer, recorder, .. } = &*edge;
             let tasks = async {
                 tokio::join!(
@@ -68,6 +71,7 @@ impl Background {
                     discovery::keep(gateway, dialer, shutdown.clone()),
                     tokens::keep(gateway, shutdown.clone()),
                     bans::keep(&gateway.pool, recorder, shutdown.clone()),
+                    keeping.run(gateway, serves, shutdown.clone()),
                 );
                 down(shutdown.clone()).await;
             };

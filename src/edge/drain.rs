@@ -129,9 +129,11 @@ impl Drain {
         self.leaving.store(true, Ordering::SeqCst);
     }
 
-    /// Waits in a thread of its own, outside every runtime that is being shut down, and ends the process.
-    pub fn leave(&self) -> ! {
+    /// Waits in a thread of its own, outside every runtime that is being shut down, and ends the process; `last` is the
+    /// last thing done.
+    pub fn leave(&self, last: impl FnOnce()) -> ! {
         self.wait(|| false);
+        last();
         self.end()
     }
 

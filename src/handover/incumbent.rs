@@ -3,14 +3,17 @@
 //! A thread of its own, since it waits; requests go on meanwhile. Only between closing the books and the other side's word
 //! that it serves do new requests wait, for as long as it takes to copy what is remembered.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use rustix::process::{kill_process, Pid, Signal};
 
 use super::wire::{self, receive, Estate, Message, PROTOCOL};
 use super::{shared, Running};
@@ -85,16 +88,23 @@ impl Mail {
 
 /// The new process, while it has not taken over: it ends if it does not come to that.
 struct Candidate {
-    child: Child,
+    pid: Pid,
     socket: UnixStream,
     serves: bool,
 }
 
+impl Candidate {
+    fn number(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+}
+
 impl Drop for Candidate {
     fn drop(&mut self) {
-        if !self.serves {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
+        // Its end of the socket closes with it, so as long as that is open its number is its own.
+        if !self.serves && !is_closed(&self.socket) {
+            let _ = kill_process(self.pid, Signal::KILL);
+            is_closed(&self.socket);
         }
     }
 }
@@ -106,7 +116,7 @@ pub fn upgrade(running: &Arc<Running>, start: &Start, say: &dyn Fn(&str)) -> Res
     };
     may_leave(running)?;
     let mut candidate = launch(start)?;
-    say(&format!("started {} as process {}", start.binary.display(), candidate.child.id()));
+    say(&format!("started {} as process {}", start.binary.display(), candidate.number()));
     let version = hello(&mut candidate)?;
     say(&format!("its configuration is good and its routes are built: version {version}"));
     hand_sockets(running, &candidate)?;
@@ -145,13 +155,50 @@ fn may_leave(running: &Running) -> Result<(), String> {
 
 fn launch(start: &Start) -> Result<Candidate, String> {
     let (ours, theirs) = UnixStream::pair().map_err(|why| format!("no pair of sockets: {why}"))?;
-    let child = Command::new(start.binary)
-        .args(["run", "--successor", "--config"])
-        .arg(start.config)
+    // This very program, even where another one lies at its place now.
+    let starter = Command::new("/proc/self/exe")
+        .args([Path::new("start-successor"), start.binary, start.config])
         .stdin(Stdio::from(OwnedFd::from(theirs)))
-        .spawn();
-    let child = child.map_err(|why| format!("{} cannot be started: {why}", start.binary.display()))?;
-    Ok(Candidate { child, socket: ours, serves: false })
+        .status();
+    starter.map_err(|why| format!("{} cannot be started: {why}", start.binary.display()))?;
+    let _ = ours.set_read_timeout(Some(SHORT_PATIENCE));
+    match receive(&ours) {
+        Ok(Some((Message::Started(number), _))) => {
+            let pid = i32::try_from(number).ok().and_then(Pid::from_raw).ok_or("it has no number")?;
+            Ok(Candidate { pid, socket: ours, serves: false })
+        }
+        Ok(Some((Message::Unfit(why), _))) => {
+            Err(format!("{} cannot be started: {why}", start.binary.display()))
+        }
+        _ => Err(format!("{} was not started", start.binary.display())),
+    }
+}
+
+/// Starts the new process and ends: the body of a command that the old process calls. So the new one is nobody's child,
+/// and becomes one of the service manager's, which waits for its own children only. The socket is the standard input.
+pub fn start(binary: &Path, config: &Path) -> io::Result<()> {
+    let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let started = Command::new(binary).args(["run", "--successor", "--config"]).arg(config).spawn();
+    match started {
+        Ok(child) => wire::send(&socket, &Message::Started(child.id()), &[]),
+        Err(why) => wire::send(&socket, &Message::Unfit(why.to_string()), &[]),
+    }
+}
+
+/// Whether the other end is closed, now or soon.
+fn is_closed(mut socket: &UnixStream) -> bool {
+    let _ = socket.set_read_timeout(Some(LAST_PATIENCE / 20));
+    let begun = Instant::now();
+    let mut unread = [0; 1024];
+    while begun.elapsed() < LAST_PATIENCE {
+        match socket.read(&mut unread) {
+            Ok(0) => return true,
+            Ok(_) => {}
+            Err(why) if why.kind() == io::ErrorKind::WouldBlock => return false,
+            Err(_) => return true,
+        }
+    }
+    false
 }
 
 fn hello(candidate: &mut Candidate) -> Result<String, String> {
@@ -195,7 +242,7 @@ fn hand_estate(
     let estate = Estate {
         epoch: ledger.epoch.map(shared).unwrap_or_default(),
         ledger,
-        identities: edge.gateway.identities(),
+        identities: edge.gateway.identities(""),
         tokens: tokens.collect(),
         generation: running.generation.load(Ordering::SeqCst),
     };
@@ -222,7 +269,7 @@ fn take_leave(
     edge.courses
         .set(Course::Process(Line::new(move |moved| post.put(Outgoing::Connection(Box::new(moved))))));
     running.gate.send_replace(false);
-    let pid = candidate.child.id();
+    let pid = candidate.number();
     supervisor::hand_over(pid);
     mail.put(Outgoing::Message(Message::Main));
     say(&format!(
@@ -235,13 +282,7 @@ fn take_leave(
 }
 
 /// Stays until the last stream has ended, or takes the work back if the other process dies before that.
-fn follow(
-    running: &Arc<Running>,
-    edge: &Edge,
-    mut candidate: Candidate,
-    mail: &Mail,
-    queue: Receiver<Outgoing>,
-) {
+fn follow(running: &Arc<Running>, edge: &Edge, candidate: Candidate, mail: &Mail, queue: Receiver<Outgoing>) {
     let gone = Arc::new(AtomicBool::new(false));
     if let (Ok(reading), Ok(writing)) = (candidate.socket.try_clone(), candidate.socket.try_clone()) {
         let (gone, writer) = (gone.clone(), mail.clone());
@@ -254,8 +295,7 @@ fn follow(
     }
     let is_back = || gone.load(Ordering::SeqCst);
     running.drain.leave_to_another(is_back, || mail.is_empty());
-    let ended = candidate.child.wait().map_or_else(|why| why.to_string(), |status| status.to_string());
-    log::error!("the process that had taken over is gone ({ended}); this one serves again");
+    log::error!("process {}, which had taken over, is gone; this one serves again", candidate.number());
     edge.gateway.memory.bequeath(None);
     edge.gateway.pool.reopen();
     edge.courses.set(Course::Here);
@@ -269,24 +309,12 @@ fn hear(candidate: &mut Candidate, patience: Duration) -> Result<Message, String
     match receive(&candidate.socket) {
         Ok(Some((Message::Unfit(why), _))) => Err(format!("the new process cannot serve: {why}")),
         Ok(Some((message, _))) => Ok(message),
-        Ok(None) => Err(format!("the new process has ended ({})", ending(&mut candidate.child))),
-        Err(why) if why.kind() == std::io::ErrorKind::WouldBlock => {
+        Ok(None) => Err("the new process has ended without a word to this one; the log has its own".into()),
+        Err(why) if why.kind() == io::ErrorKind::WouldBlock => {
             Err(format!("the new process has said nothing for {} s", patience.as_secs()))
         }
         Err(why) => Err(format!("the new process cannot be understood: {why}")),
     }
-}
-
-fn ending(child: &mut Child) -> String {
-    let begun = Instant::now();
-    while begun.elapsed() < LAST_PATIENCE {
-        match child.try_wait() {
-            Ok(Some(status)) => return status.to_string(),
-            Ok(None) => std::thread::sleep(Duration::from_millis(10)),
-            Err(why) => return why.to_string(),
-        }
-    }
-    "its socket is closed".into()
 }
 
 fn unexpected(message: &Message) -> String {

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use rustix::time::{clock_gettime, ClockId};
 use tokio::sync::watch;
 
+use crate::background::keeping::Keeping;
 use crate::config::{Credential, Settings};
 use crate::edge::course::Live;
 use crate::edge::drain::Drain;
@@ -36,6 +37,8 @@ pub struct Running {
     pub drain: Arc<Drain>,
     /// Where it listens.
     pub sockets: Sockets,
+    /// What it remembers over a restart.
+    pub keeping: Keeping,
     /// Whether it accepts connections.
     pub gate: watch::Sender<bool>,
     /// How many processes took over from one another before.

@@ -110,7 +110,7 @@ fn hear(running: &Running, arrivals: &UnboundedSender<Arrived>, message: Message
 
 fn inherit(running: &Running, estate: &Estate) {
     let gateway = &running.live.edge().gateway;
-    let identities = gateway.identities();
+    let identities = gateway.identities("");
     let keeps = |name: &str| identities.get(name).is_some_and(|own| estate.identities.get(name) == Some(own));
     if let Some(epoch) = own(estate.epoch) {
         gateway.pool.inherit(&estate.ledger, epoch, &keeps);

@@ -28,6 +28,8 @@ const MOST_FDS: usize = 64;
 /// One message.
 #[derive(Serialize, Deserialize)]
 pub enum Message {
+    /// From the one that starts the new process, and then ends: its number.
+    Started(u32),
     /// From the new process: its configuration is good, and its routes are built.
     Hello { protocol: u32, version: String },
     /// From the new process: it cannot serve.
@@ -69,6 +71,7 @@ impl Message {
     /// What kind it is. There is no `Debug`, since some hold secrets.
     pub fn kind(&self) -> &'static str {
         match self {
+            Self::Started(_) => "started",
             Self::Hello { .. } => "hello",
             Self::Unfit(_) => "unfit",
             Self::Sockets(_) => "sockets",

@@ -259,8 +259,8 @@ impl State {
                 requests,
                 tokens,
             };
-            let requests = account.meter.requests.slots().map(move |(second, count)| of(second, count, 0));
-            let tokens = account.meter.tokens.slots().map(move |(second, count)| of(second, 0, count));
+            let requests = account.meter.requests.slots(tick.second()).map(move |(second, count)| of(second, count, 0));
+            let tokens = account.meter.tokens.slots(tick.second()).map(move |(second, count)| of(second, 0, count));
             requests.chain(tokens)
         });
         let oldest = tick.second().saturating_sub(first);

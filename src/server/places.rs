@@ -106,6 +106,13 @@ fn state_directory(settings: &Settings) -> Option<PathBuf> {
         .or_else(|| environment("HOME").map(|home| home.join(".local/state").join(own)))
 }
 
+/// Where the pool's books are kept.
+pub fn ledger(settings: &Settings) -> Option<PathBuf> {
+    let directory = state_directory(settings)?;
+    fs::create_dir_all(&directory).ok()?;
+    Some(directory.join(format!("pool-{}.json", settings.server.port)))
+}
+
 /// The ids that an earlier run has pinned.
 pub fn pins(settings: &Settings) -> Pinboard {
     let Some(directory) = state_directory(settings) else { return Pinboard::in_memory() };

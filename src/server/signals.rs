@@ -50,14 +50,14 @@ impl ShutdownSignalWatch for Signals {
             tokio::select! {
                 _ = watched.interrupt.recv() => {
                     supervisor::stopping();
+                    self.0.keep();
                     drain.flush();
                     return ShutdownSignal::FastShutdown;
                 }
                 _ = watched.terminate.recv() => {
                     supervisor::stopping();
                     drain.stop();
-                    let leaving = drain.clone();
-                    std::thread::spawn(move || leaving.leave());
+                    self.apart(|operator| operator.leave());
                     tokio::time::sleep(LISTEN_ON.min(drain.limit() / 2)).await;
                     self.0.running.sockets.close();
                     return ShutdownSignal::GracefulTerminate;

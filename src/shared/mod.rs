@@ -148,6 +148,11 @@ impl Fleet {
         self.put(Work::Tell { word, identity: String::new(), at: Instant::now() });
     }
 
+    /// What all routers of the fleet have in common: a salt for digests.
+    pub fn namespace(&self) -> &str {
+        &self.shared.namespace
+    }
+
     /// By how much each limit is divided at this moment.
     pub fn among(&self) -> u32 {
         self.circuit().among()

@@ -11,6 +11,9 @@ use super::store::Charge;
 use super::{Fleet, Work};
 use crate::routing::Receipt;
 
+/// Milliseconds that a request may take to the upstream: what is sent so late in a second counts in the next one.
+const ON_ITS_WAY: u64 = 100;
+
 /// What the store has granted: in which second of its clock, at how many milliseconds, and when it was asked.
 type Granted = (u64, u64, Instant);
 
@@ -51,7 +54,7 @@ impl Receipt for Ticket {
     fn sent(&mut self) {
         let Some((second, ms, asked)) = self.granted else { return };
         let passed = u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let now = ms.saturating_add(passed) / 1000;
+        let now = ms.saturating_add(passed).saturating_add(ON_ITS_WAY) / 1000;
         if now > second {
             self.put(false, vec![(signed(second), -1, 0), (signed(now), 1, 0)]);
         }

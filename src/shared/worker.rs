@@ -156,7 +156,7 @@ impl Worker {
         }
         self.known = beat.last;
         let edge = self.live.edge();
-        let identities = edge.gateway.identities();
+        let identities = edge.gateway.identities(self.fleet.namespace());
         let fields = beat.changes.chunks_exact(2);
         let entries = fields.filter_map(|entry| match entry {
             [field, value] => words::entry(field, value, beat.now),
