@@ -91,11 +91,12 @@ impl Found {
         if !same_nodes {
             self.add("~ state.url is another one".into(), true);
         }
-        self.at_start("state.cluster", &old.map(|s| s.cluster), &new.map(|s| s.cluster));
-        self.at_start("state.on_outage", &old.map(|s| s.on_outage), &new.map(|s| s.on_outage));
-        self.at_start("state.namespace", &old.map(|s| &s.namespace), &new.map(|s| &s.namespace));
-        self.at_start("state.timeout", &old.map(|s| s.timeout), &new.map(|s| s.timeout));
-        self.at_start("state.routers", &old.map(|s| s.routers), &new.map(|s| s.routers));
+        let (Some(old), Some(new)) = (old, new) else { return };
+        self.at_start("state.cluster", &old.cluster, &new.cluster);
+        self.at_start("state.on_outage", &old.on_outage.as_str(), &new.on_outage.as_str());
+        self.at_start("state.namespace", &old.namespace, &new.namespace);
+        self.at_start("state.timeout", &old.timeout, &new.timeout);
+        self.at_start("state.routers", &old.routers, &new.routers);
     }
 
     fn credentials(&mut self, old: &[Credential], new: &[Credential]) {

@@ -57,8 +57,16 @@ fn families(view: &View) -> Vec<MetricFamily> {
         log_dropped(),
     ];
     if let Some(state) = &view.state {
-        families.push(family("shared_state_up", "1 while the shared state is asked", vec![sample(&[], as_sample(state.up.into()))]));
-        families.push(counter("shared_state_outages_total", "How often the shared state was lost", state.outages));
+        families.push(family(
+            "shared_state_up",
+            "1 while the shared state is asked",
+            vec![sample(&[], as_sample(state.up.into()))],
+        ));
+        families.push(counter(
+            "shared_state_outages_total",
+            "How often the shared state was lost",
+            state.outages,
+        ));
     }
     let own = || view.credentials.iter().filter(|credential| credential.kind != "proxy");
     let mut of_credentials = |name, help, value: fn(&CredentialView) -> Option<f64>| {

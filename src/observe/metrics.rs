@@ -102,7 +102,12 @@ impl Table {
                 "When the running configuration was read",
             ),
             generation: gauge("upgrade_generation", "Processes that have taken over from one another"),
-            shared_state: histograms("shared_state_seconds", "Questions to the shared state", OWN_SECONDS, &[]),
+            shared_state: histograms(
+                "shared_state_seconds",
+                "Questions to the shared state",
+                OWN_SECONDS,
+                &[],
+            ),
         }
     }
 }

@@ -153,7 +153,11 @@ impl Held {
     /// For how long.
     pub(super) fn left(&self, tokens: u64, now: Instant) -> Duration {
         let blocks = self.block(tokens, now).is_some();
-        if blocks { self.until.saturating_duration_since(now) } else { Duration::ZERO }
+        if blocks {
+            self.until.saturating_duration_since(now)
+        } else {
+            Duration::ZERO
+        }
     }
 
     /// Whether a request that ends makes room.
@@ -259,8 +263,10 @@ impl State {
                 requests,
                 tokens,
             };
-            let requests = account.meter.requests.slots(tick.second()).map(move |(second, count)| of(second, count, 0));
-            let tokens = account.meter.tokens.slots(tick.second()).map(move |(second, count)| of(second, 0, count));
+            let requests =
+                account.meter.requests.slots(tick.second()).map(move |(second, count)| of(second, count, 0));
+            let tokens =
+                account.meter.tokens.slots(tick.second()).map(move |(second, count)| of(second, 0, count));
             requests.chain(tokens)
         });
         let oldest = tick.second().saturating_sub(first);

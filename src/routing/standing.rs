@@ -93,9 +93,16 @@ pub(super) enum Gate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum News {
     /// For how long from now; none = for good.
-    Banned { left: Option<Duration>, term: Duration, code: u16 },
+    Banned {
+        left: Option<Duration>,
+        term: Duration,
+        code: u16,
+    },
     Cleared,
-    Cooling { left: Duration, code: u16 },
+    Cooling {
+        left: Duration,
+        code: u16,
+    },
 }
 
 /// A ban that has begun.

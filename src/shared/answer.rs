@@ -56,9 +56,8 @@ mod tests {
     #[test]
     fn numbers_become_answers() {
         assert_eq!(answer(&[1, 17, 17_250], false), Some(Answer::Granted { second: 17, ms: 17_250 }));
-        let denied = |scope, limit, ms| {
-            Some(Answer::Denied(Denial { scope, limit, wait: Duration::from_millis(ms) }))
-        };
+        let denied =
+            |scope, limit, ms| Some(Answer::Denied(Denial { scope, limit, wait: Duration::from_millis(ms) }));
         assert_eq!(
             answer(&[0, 2, 2, 900, 4000], false),
             denied(Scope::Model, Some((Which::Tokens, 900)), 4000)

@@ -58,7 +58,11 @@ impl Circuit {
 
     /// By how much each limit is divided.
     pub fn among(&self) -> u32 {
-        if self.is_up() { 1 } else { self.routers() }
+        if self.is_up() {
+            1
+        } else {
+            self.routers()
+        }
     }
 
     /// How many routers there are, this one included.

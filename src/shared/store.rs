@@ -10,7 +10,9 @@ use std::time::Duration;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, RedisFuture, Script, ScriptInvocation, Value};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, RedisFuture, Script, ScriptInvocation, Value,
+};
 
 use super::answer::{answer, code, Answer};
 use super::keys::Taken;
@@ -145,7 +147,11 @@ impl Scripts {
     ) -> Result<Answer, Silence> {
         let mut call = invocation(&self.admit, taken);
         let probe = if question.probe.is_some() { millis(PROBE) } else { 0 };
-        call.arg(id).arg(question.tokens).arg(question.most.map_or(-1, i64::from)).arg(millis(LEASE)).arg(probe);
+        call.arg(id)
+            .arg(question.tokens)
+            .arg(question.most.map_or(-1, i64::from))
+            .arg(millis(LEASE))
+            .arg(probe);
         for (_, scope, (rpm, tpm)) in &taken.windows {
             call.arg(code(*scope)).arg(bound(*rpm)).arg(bound(*tpm));
         }
@@ -232,6 +238,9 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-async fn within<T>(limit: Duration, work: impl std::future::Future<Output = Result<T, Silence>>) -> Result<T, Silence> {
+async fn within<T>(
+    limit: Duration,
+    work: impl std::future::Future<Output = Result<T, Silence>>,
+) -> Result<T, Silence> {
     tokio::time::timeout(limit, work).await.unwrap_or(Err(Silence::Late(limit)))
 }

@@ -128,10 +128,7 @@ mod tests {
         let banned = |left| word(Fact::Banned { left: Some(left), term, code: 500 });
         let read = told(&banned(term), 4000).expect("an entry");
         assert_eq!(read.word, banned(Duration::from_secs(17)));
-        assert_eq!(
-            (read.number, read.identity.as_str(), read.author.as_str()),
-            (7, "0123abcd", "me")
-        );
+        assert_eq!((read.number, read.identity.as_str(), read.author.as_str()), (7, "0123abcd", "me"));
         let for_good = word(Fact::Banned { left: None, term: Duration::ZERO, code: 401 });
         assert_eq!(told(&for_good, u64::MAX).map(|entry| entry.word), Some(for_good));
         for fact in [Fact::Cleared, Fact::Lifted] {
@@ -149,9 +146,13 @@ mod tests {
 
     #[test]
     fn what_nobody_writes_is_not_understood() {
-        for (field, value) in
-            [("", ""), ("b", "1 2 ban"), ("b:a", "x 2 ban 0 0 i a"), ("b:a%z", "1 -1 ban 0 0 i a"), ("b:a", "1 2")]
-        {
+        for (field, value) in [
+            ("", ""),
+            ("b", "1 2 ban"),
+            ("b:a", "x 2 ban 0 0 i a"),
+            ("b:a%z", "1 -1 ban 0 0 i a"),
+            ("b:a", "1 2"),
+        ] {
             assert_eq!(entry(field, value, 0), None, "{field} {value}");
         }
     }

@@ -43,8 +43,7 @@ struct Worker {
 pub async fn run(fleet: Arc<Fleet>, live: Arc<Live>) {
     let inbox = fleet.inbox.lock().unwrap_or_else(PoisonError::into_inner).take();
     let Some(mut inbox) = inbox else { return };
-    let mut worker =
-        Worker { fleet, live, known: 0, born: 0, renewed: Instant::now(), unsaid: Vec::new() };
+    let mut worker = Worker { fleet, live, known: 0, born: 0, renewed: Instant::now(), unsaid: Vec::new() };
     let (mut next, mut batch) = (Instant::now(), Vec::new());
     loop {
         tokio::select! {
@@ -120,7 +119,11 @@ impl Worker {
             }
         }
         self.pool().join(fleet.among());
-        if fleet.line().is_some() { BEAT } else { RETRY }
+        if fleet.line().is_some() {
+            BEAT
+        } else {
+            RETRY
+        }
     }
 
     async fn ask(&self, line: &mut Line, leaves: bool) -> Result<Beat, Silence> {
@@ -207,5 +210,8 @@ async fn owe(fleet: &Fleet, mut line: Line, spent: &Spent) -> Result<(), Silence
     let Spent { credential, model, age, requests, tokens } = spent;
     let taken = Taken::of(&fleet.keys, credential, model.as_deref());
     let signed = |number: &u64| i64::try_from(*number).unwrap_or(i64::MAX);
-    fleet.scripts.settle(&mut line, &taken, "", false, &[(-signed(age), signed(requests), signed(tokens))]).await
+    fleet
+        .scripts
+        .settle(&mut line, &taken, "", false, &[(-signed(age), signed(requests), signed(tokens))])
+        .await
 }

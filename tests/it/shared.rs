@@ -165,7 +165,10 @@ fn a_store_that_hangs_holds_nobody_up_for_longer_than_its_timeout() {
     let begun = Instant::now();
     let answer = routers[0].chat(&chat("m")).expect(503);
     assert!(begun.elapsed() < ms(1500), "{:?}", begun.elapsed());
-    assert_eq!((answer.code().as_str(), answer.header("retry-after")), ("shared_state_unavailable", Some("1")));
+    assert_eq!(
+        (answer.code().as_str(), answer.header("retry-after")),
+        ("shared_state_unavailable", Some("1"))
+    );
     let begun = Instant::now();
     routers[0].chat(&chat("m")).expect(503);
     assert!(begun.elapsed() < ms(250), "the second request waited as well: {:?}", begun.elapsed());
@@ -198,6 +201,7 @@ fn the_password_of_the_store_is_never_shown() {
     let router = config.state("url: redis://:hunter2secret@127.0.0.1:1").start();
     router.chat(&chat("m")).expect(200);
     until("its loss is seen", || state(&router)["mode"] == "local_share");
-    let shown = [router.stdout(), router.stderr(), router.health().to_string(), router.get("/metrics").text()];
+    let shown =
+        [router.stdout(), router.stderr(), router.health().to_string(), router.get("/metrics").text()];
     assert!(shown.iter().all(|text| !text.contains("hunter2secret")), "{shown:?}");
 }
