@@ -141,6 +141,12 @@ impl Gateway {
         self.memory.signature(call)
     }
 
+    /// What is to be done at the end of the process.
+    pub fn last_words(&self) -> impl Fn() + Send + Sync + 'static {
+        let fleet = self.fleet.clone();
+        move || fleet.iter().for_each(|fleet| fleet.leave())
+    }
+
     /// Tells the other routers what has changed here.
     pub fn spread(&self, changes: &[Transition]) {
         let Some(fleet) = &self.fleet else { return };

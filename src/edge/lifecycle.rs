@@ -30,7 +30,6 @@ use crate::llm::endpoint::{Door, Endpoint};
 use crate::llm::request::BadBody;
 use crate::observe::outcome::Ended;
 use crate::routing::{Ask, Lease, Plan, Step, Stopped};
-use crate::shared::Leave;
 
 /// How a request can end without its answer.
 pub enum End {
@@ -68,10 +67,9 @@ pub async fn converse(
         let edge = newer.as_deref().unwrap_or(first);
         let now = in_time(edge, deadline, &mut last)?;
         let mut lease = match edge.gateway.pool.next(&mut plan, now) {
-            Step::Try(lease) => match edge.confirm(&mut plan, lease).await {
-                Leave::Granted(lease) => lease,
-                Leave::Again => continue,
-                Leave::Rejected => return Err(refusals::unshared(edge, last.take()).into()),
+            Step::Try(lease) => match edge.confirm(&mut plan, lease, &mut last).await? {
+                Some(lease) => lease,
+                None => continue,
             },
             Step::Wait(pause) => {
                 client_or(client, ctx, pin!(tokio::time::sleep(pause))).await?;

@@ -46,9 +46,11 @@ use context::RequestContext;
 use course::Courses;
 use drain::Drain;
 use exchange::Dialer;
+use failure::Failure;
 use http::header::{HeaderName, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use pingora::http::ResponseHeader;
+use reply::Refusal;
 
 use crate::config::{Credential, Settings};
 use crate::gateway::Gateway;
@@ -133,11 +135,22 @@ impl Edge {
         }
     }
 
-    /// Confirms a lease with the other routers, if there are any.
-    pub async fn confirm(&self, plan: &mut Plan, lease: Lease) -> Leave {
-        match &self.gateway.fleet {
-            Some(fleet) => fleet.confirm(&self.gateway.pool, plan, lease).await,
-            None => Leave::Granted(lease),
+    /// Confirms a lease with the other routers, if there are any; none if it was given back and the plan goes on.
+    ///
+    /// # Errors
+    /// Nobody can say, and the policy is to refuse.
+    pub async fn confirm(
+        &self,
+        plan: &mut Plan,
+        lease: Lease,
+        last: &mut Option<Failure>,
+    ) -> Result<Option<Lease>, Box<Refusal>> {
+        let Some(fleet) = &self.gateway.fleet else { return Ok(Some(lease)) };
+        // Boxed, so that a request has no room for it where there are no others.
+        match Box::pin(fleet.confirm(&self.gateway.pool, plan, lease)).await {
+            Leave::Granted(lease) => Ok(Some(lease)),
+            Leave::Again => Ok(None),
+            Leave::Rejected => Err(refusals::unshared(self, last.take())),
         }
     }
 

@@ -37,7 +37,6 @@ use crate::llm::error::ApiError;
 use crate::observe::outcome::Ended;
 use crate::providers::{judge_transport, Next, Transport};
 use crate::routing::{Ask, Step};
-use crate::shared::Leave;
 
 /// Plans the passage of a request.
 pub fn admit(
@@ -102,13 +101,10 @@ pub async fn peer(
         }
         if passage.lease.is_none() {
             match edge.gateway.pool.next(&mut passage.plan, now) {
-                Step::Try(lease) => match edge.confirm(&mut passage.plan, lease).await {
-                    Leave::Granted(lease) => passage.begin(lease),
-                    Leave::Again => continue,
-                    Leave::Rejected => {
-                        let last = passage.last.take();
-                        return Err(passage.refuse(refusals::unshared(edge, last)));
-                    }
+                Step::Try(lease) => match edge.confirm(&mut passage.plan, lease, &mut passage.last).await {
+                    Ok(Some(lease)) => passage.begin(lease),
+                    Ok(None) => continue,
+                    Err(refusal) => return Err(passage.refuse(refusal)),
                 },
                 Step::Wait(pause) => {
                     wait(client, ctx, pause).await?;

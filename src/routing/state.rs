@@ -111,7 +111,8 @@ impl State {
         self.note(claim, || Event::Released);
         for account in self.accounts(claim) {
             account.in_flight = account.in_flight.saturating_sub(1);
-            account.held.take_if(|held| held.is_crowded());
+            // Not for one that never had its place.
+            account.held.take_if(|held| claim.sent && held.is_crowded());
             account.standing.leave(claim.ticket);
             if !claim.sent {
                 account.meter.requests.give_back(1, claim.second);

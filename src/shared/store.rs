@@ -29,7 +29,7 @@ const PROBE: Duration = Duration::from_secs(60);
 /// A router that was silent for longer is not counted.
 const SILENT: Duration = Duration::from_secs(5);
 
-/// One entry of `settle.lua`: a second of the store's clock, or how long ago if it is not above zero; requests; tokens.
+/// One entry of `settle.lua`: a second of the store's clock, or so far from now if it is small; requests; tokens.
 pub type Charge = (i64, i64, i64);
 
 /// A connection.

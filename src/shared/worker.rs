@@ -205,13 +205,14 @@ async fn settle(fleet: &Fleet, mut line: Line, work: &Work) -> Result<(), Silenc
     fleet.scripts.settle(&mut line, taken, id, *is_over, charges).await
 }
 
-/// Charges what was admitted without asking.
+/// Charges what was admitted without asking. The two clocks tick at different moments, so that a second of the one may
+/// begin in the second before it by the other: it counts in the later one.
 async fn owe(fleet: &Fleet, mut line: Line, spent: &Spent) -> Result<(), Silence> {
     let Spent { credential, model, age, requests, tokens } = spent;
     let taken = Taken::of(&fleet.keys, credential, model.as_deref());
     let signed = |number: &u64| i64::try_from(*number).unwrap_or(i64::MAX);
     fleet
         .scripts
-        .settle(&mut line, &taken, "", false, &[(-signed(age), signed(requests), signed(tokens))])
+        .settle(&mut line, &taken, "", false, &[(1 - signed(age), signed(requests), signed(tokens))])
         .await
 }

@@ -90,11 +90,16 @@ fn a_smaller_request_may_fit_where_a_larger_one_was_refused() {
 fn a_place_that_is_freed_here_is_asked_for_at_once() {
     let spec = CredentialSpec { max_concurrent: Some(4), ..credential("a") };
     let pool = fleet(vec![spec]);
-    let running = lease(pool.next(&mut plan(&pool, "m"), at(0.0)));
+    let mut running = lease(pool.next(&mut plan(&pool, "m"), at(0.0)));
+    running.sent();
     let denial = Denial { limit: Some((Which::Concurrency, 4)), ..requests(1) };
     let mut waiting = plan(&pool, "m");
     let refused = lease(pool.next(&mut waiting, at(0.0)));
     pool.denied(&mut waiting, refused, denial, at(0.0));
+    assert!(
+        matches!(stopped(pool.next(&mut plan(&pool, "m"), at(0.0))), Stopped::Limited { .. }),
+        "it is held"
+    );
     drop(running);
     let _ = lease(pool.next(&mut plan(&pool, "m"), at(0.0)));
 }

@@ -1,9 +1,9 @@
 -- What has become of a lease, or of a router's own use in an outage.
--- KEYS: as in `admit.lua`. ARGV: id, 1 if the lease is over, then triples of a second (0 and below: so long ago), and how
--- many requests and tokens more it has seen. Nothing goes below zero.
+-- KEYS: as in `admit.lua`. ARGV: id, 1 if the lease is over, then triples of a second (a small number: so far from now),
+-- and how many requests and tokens more it has seen. Nothing goes below zero.
 for i = 3, #ARGV, 3 do
   local second = tonumber(ARGV[i])
-  if second <= 0 then second = now + second end
+  if second < 1000000 then second = now + second end
   for k = 3, #KEYS do charge(KEYS[k], second, tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])) end
 end
 if ARGV[2] == '1' then
