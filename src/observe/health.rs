@@ -202,6 +202,7 @@ impl<'v> StandingEntry<'v> {
 #[cfg(test)]
 mod tests {
     use super::super::view::samples::{banned, view};
+    use super::super::view::StateView;
     use super::*;
     use serde_json::{json, Value};
 
@@ -225,6 +226,18 @@ mod tests {
                    "next_recovery": null})
         );
         assert_eq!(read["credentials"]["peer"]["type"], "proxy");
+    }
+
+    #[test]
+    fn the_shared_state_is_shown_where_there_is_one() {
+        let read = |view: &View| serde_json::from_str::<Value>(&details(view)).unwrap()["state"].clone();
+        assert_eq!(read(&view()), Value::Null);
+        let since = std::time::Duration::from_millis(61_900);
+        let state = StateView { mode: "local_share", up: false, routers: 4, since, outages: 2 };
+        assert_eq!(
+            read(&View { state: Some(state), ..view() }),
+            json!({"mode": "local_share", "up": false, "routers": 4, "since": 61, "outages": 2})
+        );
     }
 
     #[test]

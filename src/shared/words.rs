@@ -26,6 +26,8 @@ pub struct Entry {
     pub identity: String,
     /// Who has told it.
     pub author: String,
+    /// It says that something is over, and was told long ago: of no use to who knows nothing older.
+    pub is_old: bool,
 }
 
 /// What a change has to tell to others.
@@ -104,7 +106,7 @@ pub fn entry(field: &str, value: &str, now: u64) -> Option<Entry> {
         "lift" => Fact::Lifted,
         _ => return None,
     };
-    Some(Entry { number, word: Word { credential, model, fact }, identity, author })
+    Some(Entry { number, word: Word { credential, model, fact }, identity, author, is_old: over })
 }
 
 #[cfg(test)]
@@ -132,7 +134,9 @@ mod tests {
         let for_good = word(Fact::Banned { left: None, term: Duration::ZERO, code: 401 });
         assert_eq!(told(&for_good, u64::MAX).map(|entry| entry.word), Some(for_good));
         for fact in [Fact::Cleared, Fact::Lifted] {
-            assert_eq!(told(&word(fact), 99_000_000).map(|entry| entry.word), Some(word(fact)));
+            let at = |now| told(&word(fact), now).map(|entry| (entry.word, entry.is_old));
+            assert_eq!(at(60_999), Some((word(fact), false)));
+            assert_eq!(at(61_000), Some((word(fact), true)), "an hour later it is still the last word");
         }
     }
 

@@ -157,6 +157,7 @@ impl Worker {
         if beat.last == self.known {
             return;
         }
+        let is_new = self.known == 0;
         self.known = beat.last;
         let edge = self.live.edge();
         let identities = edge.gateway.identities(self.fleet.namespace());
@@ -167,6 +168,8 @@ impl Worker {
         });
         let mut entries: Vec<_> = entries.filter(|entry| entry.author != self.fleet.id).collect();
         entries.sort_by_key(|entry| entry.number);
+        // What was lifted long ago must not lift what this process has inherited since.
+        entries.retain(|entry| !(is_new && entry.is_old));
         for words::Entry { word, identity, .. } in entries {
             let own = identities.get(&word.credential).map(|digest| words::identity(digest));
             if identity.is_empty() || own == Some(&identity) {

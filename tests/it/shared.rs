@@ -195,6 +195,24 @@ fn a_reload_leaves_the_shared_count_as_it_is() {
 }
 
 #[test]
+fn a_router_that_leaves_has_settled_all_and_is_not_counted_any_more() {
+    let Some(store) = Store::start() else { return };
+    let upstream = Upstream::scripted(|call: &Call| Reply::good(call).after(ms(300)));
+    let mut routers = store.routers(2, &store.config(&upstream, "max_concurrent: 2"));
+    let mut leaving = routers.remove(0);
+    std::thread::scope(|scope| {
+        let running: Vec<_> = (0..2).map(|_| scope.spawn(|| leaving.chat(&chat("m")).expect(200))).collect();
+        until("both are under way", || upstream.count() == 2);
+        leaving.sigterm();
+        running.into_iter().for_each(|request| drop(request.join().unwrap()));
+    });
+    assert!(leaving.exit(secs(10)).is_some());
+    routers[0].chat(&chat("m")).expect(200);
+    let alone = eventually(secs(2), || (state(&routers[0])["routers"] == 1).then_some(()));
+    assert!(alone.is_some(), "it would be missed after five seconds only: {}", state(&routers[0]));
+}
+
+#[test]
 fn the_password_of_the_store_is_never_shown() {
     let upstream = Upstream::healthy();
     let config = Config::new().credential("a", &upstream.url(), "rpm: 5");
