@@ -199,14 +199,12 @@ pub struct Shared {
     pub routers: u32,
 }
 
-/// What limited requests meet while the shared state cannot be asked.
+/// What limited requests meet while the shared state cannot be asked: this router's part of each limit, or a 503.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(inline)]
 pub enum OnOutage {
-    /// This router's part of each limit.
     LocalShare,
-    /// 503.
     Reject,
 }
 
