@@ -16,6 +16,7 @@ use super::wire::{self, receive, Estate, Message, PROTOCOL};
 use super::{shared, Running};
 use crate::edge::course::{Course, Line, Moved};
 use crate::edge::Edge;
+use crate::server::places;
 use crate::supervisor;
 
 /// For the new process to check its configuration, and to prove itself.
@@ -104,6 +105,9 @@ pub fn upgrade(running: &Arc<Running>, start: &Start, say: &dyn Fn(&str)) -> Res
     let Ok(_alone) = running.changing.try_lock() else {
         return Err("a reload or an upgrade is under way".into());
     };
+    if running.live.edge().courses.process().is_some() {
+        return Err("another process has taken over from this one".into());
+    }
     let mut candidate = launch(start)?;
     say(&format!("started {} as process {}", start.binary.display(), candidate.child.id()));
     let version = hello(&mut candidate)?;
@@ -186,6 +190,7 @@ fn hand_estate(
     };
     wire::send(&candidate.socket, &Message::Estate(Box::new(estate)), &[]).map_err(unsent)?;
     match hear(candidate, SHORT_PATIENCE)? {
+        Message::Serving if running.drain.is_draining() => Err("this process has been told to stop".into()),
         Message::Serving => {
             candidate.serves = true;
             Ok(())
@@ -207,6 +212,7 @@ fn take_leave(
     edge.courses
         .set(Course::Process(Line::new(move |moved| post.put(Outgoing::Connection(Box::new(moved))))));
     running.gate.send_replace(false);
+    running.before.part();
     let pid = candidate.child.id();
     supervisor::hand_over(pid);
     mail.put(Outgoing::Message(Message::Main));
@@ -233,18 +239,22 @@ fn follow(
         std::thread::spawn(move || writer.write(&queue, &writing));
         std::thread::spawn(move || {
             let _ = reading.set_read_timeout(None);
-            while let Ok(Some(_)) = receive(&reading) {}
-            gone.store(true, Ordering::SeqCst);
+            let mut parts = false;
+            while let Ok(Some((message, _))) = receive(&reading) {
+                parts |= matches!(message, Message::Parting);
+            }
+            gone.store(!parts, Ordering::SeqCst);
         });
     }
     let is_back = || gone.load(Ordering::SeqCst);
-    running.drain.leave_to_another(is_back, || mail.is_empty());
+    running.drain.leave_to_another(is_back, || running.before.is_there() || !mail.is_empty());
     let ended = candidate.child.wait().map_or_else(|why| why.to_string(), |status| status.to_string());
     log::error!("the process that had taken over is gone ({ended}); this one serves again");
     edge.gateway.memory.bequeath(None);
     edge.gateway.pool.reopen();
     edge.courses.set(Course::Here);
     running.gate.send_replace(true);
+    places::write_pid(edge.gateway.settings.server.port);
     supervisor::take_back();
 }
 

@@ -44,6 +44,8 @@ pub enum Message {
     Serving,
     /// From the old process: the service manager has been told.
     Main,
+    /// From the new process: it leaves in order, so its end is no reason for the old one to come back.
+    Parting,
     /// From the old process: something has become of one of its streams.
     Note(Note),
     /// From the old process: a client's connection, and what has been read of its next request.
@@ -77,6 +79,7 @@ impl Message {
             Self::Estate(_) => "estate",
             Self::Serving => "serving",
             Self::Main => "main",
+            Self::Parting => "parting",
             Self::Note(_) => "note",
             Self::Connection(_) => "connection",
         }
