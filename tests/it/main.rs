@@ -31,3 +31,4 @@ mod shutdown;
 mod streaming;
 mod timeouts;
 mod tls;
+mod upgrade;
