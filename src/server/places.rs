@@ -70,11 +70,15 @@ pub fn free_socket(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Writes the number of this process beside the operator's socket.
+/// Writes the number of this process beside the operator's socket. A reader finds the number before or this one, and no
+/// file rather than a wrong number where none can be written.
 pub fn write_pid(port: u16) {
     let path = runtime_directory().join(format!("router-{port}.pid"));
-    if let Err(why) = fs::write(&path, format!("{}\n", std::process::id())) {
-        log::debug!("{}: {why}", path.display());
+    let new = path.with_extension("new");
+    let written = fs::write(&new, format!("{}\n", std::process::id())).and_then(|()| fs::rename(&new, &path));
+    if let Err(why) = written {
+        log::warn!("{}: {why}", path.display());
+        let _ = fs::remove_file(&new).and(fs::remove_file(&path));
     }
 }
 

@@ -34,3 +34,4 @@ mod streaming;
 mod supervised;
 mod timeouts;
 mod tls;
+mod upgrade;
