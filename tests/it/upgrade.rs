@@ -245,6 +245,19 @@ fn a_stop_waits_for_the_process_before_and_nobody_comes_back() {
 }
 
 #[test]
+fn a_stop_that_does_not_wait_brings_nobody_back_either() {
+    let upstream = paced();
+    let mut router = Config::single(&upstream.url()).start();
+    let events = streaming(&router);
+    router.rewrite(&Config::single(&upstream.url()).server("drain_timeout: 0"));
+    router.upgrade();
+    router.signal_serving("-TERM");
+    ends_well(events);
+    assert_eq!(router.exit(secs(5)).expect("the first one leaves").code(), Some(0));
+    assert!(!router.stderr().contains("serves again"), "{}", router.stderr());
+}
+
+#[test]
 fn sigusr2_upgrades_and_a_process_that_was_taken_over_from_does_not_obey_it() {
     let upstream = paced();
     let router = Config::single(&upstream.url()).start();

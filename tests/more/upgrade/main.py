@@ -6,6 +6,7 @@ One process: the provider (upstream.py), clients that never stop (clients.py, ht
 
 import asyncio
 import sys
+import tempfile
 import time
 
 import alone
@@ -66,4 +67,6 @@ async def main(binary, wanted):
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(sys.argv[1], sys.argv[2:])))
+    with tempfile.TemporaryDirectory(prefix="upgrade-", ignore_cleanup_errors=True) as tempfile.tempdir:
+        CODE = asyncio.run(main(sys.argv[1], sys.argv[2:]))
+    sys.exit(CODE)
