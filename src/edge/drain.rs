@@ -122,9 +122,19 @@ impl Drain {
     }
 
     /// Waits in a thread of its own, outside every runtime that is being shut down, and ends the process, unless it
-    /// `is_needed` although nothing is in flight in it. `last` is the last thing done.
-    pub fn leave(&self, is_needed: impl Fn() -> bool, last: impl FnOnce()) -> ! {
-        self.wait(|| false, is_needed);
+    /// `is_needed` although nothing is in flight in it. `shut` stops accepting, and `last` is the last thing done.
+    pub fn leave(&self, is_needed: impl Fn() -> bool, shut: impl FnOnce(), last: impl FnOnce()) -> ! {
+        self.wait(|| false, &is_needed);
+        shut();
+        // Who was accepted a moment ago may still say what it wants.
+        std::thread::sleep(TICK);
+        let start = Instant::now();
+        while self.connections.load(Ordering::SeqCst) > 0 && start.elapsed() < ACCEPTED {
+            std::thread::sleep(TICK);
+        }
+        if self.in_flight() > 0 {
+            self.wait(|| false, is_needed);
+        }
         last();
         self.end()
     }

@@ -84,7 +84,12 @@ impl Running {
         // A process that another one has taken over from is on its way already.
         if self.live.edge().courses.process().is_none() {
             let running = self.clone();
-            std::thread::spawn(move || running.drain.leave(|| running.before.is_there(), || running.keep()));
+            std::thread::spawn(move || {
+                let shut = || {
+                    running.gate.send_replace(false);
+                };
+                running.drain.leave(|| running.before.is_there(), shut, || running.keep())
+            });
         }
     }
 
