@@ -18,7 +18,7 @@ export RUST_TEST_THREADS ?= 4
 export PATH := $(abspath $(TARGET))/redis:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-js test-clients test-agents test-prometheus test-browser test-shared test-packages test-systemd test-image fuzz soak build deb rpm \
+.PHONY: help demo test test-js test-clients test-agents test-prometheus test-browser test-shared test-packages test-systemd test-image test-upgrade fuzz soak build deb rpm \
 	docker-build docker-run docker-stop lint bench clean tools test-tools binary
 
 help: ## this text
@@ -84,6 +84,11 @@ fuzz: tools ## many more property tests, and bent recordings for FUZZ_SECONDS (6
 
 soak: binary ## mixed load and faults for SOAK_SECONDS (120), then leaks are looked for, at most 5 minutes
 	SOAK_SECONDS=$(SOAK_SECONDS) timeout 300 python3 -B tests/more/soak.py $(BINARY)
+
+test-upgrade: binary ## upgrades and reloads under load, and all that can go wrong with them, at most 6 minutes
+	@test -d $(TARGET)/upgrade-venv || (python3 -m venv $(TARGET)/upgrade-venv && \
+		$(TARGET)/upgrade-venv/bin/pip install --quiet hpack hyperframe)
+	timeout 360 $(TARGET)/upgrade-venv/bin/python -B tests/more/upgrade/main.py $(BINARY)
 
 build: tools ## a release binary in target/release
 	$(CARGO) build --release --locked

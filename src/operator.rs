@@ -150,19 +150,6 @@ impl Operator {
         upgraded
     }
 
-    /// Waits for what is in flight, and ends the process.
-    pub fn leave(&self) -> ! {
-        self.running.drain.leave(|| self.keep())
-    }
-
-    /// Writes what the next process is to remember, if this one still has the say.
-    pub fn keep(&self) {
-        let edge = self.running.live.edge();
-        if edge.courses.is_here() {
-            self.running.keeping.keep(&edge.gateway);
-        }
-    }
-
     /// One line about the process.
     pub fn status(&self) -> String {
         let edge = self.running.live.edge();

@@ -35,7 +35,7 @@ use crate::edge::course::{Courses, Live};
 use crate::edge::drain::Drain;
 use crate::edge::exchange::Dialer;
 use crate::edge::front::Front;
-use crate::edge::listening::{Listening, Sockets};
+use crate::edge::listening::{closed, Listening, Sockets};
 use crate::edge::proxy::EdgeProxy;
 use crate::edge::view::view;
 use crate::edge::Edge;
@@ -116,6 +116,7 @@ pub fn serve(process: Process) -> Result<(), CannotServe> {
         keeping,
         gate,
         generation: Default::default(),
+        before: Default::default(),
         changing: Mutex::default(),
         reach: Reach::of(&live.edge().gateway.settings),
     });
@@ -234,10 +235,12 @@ struct MainPort {
 impl Service for MainPort {
     async fn start_service(&mut self, fds: Option<ListenFds>, shutdown: ShutdownWatch, tasks: usize) {
         if let Some(mut arrived) = self.arrived.take() {
-            let (front, shutdown) = (self.listening.app.clone(), shutdown.clone());
+            let (front, closed) =
+                (self.listening.app.clone(), closed(self.listening.gate.clone(), shutdown.clone()));
             tokio::spawn(async move {
                 while let Some(arrived) = arrived.recv().await {
-                    let (front, shutdown) = (front.clone(), shutdown.clone());
+                    let (front, mut shutdown) = (front.clone(), closed.clone());
+                    shutdown.mark_unchanged();
                     if let Ok((stream, prefix)) = arrived.stream() {
                         tokio::spawn(async move { front.take_over(stream, prefix.into(), &shutdown).await });
                     }

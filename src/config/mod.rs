@@ -162,10 +162,13 @@ impl Loaded {
         out
     }
 
-    /// Takes a file's problems over, and its text without secrets.
+    /// Takes a file's problems over, if there are any, and its text without secrets.
     fn take(&mut self, text: &Text, report: Report, places: &Places) {
-        self.problems.extend(report.into_problems());
-        self.masked.push((text.name().clone(), mask::masked(text, places.secrets())));
+        let problems = report.into_problems();
+        if !problems.is_empty() {
+            self.masked.push((text.name().clone(), mask::masked(text, places.secrets())));
+        }
+        self.problems.extend(problems);
     }
 
     /// `models.yaml` beside the configuration, if there is one.

@@ -3,11 +3,11 @@
 //! A thread of its own, since it waits; requests go on meanwhile. Only between closing the books and the other side's word
 //! that it serves do new requests wait, for as long as it takes to copy what is remembered.
 
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::Arc;
@@ -19,14 +19,13 @@ use super::wire::{self, receive, Estate, Message, PROTOCOL};
 use super::{shared, Running};
 use crate::edge::course::{Course, Line, Moved};
 use crate::edge::Edge;
+use crate::server::places;
 use crate::supervisor;
 
 /// For the new process to check its configuration, and to prove itself.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// For it to take over what is remembered; requests wait meanwhile.
 const SHORT_PATIENCE: Duration = Duration::from_secs(5);
-/// For a process that was told to end.
-const LAST_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How the new process is started.
 pub struct Start<'a> {
@@ -88,24 +87,35 @@ impl Mail {
 
 /// The new process, while it has not taken over: it ends if it does not come to that.
 struct Candidate {
-    pid: Pid,
+    /// Who has started it, and waits for its end.
+    starter: Child,
+    pid: Option<Pid>,
     socket: UnixStream,
     serves: bool,
 }
 
 impl Candidate {
     fn number(&self) -> u32 {
-        self.pid.as_raw_nonzero().get().unsigned_abs()
+        self.pid.map_or(0, |pid| pid.as_raw_nonzero().get().unsigned_abs())
+    }
+
+    /// Ends its starter, so that the service manager becomes its parent.
+    fn set_free(&mut self) {
+        let _ = self.starter.kill();
+        let _ = self.starter.wait();
     }
 }
 
 impl Drop for Candidate {
     fn drop(&mut self) {
-        // Its end of the socket closes with it, so as long as that is open its number is its own.
-        if !self.serves && !is_closed(&self.socket) {
-            let _ = kill_process(self.pid, Signal::KILL);
-            is_closed(&self.socket);
+        if self.serves {
+            return;
         }
+        // As long as its starter is there, its number is its own; that one ends with it.
+        if let (Ok(None), Some(pid)) = (self.starter.try_wait(), self.pid) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        let _ = self.starter.wait();
     }
 }
 
@@ -159,46 +169,30 @@ fn launch(start: &Start) -> Result<Candidate, String> {
     let starter = Command::new("/proc/self/exe")
         .args([Path::new("start-successor"), start.binary, start.config])
         .stdin(Stdio::from(OwnedFd::from(theirs)))
-        .status();
-    starter.map_err(|why| format!("{} cannot be started: {why}", start.binary.display()))?;
-    let _ = ours.set_read_timeout(Some(SHORT_PATIENCE));
-    match receive(&ours) {
-        Ok(Some((Message::Started(number), _))) => {
-            let pid = i32::try_from(number).ok().and_then(Pid::from_raw).ok_or("it has no number")?;
-            Ok(Candidate { pid, socket: ours, serves: false })
-        }
-        Ok(Some((Message::Unfit(why), _))) => {
-            Err(format!("{} cannot be started: {why}", start.binary.display()))
-        }
-        _ => Err(format!("{} was not started", start.binary.display())),
+        .spawn();
+    let starter = starter.map_err(|why| format!("no process can be started: {why}"))?;
+    let mut candidate = Candidate { starter, pid: None, socket: ours, serves: false };
+    match hear(&mut candidate, SHORT_PATIENCE)? {
+        Message::Started(number) => candidate.pid = i32::try_from(number).ok().and_then(Pid::from_raw),
+        other => return Err(unexpected(&other)),
     }
+    Ok(candidate)
 }
 
-/// Starts the new process and ends: the body of a command that the old process calls. So the new one is nobody's child,
-/// and becomes one of the service manager's, which waits for its own children only. The socket is the standard input.
+/// Starts the new process and waits for its end, to tell how it was: the body of a command that the old process calls. It
+/// is ended when the new one takes over, so that this becomes a child of the service manager's, which waits for its own
+/// children only. The socket is the standard input.
 pub fn start(binary: &Path, config: &Path) -> io::Result<()> {
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let started = Command::new(binary).args(["run", "--successor", "--config"]).arg(config).spawn();
-    match started {
-        Ok(child) => wire::send(&socket, &Message::Started(child.id()), &[]),
-        Err(why) => wire::send(&socket, &Message::Unfit(why.to_string()), &[]),
-    }
-}
-
-/// Whether the other end is closed, now or soon.
-fn is_closed(mut socket: &UnixStream) -> bool {
-    let _ = socket.set_read_timeout(Some(LAST_PATIENCE / 20));
-    let begun = Instant::now();
-    let mut unread = [0; 1024];
-    while begun.elapsed() < LAST_PATIENCE {
-        match socket.read(&mut unread) {
-            Ok(0) => return true,
-            Ok(_) => {}
-            Err(why) if why.kind() == io::ErrorKind::WouldBlock => return false,
-            Err(_) => return true,
+    let why = match started {
+        Ok(mut child) => {
+            wire::send(&socket, &Message::Started(child.id()), &[])?;
+            format!("it has ended ({})", child.wait()?)
         }
-    }
-    false
+        Err(why) => format!("{} cannot be started: {why}", binary.display()),
+    };
+    wire::send(&socket, &Message::Unfit(why), &[])
 }
 
 fn hello(candidate: &mut Candidate) -> Result<String, String> {
@@ -248,6 +242,7 @@ fn hand_estate(
     };
     wire::send(&candidate.socket, &Message::Estate(Box::new(estate)), &[]).map_err(unsent)?;
     match hear(candidate, SHORT_PATIENCE)? {
+        Message::Serving if running.drain.is_draining() => Err("this process has been told to stop".into()),
         Message::Serving => {
             candidate.serves = true;
             Ok(())
@@ -260,7 +255,7 @@ fn hand_estate(
 fn take_leave(
     running: &Arc<Running>,
     edge: &Arc<Edge>,
-    candidate: Candidate,
+    mut candidate: Candidate,
     (mail, queue): (Mail, Receiver<Outgoing>),
     say: &dyn Fn(&str),
 ) {
@@ -269,6 +264,8 @@ fn take_leave(
     edge.courses
         .set(Course::Process(Line::new(move |moved| post.put(Outgoing::Connection(Box::new(moved))))));
     running.gate.send_replace(false);
+    running.before.part();
+    candidate.set_free();
     let pid = candidate.number();
     supervisor::hand_over(pid);
     mail.put(Outgoing::Message(Message::Main));
@@ -289,17 +286,21 @@ fn follow(running: &Arc<Running>, edge: &Edge, candidate: Candidate, mail: &Mail
         std::thread::spawn(move || writer.write(&queue, &writing));
         std::thread::spawn(move || {
             let _ = reading.set_read_timeout(None);
-            while let Ok(Some(_)) = receive(&reading) {}
-            gone.store(true, Ordering::SeqCst);
+            let mut parts = false;
+            while let Ok(Some((message, _))) = receive(&reading) {
+                parts |= matches!(message, Message::Parting);
+            }
+            gone.store(!parts, Ordering::SeqCst);
         });
     }
     let is_back = || gone.load(Ordering::SeqCst);
-    running.drain.leave_to_another(is_back, || mail.is_empty());
+    running.drain.leave_to_another(is_back, || running.before.is_there() || !mail.is_empty());
     log::error!("process {}, which had taken over, is gone; this one serves again", candidate.number());
     edge.gateway.memory.bequeath(None);
     edge.gateway.pool.reopen();
     edge.courses.set(Course::Here);
     running.gate.send_replace(true);
+    places::write_pid(edge.gateway.settings.server.port);
     supervisor::take_back();
 }
 
@@ -309,7 +310,7 @@ fn hear(candidate: &mut Candidate, patience: Duration) -> Result<Message, String
     match receive(&candidate.socket) {
         Ok(Some((Message::Unfit(why), _))) => Err(format!("the new process cannot serve: {why}")),
         Ok(Some((message, _))) => Ok(message),
-        Ok(None) => Err("the new process has ended without a word to this one; the log has its own".into()),
+        Ok(None) => Err("the new process is not there any more".into()),
         Err(why) if why.kind() == io::ErrorKind::WouldBlock => {
             Err(format!("the new process has said nothing for {} s", patience.as_secs()))
         }

@@ -144,6 +144,9 @@ impl State {
     pub(super) fn inherit(&mut self, ledger: &Ledger, epoch: Instant, keeps: &dyn Fn(&str) -> bool) {
         self.clock = Clock::resumed(epoch, ledger.age);
         self.tickets = ledger.tickets;
+        for member in &mut self.members {
+            member.stranger = if keeps(&member.name) { 0 } else { ledger.tickets };
+        }
         let names = self.members.iter().enumerate().map(|(at, member)| (member.name.clone(), at));
         let places: HashMap<Arc<str>, usize> = names.collect();
         for (name, models) in ledger.learned.iter().filter(|(name, _)| keeps(name)) {
@@ -184,13 +187,21 @@ impl State {
             Event::Sent => self.sent(&mut claim),
             Event::Overshot => self.overshoot(&mut claim),
             Event::Released => self.release(&claim),
+            Event::Succeeded | Event::Failed { .. } if self.is_stranger(&claim) => {}
             Event::Succeeded => return self.succeeded(&claim, now),
             Event::Failed { code, blame, cool_down, may_be_poison } => {
+                self.note(&claim, || note.event.clone());
                 let verdict = Verdict { cool_down: *cool_down, ..Verdict::new(*blame, Next::Stop, *code) };
                 return self.blame(&claim, &verdict, *may_be_poison, tick);
             }
         }
         Vec::new()
+    }
+
+    /// Whether a claim is from a time when its credential had another key, so that what comes of it says nothing about
+    /// the key that is there now.
+    fn is_stranger(&self, claim: &Claim) -> bool {
+        self.members.get(claim.credential).is_some_and(|member| claim.ticket <= member.stranger)
     }
 
     /// Tells the heir, if there is one or is to be one.

@@ -48,6 +48,8 @@ pub(super) struct Member {
     pub(super) weight: u32,
     pub(super) max_concurrent: Option<u32>,
     pub(super) account: Account,
+    /// The last ticket that was given out for another key than the one it has now.
+    pub(super) stranger: u64,
 }
 
 impl State {
@@ -198,6 +200,7 @@ impl Member {
             weight: spec.weight.max(1),
             max_concurrent: spec.max_concurrent,
             account: Account::new(Limits { rpm: spec.rpm, tpm: spec.tpm }),
+            stranger: 0,
         }
     }
 }

@@ -35,3 +35,4 @@ mod streaming;
 mod supervised;
 mod timeouts;
 mod tls;
+mod upgrade;
