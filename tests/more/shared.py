@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import types
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "sdk"))
 
@@ -438,7 +439,40 @@ async def outage(binary):
                 assert (status, headers["retry-after"]) == (503, "1"), (status, headers)
 
 
-STORIES = {"bans": bans, "outage": outage, "uneven": uneven, "crowd": crowd, "exact": exact}
+async def cluster(binary):
+    """Three masters: each key is found where its slot lies, and the limit holds."""
+    provider = Provider()
+    url = await provider.start()
+    # The bus of a cluster listens ten thousand above.
+    ports = [port for port in (routers.free_port() for _ in range(100)) if port < 50_000][:3]
+    with tempfile.TemporaryDirectory() as place:
+        processes = []
+        try:
+            for port in ports:
+                os.mkdir(f"{place}/{port}")
+                command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--cluster-enabled",
+                           "yes", "--dir", f"{place}/{port}"]
+                processes.append(subprocess.Popen(command, stdout=subprocess.DEVNULL))
+            await asyncio.sleep(1)
+            nodes = [f"127.0.0.1:{port}" for port in ports]
+            subprocess.run(["redis-cli", "--cluster", "create", *nodes, "--cluster-yes"], check=True,
+                           stdout=subprocess.DEVNULL)
+            await asyncio.sleep(2)
+            store = types.SimpleNamespace(url=f"redis://{nodes[0]}/")
+            state = f"{PATIENT}  cluster: ['{nodes[1]}']\n"
+            with Fleet(binary, store, url, "rpm: 20\n    max_concurrent: 50", state=state) as fleet:
+                await fleet.meet()
+                answers = await asyncio.gather(*(ask(fleet.ports[number % ROUTERS]) for number in range(64)))
+                served = sum(1 for status, *_ in answers if status == 200)
+                print(f"  64 at once against 20 a minute: {served}")
+                assert served == len(provider.came) == 20, served
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
+
+
+STORIES = {"bans": bans, "outage": outage, "uneven": uneven, "cluster": cluster, "crowd": crowd, "exact": exact}
 
 
 def main():

@@ -363,7 +363,10 @@ fn shared_states() {
     );
     after("state: {url: redis://s, cluster: ['a:b']}", &["4:35 a node is written `host:port`"]);
     after("state: {url: redis://s, cluster: ['u:p@a']}", &["4:35 a node is written `host:port`"]);
-    after("state: {url: redis://s, on_outage: panic}", &["4:36 `panic` is none of `local_share`, `reject`"]);
+    after(
+        "state: {url: redis://s, on_outage: panic}",
+        &["4:36 `on_outage`: `panic` is none of `local_share`, `reject`"],
+    );
     after("state: {on_outage: reject}", &["4:20 `on_outage` means nothing without `state.url`"]);
 }
 
