@@ -2,6 +2,7 @@
 //! takes to dial it and to dress a request for it (`upstream`).
 
 mod memory;
+mod peer;
 mod upstream;
 
 use std::collections::HashMap;
@@ -23,6 +24,7 @@ use crate::routing::{self, BanPolicy, Binding, Blueprint, CredentialSpec, ModelS
 use crate::secret::Secret;
 
 pub use memory::{Learned, Memory};
+pub use peer::{Peer, Seen};
 pub use upstream::{Authorization, Dress, Upstream};
 
 /// Names the routers that a request has passed.
@@ -139,9 +141,9 @@ impl Gateway {
         upstream.shared_token().filter(|token| token.account.matches(account.expose().as_bytes())).cloned()
     }
 
-    /// The upstreams that list their models, each with its place in the file.
-    pub fn listing(&self) -> impl Iterator<Item = (usize, &Upstream)> {
-        self.upstreams.iter().enumerate().filter(|(_, upstream)| upstream.lists_models())
+    /// The upstreams, each with its place in the file.
+    pub fn upstreams(&self) -> impl Iterator<Item = (usize, &Upstream)> {
+        self.upstreams.iter().enumerate()
     }
 
     /// The tokens of those that sign in by a service account.
@@ -167,6 +169,8 @@ fn route(credential: &Credential) -> addresses::Route {
     addresses::Route {
         host: url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned(),
         port: url.port_or_known_default().unwrap_or(443),
+        places: credential.addresses.clone(),
+        router: credential.kind.provider().is_router,
         tls: url.scheme() == "https",
         http2: credential.http2,
         connect_timeout: credential.connect_timeout,

@@ -7,6 +7,8 @@ pub mod addresses;
 pub mod bans;
 pub mod care;
 pub mod discovery;
+pub mod peers;
+mod question;
 pub mod succession;
 pub mod tokens;
 
@@ -61,6 +63,7 @@ impl Background {
                 tokio::join!(
                     addresses::keep(&gateway.addresses, shutdown.clone()),
                     discovery::keep(gateway, dialer, shutdown.clone()),
+                    peers::keep(gateway, dialer, shutdown.clone()),
                     tokens::keep(gateway, shutdown.clone()),
                     bans::keep(&gateway.pool, recorder, shutdown.clone()),
                 );

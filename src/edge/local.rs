@@ -50,6 +50,9 @@ pub async fn answer(
         Page::Vhealth if monitoring.public == Some(true) || has_key() => {
             (200, HTML, page::render(&edge.view()).into())
         }
+        Page::Trace if monitoring.public == Some(true) || has_key() => {
+            (200, JSON, health::trace(&edge.view()).into())
+        }
         Page::Metrics if !monitoring.prometheus_enabled => {
             return Err(refusals::no_such_path(client.req_header().uri.path()).into());
         }

@@ -39,6 +39,7 @@ impl State {
             changes.push(Transition::Unbanned { credential, model, by: By::Success });
         };
         let Some(member) = self.members.get_mut(claim.credential) else { return changes };
+        member.answered();
         if member.account.standing.succeed(claim.ticket) {
             ended(&member.name, None);
         }
@@ -82,14 +83,14 @@ impl State {
         let mut changes = std::mem::take(&mut self.news);
         let target = match verdict.blame {
             Blame::Key => Some(None),
-            Blame::Pair | Blame::Host => Some(claim.model.as_ref()),
+            Blame::Pair | Blame::Host | Blame::Busy => Some(claim.model.as_ref()),
             Blame::Caller | Blame::Absent | Blame::Local => None,
         };
         let host_is_down = self.hear(claim, verdict, tick, &mut changes);
         if let Some(model) = target {
             let fault = Fault { claim, model, verdict, now: tick.now };
             changes.extend(self.cool(&fault));
-            if !host_is_down {
+            if !host_is_down && verdict.blame != Blame::Busy {
                 changes.extend(self.strike(&fault, may_be_poison));
             }
         }
@@ -152,7 +153,7 @@ impl State {
         match verdict.blame {
             Blame::Local => return false,
             Blame::Host => {}
-            Blame::Caller | Blame::Absent | Blame::Key | Blame::Pair => {
+            Blame::Caller | Blame::Absent | Blame::Key | Blame::Pair | Blame::Busy => {
                 self.hosts.answered(claim.credential, tick.now);
                 return false;
             }

@@ -131,3 +131,34 @@ fn models_are_listed_once_in_a_stable_order() {
     let names: Vec<String> = pool.models().into_iter().map(|listed| listed.name).collect();
     assert_eq!(names, ["m", "fast", "b", "z"]);
 }
+
+#[test]
+fn a_peer_that_seems_down_is_asked_last_until_it_answers_and_is_never_struck() {
+    let credentials = vec![credential("peer"), CredentialSpec { tier: u16::MAX, ..credential("spare") }];
+    let pool = Pool::new(blueprint(credentials));
+    assert_eq!(pool.regard(0, Outlook::Down), Outlook::Fair);
+    assert_eq!(serve(&pool, "m", at(0.0)), 1);
+    let lines: Vec<String> =
+        pool.explain("m", 0, at(0.0)).expect("served").iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            "  1. \"spare\", last tier, model \"m\"",
+            "  2. \"peer\", tier 0, model \"m\": seems to be down: asked after all others",
+        ]
+    );
+    assert_eq!(pool.state_of(0, Some("m"), at(0.0)), Availability::Behind(Outlook::Down));
+    assert_eq!(pool.snapshot(at(0.0)).credentials[0].standing, StandingSnapshot::default());
+    let ask = Ask { model: Some("m"), pinned: Some(0), ..Ask::default() };
+    let mut lease = lease(pool.next(&mut pool.plan(ask).expect("served"), at(1.0)));
+    let _ = lease.succeeded(at(1.0));
+    assert_eq!((pool.outlook(0), serve(&pool, "m", at(1.0))), (Outlook::Fair, 0));
+}
+
+#[test]
+fn a_draining_peer_is_better_than_nobody_and_a_success_does_not_call_it_back() {
+    let pool = pool(&["peer"]);
+    pool.regard(0, Outlook::Draining);
+    assert_eq!(serve(&pool, "m", at(0.0)), 0);
+    assert_eq!(pool.outlook(0), Outlook::Draining);
+}
