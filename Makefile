@@ -14,7 +14,7 @@ SOAK_SECONDS ?= 120
 export RUST_TEST_THREADS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-js test-clients test-agents test-prometheus test-browser fuzz soak build lint bench clean tools test-tools binary
+.PHONY: help demo test test-js test-clients test-agents test-prometheus test-browser test-fleet fuzz soak build lint bench clean tools test-tools binary
 
 help: ## this text
 	@echo "make TARGET, where TARGET is one of:"
@@ -51,6 +51,9 @@ test-prometheus: binary ## promtool and a real Prometheus over /metrics, at most
 test-browser: binary ## the page /vhealth in a headless Chromium without JavaScript, at most 2 minutes
 	@.ci/tools browser
 	timeout 120 python3 -B tests/more/browser.py $(BINARY) chromium $(TARGET)/vhealth.png
+
+test-fleet: binary ## FLEET_REQUESTS (10000) through a chain of routers that die in turn, at most 4 minutes
+	timeout 240 python3 -B tests/more/fleet.py $(BINARY)
 
 fuzz: tools ## many more property tests, and bent recordings for FUZZ_SECONDS (60) a target, about 8 minutes
 	$(CARGO) test --locked --lib --test golden --no-run

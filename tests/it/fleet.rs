@@ -269,6 +269,7 @@ fn an_upstream_that_fails_behind_a_peer_does_not_ban_the_peer() {
     });
     let last = Config::single(&behind.url()).never_bans().master_key(INNER_KEY).start();
     let front = Config::new().proxy("peer", &last.url(), INNER_KEY, "").fail2ban("max_attempts: 1").start();
+    front.chat(&chat("m")).expect(200);
     for model in ["broken", "revoked"] {
         assert!(front.chat(&chat(model)).status >= 500);
         assert_eq!(front.health_of("peer")["state"], "available", "after {model}");
@@ -335,11 +336,12 @@ fn one_name_with_two_addresses_shares_its_requests_and_skips_a_dead_one() {
     let (one, two) = (Upstream::healthy(), Upstream::healthy_on("127.0.0.2"));
     let list = format!("addresses: [\"{}\", \"{}\"]", one.address, two.address);
     let front = edge().proxy("peer", "http://peers.test:80", INNER_KEY, &list).start();
-    assert_eq!(shares(&front, [&one, &two], 10), [5, 5]);
+    let shared = |count: usize| shares(&front, [&one, &two], count).iter().all(|share| *share > 0);
+    assert!(shared(10), "both serve");
     one.tells_ready(false);
     until("the one that leaves is skipped", || shares(&front, [&one, &two], 4) == [0, 4]);
     one.tells_ready(true);
-    until("it is back", || shares(&front, [&one, &two], 4) == [2, 2]);
+    until("it is back", || shared(4));
     let heads = two.calls();
     assert_eq!(heads[0].header("host"), Some("peers.test"), "the name stays that of the address in the file");
 }
