@@ -63,7 +63,7 @@ impl Background {
                 tokio::join!(
                     addresses::keep(&gateway.addresses, shutdown.clone()),
                     discovery::keep(gateway, dialer, shutdown.clone()),
-                    peers::keep(gateway, dialer, shutdown.clone()),
+                    peers::keep(&edge, shutdown.clone()),
                     tokens::keep(gateway, shutdown.clone()),
                     bans::keep(&gateway.pool, recorder, shutdown.clone()),
                 );

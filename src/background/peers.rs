@@ -9,6 +9,7 @@ use pingora::server::ShutdownWatch;
 
 use super::question::ask;
 use crate::edge::exchange::Dialer;
+use crate::edge::Edge;
 use crate::gateway::{Gateway, Peer, Upstream};
 use crate::providers::peer_health::PeerHealth;
 use crate::providers::{listing, Transport};
@@ -19,8 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Where the interval is shorter than `PATIENCE`, an answer may take that long, and this long at least.
 const LEAST_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Asks the routers among the upstreams of `gateway` by `dialer`, until the shutdown.
-pub(super) async fn keep(gateway: &Gateway, dialer: &Dialer, shutdown: ShutdownWatch) {
+/// Asks the routers among the upstreams of `edge`, until the shutdown.
+pub(super) async fn keep(edge: &Edge, shutdown: ShutdownWatch) {
+    let Edge { gateway, dialer, recorder, .. } = edge;
     let interval = gateway.settings.monitoring.peer_health_interval;
     let patience = interval.clamp(LEAST_PATIENCE, PATIENCE);
     super::every("peers", interval, shutdown, || async move {
@@ -29,8 +31,15 @@ pub(super) async fn keep(gateway: &Gateway, dialer: &Dialer, shutdown: ShutdownW
             gateway.upstreams().filter_map(|(at, upstream)| Some((at, upstream, upstream.peer.as_ref()?)));
         let looks = peers.map(|(at, upstream, peer)| async move {
             let look = Look { gateway, dialer, upstream, patience };
-            let outlook = look.health(at, peer).await;
+            let (outlook, back) = look.health(at, peer).await;
             tell(upstream, gateway.pool.regard(at, outlook), outlook);
+            if back {
+                gateway
+                    .pool
+                    .pardon(at, Instant::now())
+                    .iter()
+                    .for_each(|change| crate::edge::tell(recorder, change));
+            }
             look.models(at).await;
         });
         join_all(looks).await;
@@ -47,8 +56,9 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// What the router says of itself. One that answers with anything but its health is there, and says nothing.
-    async fn health(&self, at: usize, peer: &Peer) -> Outlook {
+    /// What the router says of itself, and whether it is back. One that answers with anything but its health is there,
+    /// and says nothing.
+    async fn health(&self, at: usize, peer: &Peer) -> (Outlook, bool) {
         let Self { gateway, dialer, upstream, patience } = self;
         match ask(gateway, dialer, upstream, &upstream.health_path(), *patience).await {
             Ok((status @ (0..=499 | 503), body)) => {
@@ -59,8 +69,8 @@ impl Look<'_> {
                     Instant::now(),
                 )
             }
-            Ok(_) => peer.missed(false, gateway.pool.outlook(at)),
-            Err(why) => peer.missed(why == Transport::Refused, gateway.pool.outlook(at)),
+            Ok(_) => (peer.missed(false, gateway.pool.outlook(at)), false),
+            Err(why) => (peer.missed(why == Transport::Refused, gateway.pool.outlook(at)), false),
         }
     }
 

@@ -1,6 +1,7 @@
 //! What is known of another router: what it said of itself when it was last asked, and how often it has not answered
 //! since.
 //!
+//! A router that was away and is back begins with a clean sheet: what failed meanwhile failed because it was away.
 //! One missed answer is only shown; three in a row, or a refused connection, make a router seem down. Both end with the
 //! next answer. What it means for routing is an `Outlook` in the pool, which also ends when a request succeeds there: so
 //! a router whose `/health` is broken, but which serves, is asked.
@@ -30,16 +31,20 @@ pub struct Seen {
 }
 
 impl Peer {
-    /// It has answered.
-    pub fn answered(&self, health: PeerHealth, now: Instant) -> Outlook {
+    /// It has answered. How it seems to stand, and whether it is back: it had not answered before, could serve nothing,
+    /// or is another process than it was.
+    pub fn answered(&self, health: PeerHealth, now: Instant) -> (Outlook, bool) {
         let outlook = match &health {
             PeerHealth { unhealthy: true, .. } => Outlook::Down,
             PeerHealth { draining: true, .. } => Outlook::Draining,
             health if health.is_full() => Outlook::Full,
             _ => Outlook::Fair,
         };
-        *self.lock() = Seen { health: Some(Arc::new(health)), at: Some(now), misses: 0 };
-        outlook
+        let mut seen = self.lock();
+        let was = seen.health.as_ref().is_some_and(|was| was.unhealthy || was.instance != health.instance);
+        let back = outlook != Outlook::Down && (was || seen.misses > 0);
+        *seen = Seen { health: Some(Arc::new(health)), at: Some(now), misses: 0 };
+        (outlook, back)
     }
 
     /// It has not. `refused`: there is nobody. `known` is its outlook until now.
@@ -79,13 +84,22 @@ mod tests {
     #[test]
     fn three_missed_answers_in_a_row_are_down_and_an_answer_ends_it() {
         let (peer, now) = (Peer::default(), Instant::now());
-        assert_eq!(peer.answered(healthy(), now), Outlook::Fair);
+        assert_eq!(peer.answered(healthy(), now), (Outlook::Fair, false));
         assert_eq!(
             [(); 3].map(|()| peer.missed(false, Outlook::Fair)),
             [Outlook::Fair, Outlook::Fair, Outlook::Down]
         );
         assert_eq!(peer.missed(false, Outlook::Down), Outlook::Down);
-        assert_eq!((peer.answered(healthy(), now), peer.seen().misses), (Outlook::Fair, 0));
+        assert_eq!((peer.answered(healthy(), now), peer.seen().misses), ((Outlook::Fair, true), 0));
+    }
+
+    #[test]
+    fn another_process_in_its_place_is_back_and_so_is_one_that_could_serve_nothing() {
+        let (peer, now) = (Peer::default(), Instant::now());
+        let named = |name: &str| PeerHealth { instance: Some(name.into()), ..healthy() };
+        let back = |health| peer.answered(health, now).1;
+        assert_eq!([named("a"), named("a"), named("b"), named("b")].map(back), [false, false, true, false]);
+        assert!(!back(PeerHealth { unhealthy: true, ..named("b") }) && back(named("b")));
     }
 
     #[test]
@@ -105,13 +119,13 @@ mod tests {
     fn a_draining_router_that_stops_answering_stays_draining_until_it_is_down() {
         let peer = Peer::default();
         let leaving = PeerHealth { draining: true, ..healthy() };
-        assert_eq!(peer.answered(leaving, Instant::now()), Outlook::Draining);
+        assert_eq!(peer.answered(leaving, Instant::now()).0, Outlook::Draining);
         assert_eq!(peer.missed(false, Outlook::Draining), Outlook::Draining);
     }
 
     #[test]
     fn a_router_with_nothing_available_is_down() {
         let empty = PeerHealth { unhealthy: true, ..healthy() };
-        assert_eq!(Peer::default().answered(empty, Instant::now()), Outlook::Down);
+        assert_eq!(Peer::default().answered(empty, Instant::now()), (Outlook::Down, false));
     }
 }

@@ -12,7 +12,7 @@ use super::hosts::Strike;
 use super::lease::Claim;
 use super::ledger::Event;
 use super::plan::Plan;
-use super::standing::{Gate, Sentence};
+use super::standing::{Gate, Sentence, Standing};
 use super::state::{pair, State};
 use super::transition::{By, Transition};
 use crate::providers::verdict::{Blame, Verdict};
@@ -126,26 +126,33 @@ impl State {
     /// An operator lifts all that stands against the credential called `name`; none if there is no such credential.
     pub(super) fn unban(&mut self, name: &str, now: Instant) -> Option<Vec<Transition>> {
         self.clock.tick(now);
-        let (credential, member) =
-            self.members.iter_mut().enumerate().find(|(_, member)| &*member.name == name)?;
-        let shared = member.name.clone();
+        let credential = self.members.iter().position(|member| &*member.name == name)?;
+        Some(self.lift(credential, By::Operator, Standing::lift))
+    }
+
+    /// The host of `credential` was gone, and is back: what was held against it meanwhile is not held any longer.
+    pub(super) fn pardon(&mut self, credential: usize, now: Instant) -> Vec<Transition> {
+        self.clock.tick(now);
+        self.lift(credential, By::Host, Standing::pardon)
+    }
+
+    /// Lifts by `act` what stands against a credential and all models on it.
+    fn lift(&mut self, credential: usize, by: By, act: fn(&mut Standing) -> bool) -> Vec<Transition> {
         let mut changes = std::mem::take(&mut self.news);
+        let Some(member) = self.members.get_mut(credential) else { return changes };
+        let shared = member.name.clone();
         let mut lifted = |model: Option<&Arc<str>>| {
-            changes.push(Transition::Unbanned {
-                credential: shared.clone(),
-                model: model.cloned(),
-                by: By::Operator,
-            });
+            changes.push(Transition::Unbanned { credential: shared.clone(), model: model.cloned(), by });
         };
-        if member.account.standing.lift() {
+        if act(&mut member.account.standing) {
             lifted(None);
         }
         for (_, name, account) in self.rows.pairs_mut().filter(|(owner, ..)| *owner == credential) {
-            if account.standing.lift() {
+            if act(&mut account.standing) {
                 lifted(Some(name));
             }
         }
-        Some(changes)
+        changes
     }
 
     /// Notes what the failure says about the host. Whether the host is at fault; then what it has caused is undone.

@@ -6,9 +6,11 @@
 //! its figures are as old as the last look at it. Nobody is struck, charged or refused for an outlook.
 
 use std::fmt;
+use std::time::Instant;
 
 use super::pool::Pool;
 use super::state::Member;
+use super::transition::Transition;
 
 /// How a candidate seems to stand. `Display` says it after the candidate's name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,6 +59,15 @@ impl Pool {
         let mut state = self.lock();
         let member = state.members.get_mut(credential);
         member.map_or(outlook, |member| std::mem::replace(&mut member.outlook, outlook))
+    }
+
+    /// The host of `credential` was gone, and is back: bans and cool-downs for errors of a host end, unless they are for
+    /// good.
+    #[must_use = "changes are to be told"]
+    pub fn pardon(&self, credential: usize, now: Instant) -> Vec<Transition> {
+        let mut state = self.lock();
+        let changes = state.pardon(credential, now);
+        state.news(changes)
     }
 
     /// How `credential` seems to stand.

@@ -102,6 +102,7 @@ fn a_peer_that_is_killed_gets_nothing_until_it_is_back() {
     last.signal("-KILL");
     becomes(&front, "peer", "down");
     assert_eq!(shares(&front, [&behind, &plain], 6), [0, 6]);
+    until("all is told", || front.chat_log().len() == 12);
     let attempts = front
         .chat_log()
         .iter()
@@ -256,6 +257,7 @@ fn a_peer_s_own_limit_moves_on_cools_down_and_never_strikes() {
     assert_eq!((&known["is_banned"], &known["strikes"]), (&json!(false), &json!(0)));
     let pair = &front.health()["models"]["peer:m"];
     assert_eq!((&pair["state"], &pair["strikes"]), (&json!("cool_down"), &json!(0)), "{pair:#}");
+    until("all is told", || front.chat_log().len() == 8);
     let tried = front.chat_log().iter().filter(|line| line["attempts"].to_string().contains("429")).count();
     assert_eq!(tried, 1, "its Retry-After is kept");
 }

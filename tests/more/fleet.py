@@ -272,6 +272,8 @@ def judge(edge, verdicts, limit, done):
     print(f"fleet faults: {dict(done)}")
     print(f"fleet {dict(TALLY.seen)}, the slowest took {TALLY.slowest:.1f} s")
     cut, total = TALLY.seen["stream cut"], sum(TALLY.seen.values())
+    for line in [line for line in edge.access() if line["status"] != 200][:10]:
+        print(f"fleet lost: {line}")
     verdicts.add(not TALLY.wrong and total == limit, f"{total} of {limit} requests served {TALLY.wrong[:3] or ''}")
     kills = sum(count for name, count in done.items() if name.split()[0] in ("kill", "restart"))
     verdicts.add(cut <= kills * THREADS, f"{cut} streams were cut by {kills} routers that died, and said so")

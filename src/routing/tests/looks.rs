@@ -162,3 +162,19 @@ fn a_draining_peer_is_better_than_nobody_and_a_success_does_not_call_it_back() {
     assert_eq!(serve(&pool, "m", at(0.0)), 0);
     assert_eq!(pool.outlook(0), Outlook::Draining);
 }
+
+#[test]
+fn a_host_that_is_back_is_pardoned_for_errors_of_a_host_and_for_nothing_else() {
+    let pool = pool(&["peer"]);
+    let hurried = |model| pool.plan(Ask { model: Some(model), deadline: Some(at(0.0)), ..Ask::default() });
+    for (model, verdict) in [("gone", host(502)), ("limited", pair(429))] {
+        for _ in 0..3 {
+            fail(&pool, &mut hurried(model).expect("served"), &verdict, at(0.0));
+        }
+        assert_eq!(condition(&pool, 0, model, at(1.0)), Condition::Banned);
+    }
+    let told: Vec<String> = pool.pardon(0, at(1.0)).iter().map(ToString::to_string).collect();
+    assert_eq!(told, ["credential \"peer\", model \"gone\": unbanned, its host was at fault"]);
+    assert_eq!(condition(&pool, 0, "gone", at(1.0)), Condition::Clear);
+    assert_eq!(condition(&pool, 0, "limited", at(1.0)), Condition::Banned);
+}
