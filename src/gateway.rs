@@ -20,7 +20,7 @@ use crate::edge::token::Token;
 use crate::llm::endpoint::Endpoint;
 use crate::llm::scrub::Scrubber;
 use crate::providers::chained;
-use crate::routing::{self, BanPolicy, Binding, Blueprint, CredentialSpec, ModelSpec, Pool};
+use crate::routing::{self, BanPolicy, Binding, Blueprint, CredentialSpec, ModelSpec, Outlook, Pool};
 use crate::secret::Secret;
 
 pub use memory::{Learned, Memory};
@@ -101,6 +101,17 @@ impl Gateway {
     /// The upstream of a credential, by its place in the file.
     pub fn upstream(&self, credential: usize) -> &Upstream {
         &self.upstreams[credential]
+    }
+
+    /// Takes note of how the router behind a credential seems to stand. An operator wants to know who has left, and who is
+    /// back.
+    pub fn regard(&self, credential: usize, outlook: Outlook) {
+        let before = self.pool.regard(credential, outlook);
+        match outlook {
+            _ if before == outlook => {}
+            Outlook::Down => log::warn!("router {:?} {outlook}", self.upstream(credential).name),
+            _ => log::info!("router {:?} {outlook}", self.upstream(credential).name),
+        }
     }
 
     /// The credential that a request is bound to by ids in its path or in its body.

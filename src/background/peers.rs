@@ -20,6 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// Where the interval is shorter than `PATIENCE`, an answer may take that long, and this long at least.
 const LEAST_PATIENCE: Duration = Duration::from_secs(1);
 
+/// The interval while somebody is down or about to leave: whoever comes back should not wait for long.
+const AGAIN: Duration = Duration::from_secs(5);
+
 /// Asks the routers among the upstreams of `edge`, until the shutdown.
 pub(super) async fn keep(edge: &Edge, shutdown: ShutdownWatch) {
     let Edge { gateway, dialer, recorder, .. } = edge;
@@ -32,7 +35,7 @@ pub(super) async fn keep(edge: &Edge, shutdown: ShutdownWatch) {
         let looks = peers.map(|(at, upstream, peer)| async move {
             let look = Look { gateway, dialer, upstream, patience };
             let (outlook, back) = look.health(at, peer).await;
-            tell(upstream, gateway.pool.regard(at, outlook), outlook);
+            gateway.regard(at, outlook);
             if back {
                 gateway
                     .pool
@@ -41,9 +44,11 @@ pub(super) async fn keep(edge: &Edge, shutdown: ShutdownWatch) {
                     .for_each(|change| crate::edge::tell(recorder, change));
             }
             look.models(at).await;
+            outlook < Outlook::Draining
         });
-        join_all(looks).await;
-        interval.saturating_sub(begun.elapsed())
+        let all_well = join_all(looks).await.into_iter().all(|well| well);
+        let pause = if all_well { interval } else { interval.min(AGAIN) };
+        pause.saturating_sub(begun.elapsed())
     })
     .await;
 }
@@ -60,15 +65,15 @@ impl Look<'_> {
     /// and says nothing.
     async fn health(&self, at: usize, peer: &Peer) -> (Outlook, bool) {
         let Self { gateway, dialer, upstream, patience } = self;
+        let answered = |health| peer.answered(health, upstream.addresses.is_alone(), Instant::now());
         match ask(gateway, dialer, upstream, &upstream.health_path(), *patience).await {
             Ok((status @ (0..=499 | 503), body)) => {
                 let told = Some(&body).filter(|_| matches!(status, 200 | 503));
                 let health = told.and_then(|body| PeerHealth::read(body, &gateway.hop)).unwrap_or_default();
-                peer.answered(
-                    PeerHealth { unhealthy: health.unhealthy || status == 503, ..health },
-                    Instant::now(),
-                )
+                answered(PeerHealth { unhealthy: health.unhealthy || status == 503, ..health })
             }
+            // Too large, or no HTTP.
+            Err(Transport::Malformed) => answered(PeerHealth::default()),
             Ok(_) => (peer.missed(false, gateway.pool.outlook(at)), false),
             Err(why) => (peer.missed(why == Transport::Refused, gateway.pool.outlook(at)), false),
         }
@@ -83,16 +88,5 @@ impl Look<'_> {
                 gateway.pool.learn(at, models);
             }
         }
-    }
-}
-
-/// An operator wants to know who has left, and who is back.
-fn tell(upstream: &Upstream, before: Outlook, now: Outlook) {
-    if before == now {
-        return;
-    }
-    match now {
-        Outlook::Down => log::warn!("router {:?} {now}", upstream.name),
-        _ => log::info!("router {:?} {now}", upstream.name),
     }
 }

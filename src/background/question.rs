@@ -10,8 +10,8 @@ use crate::gateway::{Gateway, Upstream};
 use crate::llm::body::Body;
 use crate::providers::Transport;
 
-/// An answer larger than this is none.
-const MOST: usize = 4 * 1024 * 1024;
+/// An answer larger than this is none. The health of a large fleet, with all its models, takes some.
+const MOST: usize = 16 * 1024 * 1024;
 
 /// Asks `upstream` for what is at `path`: the status of its answer, and the body. The whole of it may take `patience`.
 pub(super) async fn ask(

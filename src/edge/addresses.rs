@@ -91,6 +91,11 @@ impl AddressSet {
         !self.peers.load().is_empty()
     }
 
+    /// Whether there is at most one.
+    pub fn is_alone(&self) -> bool {
+        self.peers.load().len() <= 1
+    }
+
     /// Asks the resolver once. A failure keeps the addresses known before.
     pub async fn refresh(&self) -> Result<(), String> {
         let answer = self.balancer.update().await;
@@ -107,7 +112,7 @@ impl AddressSet {
 
     /// Looks once whether its addresses are well, where there is a choice between them.
     pub async fn check(&self) {
-        if self.peers.load().len() > 1 {
+        if !self.is_alone() {
             self.balancer.backends().run_health_check(true).await;
         }
     }

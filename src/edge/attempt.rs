@@ -24,8 +24,8 @@ use super::{reply, Edge};
 use crate::gateway::{Dress, Upstream};
 use crate::llm::answer::Answer as Facts;
 use crate::llm::stream::{AnswerStream, Ending, StreamFault, StreamWatch};
-use crate::providers::Transport;
-use crate::routing::{Lease, Plan};
+use crate::providers::{chained, Transport};
+use crate::routing::{Lease, Outlook, Plan};
 
 /// An error body is read for this long; its connection then goes back to the pool.
 const ERROR_BODY_TIME: Duration = Duration::from_secs(2);
@@ -95,7 +95,10 @@ impl Attempt<'_, '_> {
         let alone = self.spoken.content.stream() && !self.edge.gateway.pool.has_alternative(plan, begun);
         let limit = self.first_output(alone, begun);
         let result = match self.ask(upstream, lease, &phrased, limit).await {
-            Ok(exchange) => self.accept(upstream, exchange, tongue, limit, alone).await,
+            Ok(exchange) => {
+                self.notice(upstream, lease.credential(), &exchange);
+                self.accept(upstream, exchange, tongue, limit, alone).await
+            }
             Err(trouble) => Err(trouble),
         };
         let result = result.map_err(|trouble| self.fair(trouble, lease));
@@ -185,6 +188,14 @@ impl Attempt<'_, '_> {
                     (authorization, renewed) = (other, true);
                 }
             }
+        }
+    }
+
+    /// Another router may say that it is about to leave.
+    fn notice(&self, upstream: &Upstream, credential: usize, exchange: &Exchange) {
+        let leaving = |head: &ResponseHeader| head.headers.contains_key(chained::LEAVING);
+        if upstream.peer.is_some() && exchange.response().is_some_and(leaving) {
+            self.edge.gateway.regard(credential, Outlook::Draining);
         }
     }
 

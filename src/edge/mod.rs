@@ -54,7 +54,7 @@ use crate::config::{Credential, Settings};
 use crate::gateway::Gateway;
 use crate::observe::metrics::{BanEvent, Meters};
 use crate::observe::Recorder;
-use crate::providers::chained::{MOST_PATH, SERVED_BY};
+use crate::providers::chained::{LEAVING, MOST_PATH, SERVED_BY};
 use crate::providers::headers::upstream_request_id;
 use crate::routing::Transition;
 
@@ -118,7 +118,8 @@ impl Edge {
 
     /// The last look at the head of an upstream's answer: headers with one of our secrets in them are dropped, and
     /// who has served is named to another router, and to anybody where the operator wants that (`server.expose_route`):
-    /// the credential and, where that is a router, what it has named itself.
+    /// the credential and, where that is a router, what it has named itself. Another router is also told that this one
+    /// is about to leave.
     pub fn seal(&self, ctx: &RequestContext, credential: usize, head: &mut ResponseHeader) {
         let scrubber = &self.gateway.scrubber;
         let told = |(name, value): (&HeaderName, &HeaderValue)| {
@@ -137,6 +138,9 @@ impl Edge {
                 path = format!("{path}/{behind}");
             }
             let _ = head.insert_header(SERVED_BY, path);
+        }
+        if ctx.from_router && self.drain.is_draining() {
+            let _ = head.insert_header(LEAVING, "true");
         }
     }
 

@@ -32,8 +32,9 @@ pub struct Seen {
 
 impl Peer {
     /// It has answered. How it seems to stand, and whether it is back: it had not answered before, could serve nothing,
-    /// or is another process than it was.
-    pub fn answered(&self, health: PeerHealth, now: Instant) -> (Outlook, bool) {
+    /// or is another process than it was. `alone`: nobody else answers in its place, so that another process says
+    /// something.
+    pub fn answered(&self, health: PeerHealth, alone: bool, now: Instant) -> (Outlook, bool) {
         let outlook = match &health {
             PeerHealth { unhealthy: true, .. } => Outlook::Down,
             PeerHealth { draining: true, .. } => Outlook::Draining,
@@ -41,8 +42,9 @@ impl Peer {
             _ => Outlook::Fair,
         };
         let mut seen = self.lock();
-        let was = seen.health.as_ref().is_some_and(|was| was.unhealthy || was.instance != health.instance);
-        let back = outlook != Outlook::Down && (was || seen.misses > 0);
+        let another = |was: &PeerHealth| alone && was.instance != health.instance;
+        let away = seen.health.as_ref().is_some_and(|was| was.unhealthy || another(was));
+        let back = outlook != Outlook::Down && (away || seen.misses > 0);
         *seen = Seen { health: Some(Arc::new(health)), at: Some(now), misses: 0 };
         (outlook, back)
     }
@@ -81,25 +83,30 @@ mod tests {
         PeerHealth::default()
     }
 
+    fn answers(peer: &Peer, health: PeerHealth) -> (Outlook, bool) {
+        peer.answered(health, true, Instant::now())
+    }
+
     #[test]
     fn three_missed_answers_in_a_row_are_down_and_an_answer_ends_it() {
-        let (peer, now) = (Peer::default(), Instant::now());
-        assert_eq!(peer.answered(healthy(), now), (Outlook::Fair, false));
+        let peer = Peer::default();
+        assert_eq!(answers(&peer, healthy()), (Outlook::Fair, false));
         assert_eq!(
             [(); 3].map(|()| peer.missed(false, Outlook::Fair)),
             [Outlook::Fair, Outlook::Fair, Outlook::Down]
         );
         assert_eq!(peer.missed(false, Outlook::Down), Outlook::Down);
-        assert_eq!((peer.answered(healthy(), now), peer.seen().misses), ((Outlook::Fair, true), 0));
+        assert_eq!((answers(&peer, healthy()), peer.seen().misses), ((Outlook::Fair, true), 0));
     }
 
     #[test]
     fn another_process_in_its_place_is_back_and_so_is_one_that_could_serve_nothing() {
-        let (peer, now) = (Peer::default(), Instant::now());
+        let peer = Peer::default();
         let named = |name: &str| PeerHealth { instance: Some(name.into()), ..healthy() };
-        let back = |health| peer.answered(health, now).1;
+        let back = |health| answers(&peer, health).1;
         assert_eq!([named("a"), named("a"), named("b"), named("b")].map(back), [false, false, true, false]);
         assert!(!back(PeerHealth { unhealthy: true, ..named("b") }) && back(named("b")));
+        assert!(!peer.answered(named("c"), false, Instant::now()).1, "one of several at one name");
     }
 
     #[test]
@@ -119,13 +126,13 @@ mod tests {
     fn a_draining_router_that_stops_answering_stays_draining_until_it_is_down() {
         let peer = Peer::default();
         let leaving = PeerHealth { draining: true, ..healthy() };
-        assert_eq!(peer.answered(leaving, Instant::now()).0, Outlook::Draining);
+        assert_eq!(answers(&peer, leaving).0, Outlook::Draining);
         assert_eq!(peer.missed(false, Outlook::Draining), Outlook::Draining);
     }
 
     #[test]
     fn a_router_with_nothing_available_is_down() {
         let empty = PeerHealth { unhealthy: true, ..healthy() };
-        assert_eq!(Peer::default().answered(empty, Instant::now()), (Outlook::Down, false));
+        assert_eq!(answers(&Peer::default(), empty), (Outlook::Down, false));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A request names the routers that it has passed. One that comes back would go round for ever, and so would cost every
 //! limit on its way; it ends at once, and nobody tries it again. An answer says who served it, and whether an error is
-//! the router's own or that of somebody behind it. Both are said only to who brings hops and a valid key, and believed
+//! the router's own or that of somebody behind it, and whether the router is about to leave. All that is said only to who brings hops and a valid key, and believed
 //! only of an upstream that the file calls a router.
 
 use std::time::{Duration, SystemTime};
@@ -31,6 +31,8 @@ pub const ERROR: &str = "x-auto-ai-router-error";
 pub const OWN: &str = "own";
 /// Somebody behind it has failed.
 pub const UPSTREAM: &str = "upstream";
+/// Says to another router that this one is about to leave: sooner than it would be asked for its health.
+pub const LEAVING: &str = "x-auto-ai-router-leaving";
 /// A router that says no without saying for how long is left alone for this time.
 const PAUSE: Duration = Duration::from_secs(2);
 

@@ -164,6 +164,39 @@ fn a_peer_that_is_about_to_leave_gets_no_new_work_while_somebody_else_can_serve(
 }
 
 #[test]
+fn a_peer_that_is_about_to_leave_says_so_with_its_next_answer() {
+    let (plain, behind) = (Upstream::healthy(), Upstream::healthy());
+    behind.set(|call| match call.wants_stream() {
+        true => Reply::chat_stream(call, &["a", "b", "c", "d", "e", "f"]).paced(ms(500)),
+        false => Reply::good(call),
+    });
+    let last = inner(&behind).start();
+    let front = Config::new().proxy("peer", &last.url(), INNER_KEY, "").credential(
+        "plain",
+        &plain.url(),
+        "is_fallback: true",
+    );
+    let front = front.start();
+    let mut events = front.stream(&chat_streamed("m")).expect(200);
+    events.next_text().expect("it has begun");
+    last.sigterm();
+    let answer = until_leaving(&front);
+    assert_eq!(answer.header("x-auto-ai-router-leaving"), None, "that is for routers");
+    assert_eq!(shares(&front, [&behind, &plain], 3), [0, 3]);
+    assert_eq!(front.metric("auto_ai_router_peer_up", &[("credential", "peer")]), Some(0.0));
+}
+
+/// The answer with which the peer has said that it leaves.
+#[track_caller]
+fn until_leaving(front: &Router) -> Answer {
+    let said = eventually(secs(5), || {
+        let answer = front.chat(&chat("m")).expect(200);
+        (peer(front, "peer")["state"] == "draining").then_some(answer)
+    });
+    said.expect("it says so")
+}
+
+#[test]
 fn a_peer_with_nothing_left_is_asked_last_and_still_serves_when_nobody_else_can() {
     let nothing = Upstream::healthy().tells(respond(503).json(&json!({"status": "unhealthy"})));
     let alone = edge().proxy("peer", &nothing.url(), INNER_KEY, "").start();
