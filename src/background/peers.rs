@@ -36,12 +36,9 @@ pub(super) async fn keep(edge: &Edge, shutdown: ShutdownWatch) {
             let look = Look { gateway, dialer, upstream, patience };
             let (outlook, back) = look.health(at, peer).await;
             gateway.regard(at, outlook);
-            if back {
-                gateway
-                    .pool
-                    .pardon(at, Instant::now())
-                    .iter()
-                    .for_each(|change| crate::edge::tell(recorder, change));
+            if outlook < Outlook::Draining {
+                let changes = gateway.pool.vouch(at, back, Instant::now());
+                changes.iter().for_each(|change| crate::edge::tell(recorder, change));
             }
             look.models(at).await;
             outlook < Outlook::Draining

@@ -130,10 +130,11 @@ impl State {
         Some(self.lift(credential, By::Operator, Standing::lift))
     }
 
-    /// The host of `credential` was gone, and is back: what was held against it meanwhile is not held any longer.
-    pub(super) fn pardon(&mut self, credential: usize, now: Instant) -> Vec<Transition> {
+    /// The host of `credential` says that it is well; `back`: and it was gone, so that what was held against it meanwhile
+    /// is not held any longer.
+    pub(super) fn vouch(&mut self, credential: usize, back: bool, now: Instant) -> Vec<Transition> {
         self.clock.tick(now);
-        self.lift(credential, By::Host, Standing::pardon)
+        self.lift(credential, By::Host, if back { Standing::pardon } else { Standing::warm })
     }
 
     /// Lifts by `act` what stands against a credential and all models on it.

@@ -61,12 +61,12 @@ impl Pool {
         member.map_or(outlook, |member| std::mem::replace(&mut member.outlook, outlook))
     }
 
-    /// The host of `credential` was gone, and is back: bans and cool-downs for errors of a host end, unless they are for
-    /// good.
+    /// The host of `credential` says that it is well: cool-downs for errors of a host end; `back`: it was gone, so bans
+    /// for them end as well, unless they are for good.
     #[must_use = "changes are to be told"]
-    pub fn pardon(&self, credential: usize, now: Instant) -> Vec<Transition> {
+    pub fn vouch(&self, credential: usize, back: bool, now: Instant) -> Vec<Transition> {
         let mut state = self.lock();
-        let changes = state.pardon(credential, now);
+        let changes = state.vouch(credential, back, now);
         state.news(changes)
     }
 

@@ -199,10 +199,16 @@ impl Standing {
         lifted
     }
 
-    /// Forgets what was the fault of a host that was gone, if no operator is to decide on it. Whether there was a ban or
-    /// a probation.
-    pub(super) fn pardon(&mut self) -> bool {
+    /// A host that has asked to be left alone says that it is well.
+    pub(super) fn warm(&mut self) -> bool {
         self.cool_down = self.cool_down.filter(|cool_down| cool_down.code < SERVER_ERROR);
+        false
+    }
+
+    /// The same of a host that was gone: forgets what was its fault, if no operator is to decide on it. Whether there was
+    /// a ban or a probation.
+    pub(super) fn pardon(&mut self) -> bool {
+        self.warm();
         if self.record.code < SERVER_ERROR || self.record.state == State::Banned(Until::Lifted) {
             return false;
         }

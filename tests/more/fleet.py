@@ -73,10 +73,12 @@ class Node:
         except OSError:
             return None
 
-    def state_of(self, credential):
-        """What it thinks of the router behind a credential."""
+    def trusts(self, credential):
+        """Whether it knows the router behind a credential to be well, and holds nothing against it."""
         health = json.loads(self.get("/health") or "{}")
-        return health.get("credentials", {}).get(credential, {}).get("peer", {}).get("state")
+        known = health.get("credentials", {}).get(credential, {})
+        pair = health.get("models", {}).get(f"{credential}:fleet", {}).get("state", "available")
+        return known.get("peer", {}).get("state") == "fresh" and known["state"] == pair == "available"
 
     def log(self):
         """All that it has said."""
@@ -99,7 +101,7 @@ class Tally:
     def __init__(self):
         self.lock, self.next = threading.Lock(), 0
         self.seen, self.wrong, self.slowest = collections.Counter(), [], 0.0
-        self.shown = collections.defaultdict(threading.Event)
+        self.shown = {}
 
     def number(self, limit):
         """The number of the next request, from 1; none if so many have been made."""
@@ -107,6 +109,7 @@ class Tally:
             if self.next == limit:
                 return None
             self.next += 1
+            self.shown[f"n{self.next}"] = threading.Event()
             return self.next
 
     def saw(self, what, took):
@@ -252,8 +255,11 @@ def calm(edge, middle, last, upstream, verdicts):
     verdicts.add(len(upstream.calls) == CALM, f"the provider has seen {len(upstream.calls)} requests")
 
 
-def storm(edge, faults, limit):
-    """With one fault after the other, for as long as there are requests. How many of each there were."""
+def storm(edge, middle, faults, limit):
+    """With one fault after the other, for as long as there are requests. How many of each there were.
+
+    The next one comes when the last one is over in the eyes of all: what is banned is no path.
+    """
     threads, done = load(edge, limit, PACE), collections.Counter()
     turn = 0
     while any(thread.is_alive() for thread in threads):
@@ -261,9 +267,8 @@ def storm(edge, faults, limit):
         turn += 1
         fault(node)
         done[f"{fault.__name__} {node.name}"] += 1
-        for name in ("middle", "spare"):
-            wait(f"{name} is fresh again", lambda name=name: edge.state_of(name) == "fresh")
-        time.sleep(0.5)
+        for looks, name in ((middle, "last"), (edge, "middle"), (edge, "spare")):
+            wait(f"{name} is trusted again", lambda looks=looks, name=name: looks.trusts(name))
     return done
 
 
@@ -299,10 +304,10 @@ def main(binary, limit):
     try:
         for node in nodes:
             node.start()
-        wait("the edge knows its peers", lambda: edge.state_of("middle") == edge.state_of("spare") == "fresh")
+        wait("the edge knows its peers", lambda: edge.trusts("middle") and edge.trusts("spare"))
         calm(edge, middle, last, upstream, verdicts)
         turns = [(fault, node) for fault in (kill, hang, drain, restart) for node in (middle, last, spare)]
-        done = storm(edge, turns, limit)
+        done = storm(edge, middle, turns, limit)
         judge(edge, verdicts, limit, done)
     finally:
         for node in nodes:

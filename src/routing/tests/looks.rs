@@ -173,8 +173,28 @@ fn a_host_that_is_back_is_pardoned_for_errors_of_a_host_and_for_nothing_else() {
         }
         assert_eq!(condition(&pool, 0, model, at(1.0)), Condition::Banned);
     }
-    let told: Vec<String> = pool.pardon(0, at(1.0)).iter().map(ToString::to_string).collect();
+    let told: Vec<String> = pool.vouch(0, true, at(1.0)).iter().map(ToString::to_string).collect();
     assert_eq!(told, ["credential \"peer\", model \"gone\": unbanned, its host was at fault"]);
     assert_eq!(condition(&pool, 0, "gone", at(1.0)), Condition::Clear);
     assert_eq!(condition(&pool, 0, "limited", at(1.0)), Condition::Banned);
+}
+
+#[test]
+fn a_host_that_says_it_is_well_is_not_left_alone_any_longer_but_keeps_its_bans_and_its_limits() {
+    let pool = pool(&["peer"]);
+    let hurried = |model| pool.plan(Ask { model: Some(model), deadline: Some(at(0.0)), ..Ask::default() });
+    let shut =
+        Verdict { cool_down: Some(Duration::from_secs(30)), ..Verdict::new(Blame::Busy, Next::Other, 503) };
+    for (model, verdict) in [("gone", host(502)), ("shut", shut), ("full", busy(30))] {
+        for _ in 0..3 {
+            fail(&pool, &mut hurried(model).expect("served"), &verdict, at(0.0));
+            if verdict.cool_down.is_some() {
+                break;
+            }
+        }
+    }
+    assert_eq!(condition(&pool, 0, "shut", at(1.0)), Condition::CoolingDown);
+    assert!(pool.vouch(0, false, at(1.0)).is_empty());
+    let now = ["shut", "full", "gone"].map(|model| condition(&pool, 0, model, at(1.0)));
+    assert_eq!(now, [Condition::Clear, Condition::CoolingDown, Condition::Banned]);
 }
