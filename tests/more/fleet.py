@@ -101,7 +101,7 @@ class Tally:
     def __init__(self):
         self.lock, self.next = threading.Lock(), 0
         self.seen, self.wrong, self.slowest = collections.Counter(), [], 0.0
-        self.shown = {}
+        self.shown, self.running = {}, set()
 
     def number(self, limit):
         """The number of the next request, from 1; none if so many have been made."""
@@ -110,7 +110,18 @@ class Tally:
                 return None
             self.next += 1
             self.shown[f"n{self.next}"] = threading.Event()
+            self.running.add(self.next)
             return self.next
+
+    def over(self, number):
+        """The request with this number has ended, one way or the other."""
+        with self.lock:
+            self.running.discard(number)
+
+    def all_over(self, mark):
+        """Whether all up to this one have ended."""
+        with self.lock:
+            return all(number > mark for number in self.running)
 
     def saw(self, what, took):
         """One more of it."""
@@ -183,6 +194,7 @@ def load(edge, limit, pace=0.0):
             except (OSError, http.client.HTTPException) as why:
                 TALLY.complain(f"{number}: {type(why).__name__}: {why}")
                 connection.close()
+            TALLY.over(number)
             time.sleep(pace)
 
     threads = [threading.Thread(target=client, daemon=True) for _ in range(THREADS)]
@@ -258,7 +270,8 @@ def calm(edge, middle, last, upstream, verdicts):
 def storm(edge, middle, faults, limit):
     """With one fault after the other, for as long as there are requests. How many of each there were.
 
-    The next one comes when the last one is over in the eyes of all: what is banned is no path.
+    The next one comes when the last one is over in the eyes of all, since what is banned is no path, and when the
+    requests that have met it have ended, since two faults may leave one request no path.
     """
     threads, done = load(edge, limit, PACE), collections.Counter()
     turn = 0
@@ -269,6 +282,8 @@ def storm(edge, middle, faults, limit):
         done[f"{fault.__name__} {node.name}"] += 1
         for looks, name in ((middle, "last"), (edge, "middle"), (edge, "spare")):
             wait(f"{name} is trusted again", lambda looks=looks, name=name: looks.trusts(name))
+        mark = TALLY.next
+        wait("who met it has ended", lambda mark=mark: TALLY.all_over(mark))
     return done
 
 
