@@ -3,9 +3,11 @@
 # The one thing assumed is a Rust toolchain (https://rustup.rs); `.ci/tools` brings or names the rest.
 
 CARGO ?= cargo
+DOCKER ?= docker
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PYTHON := $(TARGET)/sdk-venv/bin/python
 BINARY := $(TARGET)/debug/auto-ai-router
+RELEASE := $(TARGET)/release/auto-ai-router
 FUZZ_CASES ?= 20000
 FUZZ_SECONDS ?= 60
 SOAK_SECONDS ?= 120
@@ -14,7 +16,8 @@ SOAK_SECONDS ?= 120
 export RUST_TEST_THREADS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-js test-clients test-agents test-prometheus test-browser test-fleet fuzz soak build lint bench clean tools test-tools binary
+.PHONY: help demo test test-js test-clients test-agents test-prometheus test-browser test-packages test-systemd test-image test-upgrade test-fleet fuzz soak build deb rpm \
+	docker-build docker-run docker-stop lint bench clean tools test-tools binary
 
 help: ## this text
 	@echo "make TARGET, where TARGET is one of:"
@@ -55,6 +58,21 @@ test-browser: binary ## the page /vhealth in a headless Chromium without JavaScr
 test-fleet: binary ## FLEET_REQUESTS (10000) through a chain of routers that die in turn, at most 4 minutes
 	timeout 240 python3 -B tests/more/fleet.py $(BINARY)
 
+test-packages: binary ## the .deb and the .rpm; the .deb is installed, upgraded while it serves, purged; as root, 2 minutes
+	@.ci/tools packages
+	@.ci/tools packers $(TARGET)/packers
+	timeout 600 tests/more/packages.sh $(BINARY) $(TARGET)/scratch $(TARGET)/packers
+
+test-systemd: test-packages ## the packages under a real systemd, booted in a container; as root, 4 minutes
+	timeout 600 tests/more/systemd.sh $(TARGET)/scratch
+
+test-image: tools ## the Dockerfile judged by hadolint, its steps in a clean root; as root, 2 minutes
+	@.ci/tools test
+	@.ci/tools packages
+	@.ci/tools hadolint $(TARGET)/hadolint
+	$(TARGET)/hadolint/bin/hadolint Dockerfile
+	timeout 300 CARGO_TARGET_DIR=$(abspath $(TARGET)) tests/more/image.sh
+
 fuzz: tools ## many more property tests, and bent recordings for FUZZ_SECONDS (60) a target, about 8 minutes
 	$(CARGO) test --locked --lib --test golden --no-run
 	PROPTEST_CASES=$(FUZZ_CASES) timeout 300 $(CARGO) test --locked --lib -- llm:: routing:: config::
@@ -63,8 +81,34 @@ fuzz: tools ## many more property tests, and bent recordings for FUZZ_SECONDS (6
 soak: binary ## mixed load and faults for SOAK_SECONDS (120), then leaks are looked for, at most 5 minutes
 	SOAK_SECONDS=$(SOAK_SECONDS) timeout 300 python3 -B tests/more/soak.py $(BINARY)
 
+test-upgrade: binary ## upgrades and reloads under load, and all that can go wrong with them, at most 6 minutes
+	@test -d $(TARGET)/upgrade-venv || (python3 -m venv $(TARGET)/upgrade-venv && \
+		$(TARGET)/upgrade-venv/bin/pip install --quiet hpack hyperframe)
+	timeout 360 $(TARGET)/upgrade-venv/bin/python -B tests/more/upgrade/main.py $(BINARY)
+
 build: tools ## a release binary in target/release
 	$(CARGO) build --release --locked
+
+deb: build ## a Debian package in target/packages
+	@.ci/tools packers $(TARGET)/packers
+	packaging/made $(RELEASE) target/package
+	PATH=$(abspath $(TARGET))/packers/bin:$$PATH $(CARGO) deb --no-build -o $(TARGET)/packages/
+
+rpm: build ## an RPM package in target/packages
+	@.ci/tools packers $(TARGET)/packers
+	packaging/made $(RELEASE) target/package
+	@mkdir -p $(TARGET)/packages
+	PATH=$(abspath $(TARGET))/packers/bin:$$PATH $(CARGO) generate-rpm -o $(TARGET)/packages/
+
+docker-build: ## the image auto-ai-router:latest
+	$(DOCKER) build -t auto-ai-router:latest .
+
+docker-run: ## the image with ./config.yaml, with Prometheus and Grafana, in the background
+	@test -f config.yaml || { echo "there is no config.yaml: cp conf/gateway.yaml config.yaml"; exit 1; }
+	$(DOCKER) compose -f conf/compose.yaml up -d
+
+docker-stop: ## ends what docker-run started, and finishes what is under way
+	$(DOCKER) compose -f conf/compose.yaml down
 
 lint: tools ## formatting, clippy, documentation; licences and advisories where cargo-deny is installed
 	$(CARGO) fmt --check

@@ -1,9 +1,13 @@
-//! The command: `run` (also without a verb), `check`, `route`, `reload`, `upgrade`, `status`, `demo`, `schema`, `version`.
+//! The command: `run` (also without a verb), `check`, `route`, `reload`, `upgrade`, `status`, `demo`, `schema`, `version`;
+//! and, for supervisors and packages, `healthcheck`, `completions` and `man`, which the help leaves out.
 //!
 //! Exit codes: 0; 1 for a failure at run time; 2 for words that are no command (clap's); 78 (EX_CONFIG, sysexits.h)
 //! for a configuration that cannot be used, so that a supervisor can tell it from a crash.
 
+mod healthcheck;
 mod operate;
+mod paper;
+mod variables;
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -12,13 +16,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use log::LevelFilter;
 use pingora::services::listening::Service;
 
 use crate::config::{self, Credential, LogLevel, Settings, Source};
 use crate::demo::{self, DemoUpstream};
 use crate::gateway::blueprint;
+use crate::handover::incumbent;
 use crate::handover::successor::Predecessor;
 use crate::loading;
 use crate::observe::access_log::AccessLog;
@@ -70,11 +75,23 @@ enum Verb {
         successor: bool,
     },
     /// Report every problem of the configuration at once
-    Check,
+    Check {
+        /// Variables to add, NAME=value, one a line: those of the service
+        #[arg(long, value_name = "FILE")]
+        environment: Option<PathBuf>,
+    },
     /// Dry run: which credentials would be tried for a model, in which order, and why the others would not
     Route {
         /// The model, by the name that clients use
         model: String,
+    },
+    /// Start a process that is to take over, and end
+    #[command(hide = true)]
+    StartSuccessor {
+        /// The program
+        binary: PathBuf,
+        /// Its configuration
+        config: PathBuf,
     },
     /// Let the running router read its configuration again, or its binary if that is another one now
     Reload {
@@ -104,23 +121,45 @@ enum Verb {
     Schema,
     /// Print the version
     Version,
+    /// Ask the router that runs here whether it takes traffic
+    #[command(hide = true)]
+    Healthcheck,
+    /// Print a script that completes this command in a shell
+    #[command(hide = true)]
+    Completions {
+        /// bash, zsh, fish, elvish or powershell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    #[command(hide = true)]
+    Man,
 }
 
 /// Reads the command line, does what it says, and returns the exit code.
 pub fn main() -> ExitCode {
     let command = Command::parse_from(go_style(std::env::args_os()));
     let file = command.config.config.as_deref();
-    let verb = if command.test { Some(Verb::Check) } else { command.verb };
+    let verb = if command.test { Some(Verb::Check { environment: None }) } else { command.verb };
     match verb.unwrap_or(Verb::Run { successor: false }) {
         Verb::Run { successor } => run(file, successor),
-        Verb::Check => check(file),
+        Verb::Check { environment } => match environment.as_deref().map(variables::add).transpose() {
+            Ok(_) => check(file),
+            Err(code) => code,
+        },
         Verb::Route { model } => route(file, &model),
+        Verb::StartSuccessor { binary, config } => match incumbent::start(&binary, &config) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(_) => ExitCode::FAILURE,
+        },
         Verb::Reload { socket } => operate::reload(file, socket.socket),
         Verb::Upgrade { binary, socket } => operate::upgrade(file, socket.socket, binary),
         Verb::Status { socket } => operate::status(file, socket.socket),
         Verb::Demo { port } => demo(port),
         Verb::Schema => say(&config::schema()),
         Verb::Version => say(&format!("auto-ai-router {}", crate::VERSION)),
+        Verb::Healthcheck => healthcheck::healthcheck(file),
+        Verb::Completions { shell } => say(&paper::completions(Command::command(), shell)),
+        Verb::Man => say(&paper::man(Command::command())),
     }
 }
 

@@ -140,8 +140,10 @@ impl Gateway {
     }
 
     /// What tells a credential's key and place from others, by its name: strikes and bans belong to that.
-    pub fn identities(&self) -> HashMap<String, String> {
-        let named = |credential: &Credential| (credential.name.as_str().to_owned(), identity(credential));
+    /// With a `salt`, since the digests may be kept or go to another process.
+    pub fn identities(&self, salt: &str) -> HashMap<String, String> {
+        let named =
+            |credential: &Credential| (credential.name.as_str().to_owned(), identity(credential, salt));
         self.settings.credentials.iter().map(named).collect()
     }
 
@@ -163,12 +165,11 @@ impl Gateway {
     }
 }
 
-/// A digest, since it may go to another process.
-fn identity(credential: &Credential) -> String {
+fn identity(credential: &Credential, salt: &str) -> String {
     let key = credential.api_key.as_ref().map_or("", Secret::expose);
     let account = credential.vertex.as_ref().map_or("", |vertex| vertex.service_account.expose());
     let mut digest = Context::new(&SHA256);
-    for part in [credential.kind.as_str(), credential.base_url.as_str(), key, account] {
+    for part in [salt, credential.kind.as_str(), credential.base_url.as_str(), key, account] {
         digest.update(&(part.len() as u64).to_le_bytes());
         digest.update(part.as_bytes());
     }

@@ -118,7 +118,7 @@ impl Operator {
     fn replace(&self, old: &Arc<Edge>, settings: Settings) {
         self.running.drain.set_limit(settings.server.drain_timeout);
         let new = Arc::new(old.renewed(settings));
-        let (before, after) = (old.gateway.identities(), new.gateway.identities());
+        let (before, after) = (old.gateway.identities(""), new.gateway.identities(""));
         let keeps = |name: &str| before.get(name).is_some_and(|own| after.get(name) == Some(own));
         old.courses.set(Course::Settling);
         let ledger = old.gateway.pool.close(Instant::now());

@@ -26,6 +26,7 @@ use pingora::services::{Service, ServiceWithDependents};
 use tokio::sync::mpsc::{unbounded_channel, UnboundedReceiver};
 use tokio::sync::watch;
 
+use crate::background::keeping::Keeping;
 use crate::background::{care::Care, succession::Succession, Background};
 use crate::config::{AdminListen, Settings};
 use crate::edge::admin::Admin;
@@ -34,7 +35,7 @@ use crate::edge::course::{Courses, Live};
 use crate::edge::drain::Drain;
 use crate::edge::exchange::Dialer;
 use crate::edge::front::Front;
-use crate::edge::listening::{Listening, Sockets};
+use crate::edge::listening::{closed, Listening, Sockets};
 use crate::edge::proxy::EdgeProxy;
 use crate::edge::view::view;
 use crate::edge::Edge;
@@ -92,10 +93,14 @@ pub fn serve(process: Process) -> Result<(), CannotServe> {
     let mut server = Server::new_with_opt_and_conf(None, conf(&settings));
     server.bootstrap();
     let pins = places::pins(&settings);
+    let keeping = Keeping::at(places::ledger(&settings));
     let gateway = Gateway::assemble(settings, pins);
     let sockets = sockets(predecessor.as_ref(), &address)?;
     let main = sockets.tcp(&address).map_err(|why| cannot_listen(predecessor.as_ref(), &address, why))?;
 
+    if predecessor.is_none() {
+        keeping.restore(&gateway);
+    }
     let live = Live::new(Arc::new(edge(&server, gateway, &drain, recorder)));
     let shown = (live.clone(), drain.clone());
     gauges::watch(move || view(&shown.0.edge().gateway, shown.1.is_draining()));
@@ -107,8 +112,10 @@ pub fn serve(process: Process) -> Result<(), CannotServe> {
         live: live.clone(),
         drain,
         sockets,
+        keeping,
         gate,
         generation: Default::default(),
+        before: Default::default(),
         changing: Mutex::default(),
         reach: Reach::of(&live.edge().gateway.settings),
     });
@@ -135,9 +142,9 @@ pub fn serve(process: Process) -> Result<(), CannotServe> {
     let care = managed.then(|| Care { operator: operator.clone(), front: front.clone() });
     let succession = predecessor.map(|predecessor| {
         let predecessor = Mutex::new(Some(predecessor));
-        Succession { predecessor, running, front, arrivals }
+        Succession { predecessor, running: running.clone(), front, arrivals }
     });
-    server.add_service(background_service("background", Background { live, care, succession }));
+    server.add_service(background_service("background", Background { running, care, succession }));
     server.run(RunArgs { shutdown_signal: Box::new(Signals(operator)) });
     Ok(())
 }
@@ -227,10 +234,12 @@ struct MainPort {
 impl Service for MainPort {
     async fn start_service(&mut self, fds: Option<ListenFds>, shutdown: ShutdownWatch, tasks: usize) {
         if let Some(mut arrived) = self.arrived.take() {
-            let (front, shutdown) = (self.listening.app.clone(), shutdown.clone());
+            let (front, closed) =
+                (self.listening.app.clone(), closed(self.listening.gate.clone(), shutdown.clone()));
             tokio::spawn(async move {
                 while let Some(arrived) = arrived.recv().await {
-                    let (front, shutdown) = (front.clone(), shutdown.clone());
+                    let (front, mut shutdown) = (front.clone(), closed.clone());
+                    shutdown.mark_unchanged();
                     if let Ok((stream, prefix)) = arrived.stream() {
                         tokio::spawn(async move { front.take_over(stream, prefix.into(), &shutdown).await });
                     }

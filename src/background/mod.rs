@@ -7,6 +7,7 @@ pub mod addresses;
 pub mod bans;
 pub mod care;
 pub mod discovery;
+pub mod keeping;
 pub mod peers;
 mod question;
 pub mod succession;
@@ -25,13 +26,13 @@ use pingora::services::background::BackgroundService;
 use care::Care;
 use succession::Succession;
 
-use crate::edge::course::Live;
 use crate::edge::Edge;
+use crate::handover::Running;
 
 /// The service: every task of this module.
 pub struct Background {
     /// Whose.
-    pub live: Arc<Live>,
+    pub running: Arc<Running>,
     /// Where a service manager listens.
     pub care: Option<Care>,
     /// In a process that takes over from another.
@@ -57,7 +58,9 @@ impl Background {
     /// The tasks that an edge needs, for each edge as long as it is the newest.
     async fn keep(&self, shutdown: &ShutdownWatch) {
         while !*shutdown.borrow() {
-            let edge = self.live.edge();
+            let Running { live, gate, keeping, .. } = &*self.running;
+            let edge = live.edge();
+            let serves = || *gate.borrow() && edge.courses.is_here();
             let Edge { gateway, dialer, recorder, .. } = &*edge;
             let tasks = async {
                 tokio::join!(
@@ -66,6 +69,7 @@ impl Background {
                     peers::keep(&edge, shutdown.clone()),
                     tokens::keep(gateway, shutdown.clone()),
                     bans::keep(&gateway.pool, recorder, shutdown.clone()),
+                    keeping.run(gateway, serves, shutdown.clone()),
                 );
                 down(shutdown.clone()).await;
             };

@@ -96,6 +96,16 @@ pub fn load(source: Source, env: Variables, read: Files) -> Loaded {
     loaded
 }
 
+/// Host and port of the main listener, as far as the file says them: whatever else is wrong with it, a router that
+/// took an earlier text still listens there.
+pub fn listener(source: Source, env: Variables, read: Files) -> (String, u16) {
+    let text = Text::new(&source.path.to_string_lossy(), source.text);
+    let outside = Outside { env, read };
+    let file = read_file::<File>(&text, outside, &mut Report::new(&text)).map(|(file, _)| file);
+    let server = file.unwrap_or_default().server;
+    (server.host, server.port)
+}
+
 /// What comes of a file that is no text: `valid` of its bytes are UTF-8.
 pub fn not_utf8(path: &Path, bytes: &[u8], valid: usize) -> Loaded {
     let text = Text::new(&path.to_string_lossy(), &String::from_utf8_lossy(bytes));
@@ -152,10 +162,13 @@ impl Loaded {
         out
     }
 
-    /// Takes a file's problems over, and its text without secrets.
+    /// Takes a file's problems over, if there are any, and its text without secrets.
     fn take(&mut self, text: &Text, report: Report, places: &Places) {
-        self.problems.extend(report.into_problems());
-        self.masked.push((text.name().clone(), mask::masked(text, places.secrets())));
+        let problems = report.into_problems();
+        if !problems.is_empty() {
+            self.masked.push((text.name().clone(), mask::masked(text, places.secrets())));
+        }
+        self.problems.extend(problems);
     }
 
     /// `models.yaml` beside the configuration, if there is one.

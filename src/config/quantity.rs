@@ -21,7 +21,7 @@ pub struct Span(pub Option<Duration>);
 /// How long a ban lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Term {
-    /// Until somebody lifts it, or a restart.
+    /// Until somebody lifts it, or the key is another one.
     Permanent,
     /// This long.
     For(Duration),

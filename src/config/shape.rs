@@ -89,7 +89,12 @@ impl Walk<'_, '_> {
     fn value(&mut self, node: &Node, schema: &Json, path: &str) -> Option<Json> {
         let schema = alternative(node, schema);
         let secret = is_secret(schema);
-        let written = if secret { "***".to_owned() } else { self.quote(node) };
+        let written = match &node.value {
+            _ if secret => "***".to_owned(),
+            Value::Scalar { .. } => self.quote(node),
+            // A report names a section and never repeats it.
+            Value::List(_) | Value::Map(_) => String::new(),
+        };
         let span = place(node);
         self.places.by_path.insert(path.to_owned(), Place { span: span.clone(), written });
         match (&node.value, kind(schema)) {

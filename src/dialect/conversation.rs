@@ -5,6 +5,7 @@
 //! leaves out the rest; a composer writes what its dialect has a word for, drops what does no harm when it is missing,
 //! and answers `Untranslatable` for what would change the meaning.
 
+use bytes::Bytes;
 use serde_json::value::RawValue;
 use serde_json::Number;
 
@@ -13,6 +14,8 @@ use super::json::{Str, Text};
 /// A request for generated text.
 #[derive(Clone, Debug, Default)]
 pub struct Conversation<'a> {
+    /// The body that it was read from, where long texts may be lent to another one.
+    pub body: Bytes,
     /// What was said, in order. Neighbours may have the same role, and turns may be empty: composers merge and drop.
     pub turns: Vec<Turn<'a>>,
     /// What may be called, in order.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::conversation::Untranslatable;
-use super::json::{OneOrMany, Text};
+use super::json::{self, OneOrMany, Text};
 
 /// Reads a client's body. A fault names its member as a path, such as `messages[2].content`.
 pub fn read<'a, T: Deserialize<'a>>(body: &'a str) -> Result<T, Untranslatable> {
@@ -17,7 +17,7 @@ pub fn read<'a, T: Deserialize<'a>>(body: &'a str) -> Result<T, Untranslatable> 
 
 /// Reads the member at `place` of a client's body.
 pub fn member<'a, T: Deserialize<'a>>(text: &'a str, place: &str) -> Result<T, Untranslatable> {
-    serde_json::from_str(text).map_err(|fault| {
+    json::read(text).map_err(|fault| {
         let why = reason(&fault);
         let param = match path(text, offset(text, &fault)) {
             inner if inner.is_empty() || inner.starts_with('[') || place.is_empty() => {

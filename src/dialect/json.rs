@@ -13,6 +13,10 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 
+mod reader;
+
+pub use reader::read;
+
 /// A JSON string, borrowed unless it has escapes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
@@ -90,8 +94,8 @@ impl<'a> Text<'a> {
             return Some(Self::Plain(inner.into()));
         }
         // Whether its surrogates are pairs only a parser tells.
-        let has = |start: &str| memchr::memmem::find(inner.as_bytes(), start.as_bytes()).is_some();
-        if has("\\ud") || has("\\uD") {
+        let mut numbered = memchr::memmem::find_iter(inner.as_bytes(), "\\u");
+        if numbered.any(|at| matches!(inner.as_bytes().get(at + 2), Some(b'd' | b'D'))) {
             return serde_json::from_str(json.get()).ok().map(Self::Plain);
         }
         Some(Self::Escaped { json, plain: OnceLock::new() })
@@ -118,14 +122,6 @@ impl<'a> Text<'a> {
         match self {
             Self::Plain(text) => text,
             escaped => (*escaped).to_owned().into(),
-        }
-    }
-
-    /// About how many bytes it takes in JSON.
-    pub fn size(&self) -> usize {
-        match self {
-            Self::Plain(text) => text.len(),
-            Self::Escaped { json, .. } => json.get().len(),
         }
     }
 }

@@ -22,6 +22,10 @@ mod waiting;
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
+use serde::Serialize;
+
+use crate::llm::body::{Body, BodyWriter};
 use crate::llm::Wire;
 use conversation::{Conversation, Signer, Untranslatable};
 use reply::{Piece, Reply, Sink};
@@ -136,16 +140,25 @@ pub struct Habits {
 }
 
 /// A composed request.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Composed {
     /// The JSON body.
-    pub body: Vec<u8>,
+    pub body: Body,
     /// Headers that belong to it (`anthropic-version`, `anthropic-beta`), names in lower case.
     pub headers: Vec<(&'static str, String)>,
     /// Tools that had to be renamed: the provider's name, the client's.
     pub renamed: Vec<(String, String)>,
     /// A tool that only stands for the answer's JSON: its call is the text, and no call.
     pub answer_tool: Option<String>,
+}
+
+/// The body that says `value`; `client` is the one it was made from.
+fn body(value: &impl Serialize, client: &Bytes) -> Result<Body, Untranslatable> {
+    let mut writer = BodyWriter::new(client);
+    match serde_json::to_writer(&mut writer, value) {
+        Ok(()) => Ok(writer.finish()),
+        Err(fault) => Err(Untranslatable::new("body", fault.to_string())),
+    }
 }
 
 /// Reads an answer of a provider. One for each answer, because what a stream says depends on what it has said.

@@ -25,7 +25,7 @@ fn composed(client: Wire, request: &Value, provider: Wire, model: &str) -> Compo
 }
 
 fn sent(request: &Value, provider: Wire, model: &str) -> Value {
-    serde_json::from_slice(&composed(Wire::Chat, request, provider, model).body).unwrap()
+    serde_json::from_slice(&composed(Wire::Chat, request, provider, model).body.contiguous()).unwrap()
 }
 
 /// A name of one letter that no provider takes.
@@ -35,6 +35,30 @@ fn strange(number: u32) -> String {
 
 fn function(name: &str) -> Value {
     json!({"type": "function", "function": {"name": name}})
+}
+
+#[test]
+fn a_long_text_is_lent_from_the_clients_body_and_not_copied() {
+    let said = "a \"quoted\" word\n".repeat(1_000);
+    let messages = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": said}]});
+    let target = Target { model: "m", habits: Habits::default(), signature: &|_| None };
+    for (client, request, provider) in [
+        (Wire::Chat, messages.clone(), Wire::Messages),
+        (Wire::Chat, messages.clone(), Wire::Gemini),
+        (Wire::Messages, messages, Wire::Chat),
+        (Wire::Completions, json!({"model": "m", "prompt": said}), Wire::Chat),
+        (Wire::Responses, json!({"model": "m", "input": said}), Wire::Messages),
+    ] {
+        let bytes = Bytes::from(request.to_string());
+        let body = std::str::from_utf8(&bytes).unwrap();
+        let copied = compose(provider, &read(client, body, false).unwrap(), &target).unwrap().body;
+        let conversation = Conversation { body: bytes.clone(), ..read(client, body, false).unwrap() };
+        let lent = compose(provider, &conversation, &target).unwrap().body;
+        assert_eq!(lent.contiguous(), copied.contiguous(), "{client:?} to {provider:?}");
+        let own = |part: &&Bytes| bytes.as_ptr_range().contains(&part.as_ptr());
+        let borrowed: usize = lent.parts().iter().filter(own).map(Bytes::len).sum();
+        assert!(borrowed >= said.len(), "{client:?} to {provider:?}: {borrowed} of {}", lent.len());
+    }
 }
 
 #[test]

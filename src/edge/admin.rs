@@ -129,7 +129,7 @@ impl Admin {
     /// Lets another process take over, and tells each step as it is done: a JSON object a line.
     async fn upgrade(&self, session: &mut ServerSession, binary: Option<PathBuf>) -> pingora::Result<()> {
         // The process does not leave before it has told the last step.
-        let _told = self.operator.running.drain.enter();
+        let _told = self.operator.running.drain.connected();
         let (steps, mut told) = unbounded_channel::<Value>();
         let operator = self.operator.clone();
         std::thread::spawn(move || {

@@ -261,7 +261,7 @@ impl Attempt<'_, '_> {
     ) -> Result<Answer, Trouble> {
         let (mut watch, translated): (Box<dyn AnswerStream>, bool) = match tongue {
             Tongue::Foreign(translation) => (translation, true),
-            Tongue::Native | Tongue::Vectors(_) => (Box::new(self.watch()), false),
+            Tongue::Native | Tongue::Vectors(_) | Tongue::Pictures(_) => (Box::new(self.watch()), false),
         };
         let mut held = Vec::new();
         let mut over = false;

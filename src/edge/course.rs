@@ -88,6 +88,11 @@ impl Courses {
         }
     }
 
+    /// Whether requests are admitted here.
+    pub fn is_here(&self) -> bool {
+        matches!(*self.0.borrow(), Course::Here)
+    }
+
     /// The other process, if requests go there now.
     pub fn process(&self) -> Option<Line> {
         match &*self.0.borrow() {

@@ -20,6 +20,8 @@ use crate::observe::Recorder;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long connections without a request may take to close or to go to the process that has taken over.
 const GOODBYES: Duration = Duration::from_secs(5);
+/// For connections that were accepted a moment ago to be counted.
+const ACCEPTED: Duration = Duration::from_millis(200);
 const FLUSH: Duration = Duration::from_secs(1);
 const TICK: Duration = Duration::from_millis(20);
 
@@ -119,21 +121,24 @@ impl Drain {
         self.leaving.store(true, Ordering::SeqCst);
     }
 
-    /// Waits in a thread of its own, outside every runtime that is being shut down, and ends the process.
-    pub fn leave(&self) -> ! {
-        self.wait(|| false);
+    /// Waits in a thread of its own, outside every runtime that is being shut down, and ends the process, unless it
+    /// `is_needed` although nothing is in flight in it. `last` is the last thing done.
+    pub fn leave(&self, is_needed: impl Fn() -> bool, last: impl FnOnce()) -> ! {
+        self.wait(|| false, is_needed);
+        last();
         self.end()
     }
 
-    /// The same after another process has taken over, once connections and what `is_told` waits for have gone there as
-    /// well. Comes back if `is_back` says that this process has to go on after all.
-    pub fn leave_to_another(&self, is_back: impl Fn() -> bool, is_told: impl Fn() -> bool) {
+    /// The same after another process has taken over, once connections have gone there as well. Comes back if `is_back`
+    /// says that this process has to go on after all.
+    pub fn leave_to_another(&self, is_back: impl Fn() -> bool, is_needed: impl Fn() -> bool) {
         self.leaving.store(true, Ordering::SeqCst);
+        std::thread::sleep(ACCEPTED);
         let is_back = || is_back() && !self.is_draining();
-        self.wait(is_back);
+        self.wait(is_back, &is_needed);
         let start = Instant::now();
-        let is_alone = || self.connections.load(Ordering::SeqCst) == 0 && is_told();
-        while !is_alone() && start.elapsed() < GOODBYES && !is_back() {
+        let stays = || self.connections.load(Ordering::SeqCst) > 0 || is_needed();
+        while stays() && start.elapsed() < GOODBYES && !is_back() {
             std::thread::sleep(TICK);
         }
         if is_back() {
@@ -144,11 +149,11 @@ impl Drain {
         self.end()
     }
 
-    /// Waits until nothing is in flight.
-    fn wait(&self, is_back: impl Fn() -> bool) {
+    /// Waits until nothing is in flight and nobody needs this process.
+    fn wait(&self, is_back: impl Fn() -> bool, is_needed: impl Fn() -> bool) {
         let start = Instant::now();
         log::info!("draining: {} in flight, at most {:?}", self.in_flight(), self.limit());
-        while self.in_flight() > 0 && !is_back() {
+        while (self.in_flight() > 0 || is_needed()) && !is_back() {
             let left = self.limit().saturating_sub(start.elapsed());
             if left <= LAST_WORDS {
                 self.cut.send_replace(true);

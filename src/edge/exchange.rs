@@ -5,14 +5,14 @@
 //! of a stream inspected before a 200 is committed. Dropping an exchange closes its connection (HTTP/2: its stream),
 //! which is how a client that leaves ends the upstream call.
 //!
-//! Over HTTP/1 the head and a small body leave in one write: Pingora's client session flushes behind the head, which
-//! costs a system call and a packet. Futures that connect are boxed, because they are large and rarely needed: what a
-//! request's future holds, it holds for as long as its stream is open.
+//! Over HTTP/1 the head and the body leave in one write, a small body as a copy and a large one as its pieces: Pingora's
+//! client session flushes behind the head, which costs a system call and a packet. Futures that connect are boxed,
+//! because they are large and rarely needed: what a request's future holds, it holds for as long as its stream is open.
 //!
 //! HTTP/2 upstreams need an absolute URI and no Host, and may answer before they have read the whole body: after a
 //! failed write the answer is read all the same.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -48,6 +48,8 @@ const WRITE_TICK: Duration = Duration::from_millis(500);
 const EARLY_ANSWER: Duration = Duration::from_secs(1);
 /// A body up to this size is copied behind its head.
 const ONE_WRITE: usize = 16 * 1024;
+/// Over HTTP/2 each piece of a body is a frame: with more pieces than this it is put together.
+const MOST_FRAMES: usize = 8;
 /// A group key under which no connection is ever kept: dialling with it always opens a new one.
 const NEVER_POOLED: u64 = u64::MAX;
 
@@ -318,27 +320,26 @@ async fn write_http1(stream: &mut Stream, head: &RequestHeader, body: &Body) -> 
     let mut wire = http_req_header_to_wire(head).ok_or(io::ErrorKind::InvalidInput)?;
     if body.len() <= ONE_WRITE {
         body.parts().iter().for_each(|part| wire.extend_from_slice(part));
-        write_all(stream, &wire).await?;
+        write_all(stream, &mut [IoSlice::new(&wire)]).await?;
     } else {
-        write_all(stream, &wire).await?;
-        for part in body.parts() {
-            write_all(stream, part).await?;
-        }
+        let pieces = std::iter::once(&wire[..]).chain(body.parts().iter().map(|part| &part[..]));
+        write_all(stream, &mut pieces.map(IoSlice::new).collect::<Vec<_>>()).await?;
     }
     timeout(WRITE_TIMEOUT, stream.flush()).await.map_err(|_| io::ErrorKind::TimedOut)?
 }
 
 /// Writes all, unless the upstream takes nothing any more: because it is stuck, or because it has answered.
-async fn write_all(stream: &mut Stream, mut bytes: &[u8]) -> io::Result<()> {
+async fn write_all(stream: &mut Stream, mut pieces: &mut [IoSlice<'_>]) -> io::Result<()> {
     let mut quiet = Duration::ZERO;
-    while !bytes.is_empty() {
-        match timeout(WRITE_TICK, stream.write(bytes)).await {
+    while !pieces.is_empty() {
+        match timeout(WRITE_TICK, stream.write_vectored(pieces)).await {
             Ok(written) => {
                 let written = written?;
                 if written == 0 {
                     return Err(io::ErrorKind::WriteZero.into());
                 }
-                (bytes, quiet) = (&bytes[written..], Duration::ZERO);
+                IoSlice::advance_slices(&mut pieces, written);
+                quiet = Duration::ZERO;
             }
             Err(_) => {
                 quiet += WRITE_TICK;
@@ -367,7 +368,14 @@ async fn write_negotiated(
         make_h2(&mut head)?;
     }
     session.write_request_header(head).await.map_err(|e| fault(&e))?;
-    for part in body.parts().iter().filter(|part| !part.is_empty()) {
+    let joined;
+    let parts = if body.parts().len() > MOST_FRAMES {
+        joined = [body.contiguous()];
+        &joined
+    } else {
+        body.parts()
+    };
+    for part in parts.iter().filter(|part| !part.is_empty()) {
         if session.write_request_body(part.clone(), false).await.is_err() {
             return Ok(false);
         }

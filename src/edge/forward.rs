@@ -49,7 +49,6 @@ pub async fn ask(
     while let Some(chunk) = client_or(client, ctx, pin!(exchange.chunk())).await?.map_err(|_| End::Cut)? {
         client.write_response_body(chunk, false).await.map_err(|_| End::ClientGone)?;
     }
-    client.set_keepalive(None);
     client.write_response_body(Bytes::new(), true).await.map_err(|_| End::ClientGone)?;
     Ok(())
 }

@@ -25,6 +25,7 @@ use super::course::{Line, Live, Moved};
 use super::door::{self, Served, Way};
 use super::drain::Connected;
 use super::http1::read_once;
+use super::linger::Linger;
 use super::proxy::EdgeProxy;
 use super::{reply, Edge};
 use crate::llm::error::ApiError;
@@ -229,9 +230,12 @@ impl Front {
         let mut edge = self.live.edge();
         let mut open = Some(edge.drain.connected());
         loop {
-            let head = match self.next_head(&edge, &mut stream, std::mem::take(&mut prefix), first).await {
-                Head::Read(head) => head,
-                Head::Http2(read) => return Box::pin(self.http2(stream, &read, shutdown)).await,
+            let (head, http2) = match self
+                .next_head(&edge, &mut stream, std::mem::take(&mut prefix), first)
+                .await
+            {
+                Head::Read(head) => (head, false),
+                Head::Http2(head) => (head, true),
                 Head::Refused(status, why) => return Box::pin(refuse(&edge, &mut stream, status, why)).await,
                 Head::Leaves(line) => return give(&line, stream, Bytes::new(), open.take()),
                 Head::Gone => return,
@@ -239,6 +243,9 @@ impl Front {
             edge = self.live.edge();
             if let Some(line) = edge.courses.process() {
                 return give(&line, stream, head.freeze(), open.take());
+            }
+            if http2 {
+                return Box::pin(self.http2(stream, &head, shutdown)).await;
             }
             let next = Next { head, kept: kept.take(), quiet };
             let Some(reused) = self.request(&edge, stream, next, shutdown).await else { return };
@@ -250,8 +257,13 @@ impl Front {
     async fn http2(&self, stream: Stream, read: &[u8], shutdown: &ShutdownWatch) {
         let Ok(mut tcp) = stream.into_any().downcast::<SocketStream>().map_err(drop) else { return };
         tcp.rewind(read);
+        let linger = Linger::on(&*tcp);
         // Nothing is left over: HTTP/2 takes the connection to its end.
         self.proxy.process_new(tcp, shutdown).await;
+        match linger {
+            Ok(linger) => linger.end().await,
+            Err(why) => log::debug!("an HTTP/2 connection was closed at once: {why}"),
+        }
     }
 
     /// One HTTP/1 request. The connection, if it can be used again.

@@ -175,6 +175,24 @@ impl<A: ServerApp + Send + Sync + 'static> Listening<A> {
     }
 }
 
+/// Tells connections that did not come through the gate when it closes, or when the process stops. Must be called inside
+/// a runtime.
+pub fn closed(mut gate: watch::Receiver<bool>, mut shutdown: ShutdownWatch) -> ShutdownWatch {
+    let (close, closed) = watch::channel(false);
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                changed = gate.changed() => if changed.is_err() { break },
+                _ = shutdown.wait_for(|down| *down) => break,
+            }
+            close.send_replace(!*gate.borrow());
+        }
+        close.send_replace(true);
+        close.closed().await;
+    });
+    closed
+}
+
 #[async_trait]
 impl<A: ServerApp + Send + Sync + 'static> Service for Listening<A> {
     async fn start_service(&mut self, _: Option<ListenFds>, mut shutdown: ShutdownWatch, tasks: usize) {

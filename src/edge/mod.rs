@@ -23,6 +23,7 @@ pub mod front;
 pub mod http1;
 pub mod inflate;
 pub mod lifecycle;
+mod linger;
 pub mod listening;
 pub mod local;
 pub mod passage;

@@ -8,13 +8,15 @@ use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use http::header::CONTENT_TYPE;
 use http::HeaderName;
 
 use super::content::Content;
 use super::Edge;
 use crate::dialect::conversation::{Conversation, Untranslatable};
 use crate::dialect::gemini::embeddings::{self, EmbeddingsWriter};
-use crate::dialect::translation::Translation;
+use crate::dialect::gemini::images::{self, ImagesWriter};
+use crate::dialect::translation::{Translated, Translation};
 use crate::dialect::{self, Composed, Stamp, Target};
 use crate::gateway::Upstream;
 use crate::llm::answer::Answer as Facts;
@@ -58,6 +60,8 @@ pub enum Tongue {
     Foreign(Box<Translation>),
     /// It is a list of vectors in Google's shape.
     Vectors(EmbeddingsWriter),
+    /// It is pictures in Google's shape.
+    Pictures(ImagesWriter),
 }
 
 /// Why a whole answer is none.
@@ -106,11 +110,16 @@ impl<'a> Spoken<'a> {
                 if self.content.is_socket() { socket::opening(&client.headers) } else { Vec::new() };
             return Ok((Phrased { headers, ..self.native(route, upstream, model) }, Tongue::Native));
         }
+        let target = Target { model, habits: route.habits, signature: &|_: &str| None };
         match route.task {
             Task::Generate => self.translated(edge, route, model, seed),
+            Task::Draw => {
+                let kind = client.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+                let form = kind.filter(|_| matches!(self.content, Content::Form(_)));
+                let (composed, writer) = images::compose(self.body, form, &target, unix_now())?;
+                Ok((phrased(route, composed), Tongue::Pictures(writer)))
+            }
             Task::Embed => {
-                let signature = |_: &str| None;
-                let target = Target { model, habits: route.habits, signature: &signature };
                 let (composed, writer) = embeddings::compose(self.text()?, &target)?;
                 Ok((phrased(route, composed), Tongue::Vectors(writer)))
             }
@@ -144,15 +153,8 @@ impl<'a> Spoken<'a> {
                     None => Ok((body, facts)),
                 }
             }
-            Tongue::Foreign(translation) => {
-                let failed = |error| match error {
-                    Some(error) => NoAnswer::Error(Box::new(error)),
-                    None => NoAnswer::Malformed,
-                };
-                let translated = translation.whole(&body).map_err(failed)?;
-                edge.gateway.remember(translated.signatures);
-                Ok((translated.body.into(), Facts { usage: translated.usage, ..Facts::default() }))
-            }
+            Tongue::Foreign(translation) => told(edge, translation.whole(&body)),
+            Tongue::Pictures(writer) => told(edge, writer.whole(&body)),
             Tongue::Vectors(writer) => {
                 let (body, usage) = writer.whole(&body).map_err(|_| NoAnswer::Malformed)?;
                 Ok((body.into(), Facts { usage, ..Facts::default() }))
@@ -204,7 +206,8 @@ impl<'a> Spoken<'a> {
             let (wire, body) = (self.endpoint.wire(), self.text()?);
             let prepared = self.prepared.get_or_init(|| dialect::prepare(wire, body));
             let body = prepared.as_deref().unwrap_or(body);
-            dialect::read(wire, body, self.content.stream()).map(Box::new)
+            let read = dialect::read(wire, body, self.content.stream())?;
+            Ok(Box::new(Conversation { body: self.body.clone(), ..read }))
         });
         read.as_deref().map_err(Clone::clone)
     }
@@ -215,10 +218,22 @@ impl<'a> Spoken<'a> {
     }
 }
 
+fn told(
+    edge: &Edge,
+    translated: Result<Translated, Option<UpstreamError>>,
+) -> Result<(Bytes, Facts), NoAnswer> {
+    let Translated { body, usage, signatures } = translated.map_err(|error| match error {
+        Some(error) => NoAnswer::Error(Box::new(error)),
+        None => NoAnswer::Malformed,
+    })?;
+    edge.gateway.remember(signatures);
+    Ok((body.into(), Facts { usage, ..Facts::default() }))
+}
+
 fn phrased(route: Route, composed: Composed) -> Phrased {
     let headers = composed.headers.into_iter();
     let headers = headers.map(|(name, value)| (HeaderName::from_static(name), value)).collect();
-    Phrased { route, body: Body::whole(composed.body.into()), headers }
+    Phrased { route, body: composed.body, headers }
 }
 
 fn unix_now() -> u64 {

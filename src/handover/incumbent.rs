@@ -3,7 +3,8 @@
 //! A thread of its own, since it waits; requests go on meanwhile. Only between closing the books and the other side's word
 //! that it serves do new requests wait, for as long as it takes to copy what is remembered.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -12,18 +13,19 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::process::{kill_process, Pid, Signal};
+
 use super::wire::{self, receive, Estate, Message, PROTOCOL};
 use super::{shared, Running};
 use crate::edge::course::{Course, Line, Moved};
 use crate::edge::Edge;
+use crate::server::places;
 use crate::supervisor;
 
 /// For the new process to check its configuration, and to prove itself.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// For it to take over what is remembered; requests wait meanwhile.
 const SHORT_PATIENCE: Duration = Duration::from_secs(5);
-/// For a process that was told to end.
-const LAST_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How the new process is started.
 pub struct Start<'a> {
@@ -85,17 +87,35 @@ impl Mail {
 
 /// The new process, while it has not taken over: it ends if it does not come to that.
 struct Candidate {
-    child: Child,
+    /// Who has started it, and waits for its end.
+    starter: Child,
+    pid: Option<Pid>,
     socket: UnixStream,
     serves: bool,
 }
 
+impl Candidate {
+    fn number(&self) -> u32 {
+        self.pid.map_or(0, |pid| pid.as_raw_nonzero().get().unsigned_abs())
+    }
+
+    /// Ends its starter, so that the service manager becomes its parent.
+    fn set_free(&mut self) {
+        let _ = self.starter.kill();
+        let _ = self.starter.wait();
+    }
+}
+
 impl Drop for Candidate {
     fn drop(&mut self) {
-        if !self.serves {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
+        if self.serves {
+            return;
         }
+        // As long as its starter is there, its number is its own; that one ends with it.
+        if let (Ok(None), Some(pid)) = (self.starter.try_wait(), self.pid) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        let _ = self.starter.wait();
     }
 }
 
@@ -106,7 +126,7 @@ pub fn upgrade(running: &Arc<Running>, start: &Start, say: &dyn Fn(&str)) -> Res
     };
     may_leave(running)?;
     let mut candidate = launch(start)?;
-    say(&format!("started {} as process {}", start.binary.display(), candidate.child.id()));
+    say(&format!("started {} as process {}", start.binary.display(), candidate.number()));
     let version = hello(&mut candidate)?;
     say(&format!("its configuration is good and its routes are built: version {version}"));
     hand_sockets(running, &candidate)?;
@@ -145,13 +165,34 @@ fn may_leave(running: &Running) -> Result<(), String> {
 
 fn launch(start: &Start) -> Result<Candidate, String> {
     let (ours, theirs) = UnixStream::pair().map_err(|why| format!("no pair of sockets: {why}"))?;
-    let child = Command::new(start.binary)
-        .args(["run", "--successor", "--config"])
-        .arg(start.config)
+    // This very program, even where another one lies at its place now.
+    let starter = Command::new("/proc/self/exe")
+        .args([Path::new("start-successor"), start.binary, start.config])
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .spawn();
-    let child = child.map_err(|why| format!("{} cannot be started: {why}", start.binary.display()))?;
-    Ok(Candidate { child, socket: ours, serves: false })
+    let starter = starter.map_err(|why| format!("no process can be started: {why}"))?;
+    let mut candidate = Candidate { starter, pid: None, socket: ours, serves: false };
+    match hear(&mut candidate, SHORT_PATIENCE)? {
+        Message::Started(number) => candidate.pid = i32::try_from(number).ok().and_then(Pid::from_raw),
+        other => return Err(unexpected(&other)),
+    }
+    Ok(candidate)
+}
+
+/// Starts the new process and waits for its end, to tell how it was: the body of a command that the old process calls. It
+/// is ended when the new one takes over, so that this becomes a child of the service manager's, which waits for its own
+/// children only. The socket is the standard input.
+pub fn start(binary: &Path, config: &Path) -> io::Result<()> {
+    let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let started = Command::new(binary).args(["run", "--successor", "--config"]).arg(config).spawn();
+    let why = match started {
+        Ok(mut child) => {
+            wire::send(&socket, &Message::Started(child.id()), &[])?;
+            format!("it has ended ({})", child.wait()?)
+        }
+        Err(why) => format!("{} cannot be started: {why}", binary.display()),
+    };
+    wire::send(&socket, &Message::Unfit(why), &[])
 }
 
 fn hello(candidate: &mut Candidate) -> Result<String, String> {
@@ -195,12 +236,13 @@ fn hand_estate(
     let estate = Estate {
         epoch: ledger.epoch.map(shared).unwrap_or_default(),
         ledger,
-        identities: edge.gateway.identities(),
+        identities: edge.gateway.identities(""),
         tokens: tokens.collect(),
         generation: running.generation.load(Ordering::SeqCst),
     };
     wire::send(&candidate.socket, &Message::Estate(Box::new(estate)), &[]).map_err(unsent)?;
     match hear(candidate, SHORT_PATIENCE)? {
+        Message::Serving if running.drain.is_draining() => Err("this process has been told to stop".into()),
         Message::Serving => {
             candidate.serves = true;
             Ok(())
@@ -213,7 +255,7 @@ fn hand_estate(
 fn take_leave(
     running: &Arc<Running>,
     edge: &Arc<Edge>,
-    candidate: Candidate,
+    mut candidate: Candidate,
     (mail, queue): (Mail, Receiver<Outgoing>),
     say: &dyn Fn(&str),
 ) {
@@ -222,7 +264,9 @@ fn take_leave(
     edge.courses
         .set(Course::Process(Line::new(move |moved| post.put(Outgoing::Connection(Box::new(moved))))));
     running.gate.send_replace(false);
-    let pid = candidate.child.id();
+    running.before.part();
+    candidate.set_free();
+    let pid = candidate.number();
     supervisor::hand_over(pid);
     mail.put(Outgoing::Message(Message::Main));
     say(&format!(
@@ -235,31 +279,28 @@ fn take_leave(
 }
 
 /// Stays until the last stream has ended, or takes the work back if the other process dies before that.
-fn follow(
-    running: &Arc<Running>,
-    edge: &Edge,
-    mut candidate: Candidate,
-    mail: &Mail,
-    queue: Receiver<Outgoing>,
-) {
+fn follow(running: &Arc<Running>, edge: &Edge, candidate: Candidate, mail: &Mail, queue: Receiver<Outgoing>) {
     let gone = Arc::new(AtomicBool::new(false));
     if let (Ok(reading), Ok(writing)) = (candidate.socket.try_clone(), candidate.socket.try_clone()) {
         let (gone, writer) = (gone.clone(), mail.clone());
         std::thread::spawn(move || writer.write(&queue, &writing));
         std::thread::spawn(move || {
             let _ = reading.set_read_timeout(None);
-            while let Ok(Some(_)) = receive(&reading) {}
-            gone.store(true, Ordering::SeqCst);
+            let mut parts = false;
+            while let Ok(Some((message, _))) = receive(&reading) {
+                parts |= matches!(message, Message::Parting);
+            }
+            gone.store(!parts, Ordering::SeqCst);
         });
     }
     let is_back = || gone.load(Ordering::SeqCst);
-    running.drain.leave_to_another(is_back, || mail.is_empty());
-    let ended = candidate.child.wait().map_or_else(|why| why.to_string(), |status| status.to_string());
-    log::error!("the process that had taken over is gone ({ended}); this one serves again");
+    running.drain.leave_to_another(is_back, || running.before.is_there() || !mail.is_empty());
+    log::error!("process {}, which had taken over, is gone; this one serves again", candidate.number());
     edge.gateway.memory.bequeath(None);
     edge.gateway.pool.reopen();
     edge.courses.set(Course::Here);
     running.gate.send_replace(true);
+    places::write_pid(edge.gateway.settings.server.port);
     supervisor::take_back();
 }
 
@@ -269,24 +310,12 @@ fn hear(candidate: &mut Candidate, patience: Duration) -> Result<Message, String
     match receive(&candidate.socket) {
         Ok(Some((Message::Unfit(why), _))) => Err(format!("the new process cannot serve: {why}")),
         Ok(Some((message, _))) => Ok(message),
-        Ok(None) => Err(format!("the new process has ended ({})", ending(&mut candidate.child))),
-        Err(why) if why.kind() == std::io::ErrorKind::WouldBlock => {
+        Ok(None) => Err("the new process is not there any more".into()),
+        Err(why) if why.kind() == io::ErrorKind::WouldBlock => {
             Err(format!("the new process has said nothing for {} s", patience.as_secs()))
         }
         Err(why) => Err(format!("the new process cannot be understood: {why}")),
     }
-}
-
-fn ending(child: &mut Child) -> String {
-    let begun = Instant::now();
-    while begun.elapsed() < LAST_PATIENCE {
-        match child.try_wait() {
-            Ok(Some(status)) => return status.to_string(),
-            Ok(None) => std::thread::sleep(Duration::from_millis(10)),
-            Err(why) => return why.to_string(),
-        }
-    }
-    "its socket is closed".into()
 }
 
 fn unexpected(message: &Message) -> String {

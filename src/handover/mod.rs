@@ -7,7 +7,7 @@
 //! gate. From that moment one pool admits: limits and bans hold over both processes. The old one sends each settlement and
 //! strike of its open streams, and each client connection that is between two requests, as a descriptor, so that clients
 //! notice nothing. It leaves when its last stream has ended. Should the new process die before that, the old one opens its
-//! gate again.
+//! gate again; should it leave in order, by a stop or by the next upgrade, it says so, and waits for the old one.
 //!
 //! Pingora's own hand-over was not taken: its old process stops listening once the sockets are sent, whatever becomes of
 //! the new one, moves no state, and closes idle connections under its clients.
@@ -23,10 +23,12 @@ use std::time::{Duration, Instant};
 use rustix::time::{clock_gettime, ClockId};
 use tokio::sync::watch;
 
+use crate::background::keeping::Keeping;
 use crate::config::{Credential, Settings};
 use crate::edge::course::Live;
 use crate::edge::drain::Drain;
 use crate::edge::listening::Sockets;
+use successor::Before;
 
 /// A running process, as far as it can be handed over.
 pub struct Running {
@@ -36,12 +38,16 @@ pub struct Running {
     pub drain: Arc<Drain>,
     /// Where it listens.
     pub sockets: Sockets,
+    /// What it remembers over a restart.
+    pub keeping: Keeping,
     /// Whether it accepts connections.
     pub gate: watch::Sender<bool>,
     /// How many processes took over from one another before.
     pub generation: AtomicU32,
     /// Whom it can speak to.
     pub reach: Reach,
+    /// The one that this process took over from, while that one drains.
+    pub before: Before,
     /// Held by whoever changes the configuration or the process.
     pub changing: Mutex<()>,
 }
@@ -66,6 +72,28 @@ impl Reach {
     /// Whether that is enough for another one.
     pub fn covers(self, other: Self) -> bool {
         (self.tls || !other.tls) && (self.http2 || !other.http2)
+    }
+}
+
+impl Running {
+    /// Begins the way out: the process ends as soon as nothing is in flight, here or in the process before this one,
+    /// whose last words go through here.
+    pub fn stop(self: &Arc<Self>) {
+        self.drain.stop();
+        self.before.part();
+        // A process that another one has taken over from is on its way already.
+        if self.live.edge().courses.process().is_none() {
+            let running = self.clone();
+            std::thread::spawn(move || running.drain.leave(|| running.before.is_there(), || running.keep()));
+        }
+    }
+
+    /// Writes what the next process is to remember, if this one still has the say.
+    pub fn keep(&self) {
+        let edge = self.live.edge();
+        if edge.courses.is_here() {
+            self.keeping.keep(&edge.gateway);
+        }
     }
 }
 

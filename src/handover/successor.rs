@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -35,6 +36,28 @@ pub struct Arrived {
     pub socket: OwnedFd,
     /// Read already.
     pub prefix: Bytes,
+}
+
+/// The way back to the process before this one, as long as that one drains.
+#[derive(Default)]
+pub struct Before(Mutex<Option<UnixStream>>);
+
+impl Before {
+    /// Whether it is still there.
+    pub fn is_there(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    /// Tells it that this process will leave in order.
+    pub fn part(&self) {
+        if let Some(socket) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            let _ = wire::send(socket, &Message::Parting, &[]);
+        }
+    }
+
+    fn set(&self, socket: Option<UnixStream>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = socket;
+    }
 }
 
 impl Predecessor {
@@ -68,11 +91,12 @@ impl Predecessor {
         if wire::send(&self.0, &Message::Proven, &[]).is_err() || self.0.set_read_timeout(None).is_err() {
             std::process::exit(1);
         }
-        let mut serving = false;
+        let (mut serving, mut main) = (false, false);
         loop {
             match receive(&self.0) {
                 Ok(Some((Message::Estate(estate), _))) => {
                     inherit(running, &estate);
+                    running.before.set(self.0.try_clone().ok());
                     if wire::send(&self.0, &Message::Serving, &[]).is_err() {
                         std::process::exit(1);
                     }
@@ -80,13 +104,26 @@ impl Predecessor {
                     running.gate.send_replace(true);
                     log::info!("serving in place of another process, generation {}", estate.generation + 1);
                 }
+                Ok(Some((Message::Main, _))) => {
+                    main = true;
+                    become_main(running);
+                }
                 Ok(Some((message, fds))) => hear(running, arrivals, message, fds),
-                Ok(None) if serving => return log::info!("the process before this one has left"),
-                Err(why) if serving => return log::error!("the process before this one is not heard: {why}"),
+                Ok(None) if serving => break log::info!("the process before this one has left"),
+                Err(why) if serving => break log::error!("the process before this one is not heard: {why}"),
                 _ => std::process::exit(1),
             }
         }
+        running.before.set(None);
+        if !main {
+            become_main(running);
+        }
     }
+}
+
+fn become_main(running: &Running) {
+    places::write_pid(running.live.edge().gateway.settings.server.port);
+    supervisor::ready();
 }
 
 fn hear(running: &Running, arrivals: &UnboundedSender<Arrived>, message: Message, fds: Vec<OwnedFd>) {
@@ -94,10 +131,6 @@ fn hear(running: &Running, arrivals: &UnboundedSender<Arrived>, message: Message
     match message {
         Message::Learned(learned) => edge.gateway.memory.learn(learned),
         Message::Note(note) => edge.tell(edge.gateway.pool.hear(&note, Instant::now())),
-        Message::Main => {
-            places::write_pid(edge.gateway.settings.server.port);
-            supervisor::ready();
-        }
         Message::Connection(prefix) => {
             let prefix = Bytes::from(prefix);
             for socket in fds {
@@ -110,7 +143,7 @@ fn hear(running: &Running, arrivals: &UnboundedSender<Arrived>, message: Message
 
 fn inherit(running: &Running, estate: &Estate) {
     let gateway = &running.live.edge().gateway;
-    let identities = gateway.identities();
+    let identities = gateway.identities("");
     let keeps = |name: &str| identities.get(name).is_some_and(|own| estate.identities.get(name) == Some(own));
     if let Some(epoch) = own(estate.epoch) {
         gateway.pool.inherit(&estate.ledger, epoch, &keeps);

@@ -28,6 +28,8 @@ const MOST_FDS: usize = 64;
 /// One message.
 #[derive(Serialize, Deserialize)]
 pub enum Message {
+    /// From the one that starts the new process: its number.
+    Started(u32),
     /// From the new process: its configuration is good, and its routes are built.
     Hello { protocol: u32, version: String },
     /// From the new process: it cannot serve.
@@ -44,6 +46,8 @@ pub enum Message {
     Serving,
     /// From the old process: the service manager has been told.
     Main,
+    /// From the new process: it leaves in order, so its end is no reason for the old one to come back.
+    Parting,
     /// From the old process: something has become of one of its streams.
     Note(Note),
     /// From the old process: a client's connection, and what has been read of its next request.
@@ -69,6 +73,7 @@ impl Message {
     /// What kind it is. There is no `Debug`, since some hold secrets.
     pub fn kind(&self) -> &'static str {
         match self {
+            Self::Started(_) => "started",
             Self::Hello { .. } => "hello",
             Self::Unfit(_) => "unfit",
             Self::Sockets(_) => "sockets",
@@ -77,6 +82,7 @@ impl Message {
             Self::Estate(_) => "estate",
             Self::Serving => "serving",
             Self::Main => "main",
+            Self::Parting => "parting",
             Self::Note(_) => "note",
             Self::Connection(_) => "connection",
         }
@@ -90,9 +96,11 @@ pub fn send(mut socket: &UnixStream, message: &Message, fds: &[RawFd]) -> io::Re
     let rights = [ControlMessage::ScmRights(fds)];
     let rights = if fds.is_empty() { &rights[..0] } else { &rights[..] };
     let flags = MsgFlags::MSG_NOSIGNAL;
-    let sent = sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&length)], rights, flags, None)?;
-    socket.write_all(&length[sent..])?;
-    socket.write_all(&body)
+    // In one piece as far as it goes, since two processes may speak at this end.
+    let frame = [IoSlice::new(&length), IoSlice::new(&body)];
+    let sent = sendmsg::<()>(socket.as_raw_fd(), &frame, rights, flags, None)?;
+    socket.write_all(length.get(sent..).unwrap_or_default())?;
+    socket.write_all(body.get(sent.saturating_sub(length.len())..).unwrap_or_default())
 }
 
 /// Receives a message and its descriptors; none at the end.

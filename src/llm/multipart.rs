@@ -1,7 +1,7 @@
-//! The `model` field of a multipart form (audio transcriptions, image edits).
+//! Multipart forms (audio transcriptions, image edits): their `model`, and all that they hold.
 //!
-//! Only delimiters and part heads are looked at; files are jumped over by a substring search. The field's value is
-//! returned with its span, so that it can be replaced in place. RFC 7578 and RFC 2046, section 5.1.
+//! Only delimiters and part heads are looked at; files are jumped over by a substring search. The model is returned
+//! with its span, so that it can be replaced in place. RFC 7578 and RFC 2046, section 5.1.
 
 use std::ops::Range;
 
@@ -17,29 +17,82 @@ const MOST_BOUNDARY: usize = 70;
 /// A field's value, and where it stands in the form.
 pub type Field = (String, Range<usize>);
 
+/// A part of a form.
+pub struct Part<'b> {
+    /// The field's name; empty where the head names none.
+    pub name: &'b str,
+    /// The content type that its head says, or nothing.
+    pub kind: &'b str,
+    /// Its bytes.
+    pub content: &'b [u8],
+    /// Whether it is a file.
+    file: bool,
+    /// Where its content begins in the form.
+    at: usize,
+}
+
 /// The value of the form's `model` field and where it stands in `body`; `None` where there is no such field.
 /// `content_type` is the whole header value. Two `model` fields, a missing boundary and a form that ends before its
 /// closing delimiter are errors.
 pub fn model_field(content_type: &str, body: &[u8]) -> Result<Option<Field>, BadBody> {
+    let mut found = None;
+    for part in parts(content_type, body)? {
+        if part.name == "model" && !part.file {
+            let span = part.at..part.at + part.content.len();
+            if found.replace((value(part.content)?, span)).is_some() {
+                return Err(BadBody::member("model", "The form has the field 'model' twice."));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The parts of a form, in their order. `content_type` is the whole header value. A missing boundary and a form that
+/// ends before its closing delimiter are errors.
+pub fn parts<'b>(content_type: &str, body: &'b [u8]) -> Result<Vec<Part<'b>>, BadBody> {
     let boundary =
         boundary(content_type).ok_or_else(|| BadBody::new("The multipart form has no boundary."))?;
     let delimiter = format!("\r\n--{boundary}");
     let finder = memmem::Finder::new(delimiter.as_bytes());
-    let mut found = None;
+    let mut parts = Vec::new();
     let mut at = opening(body, &delimiter, &finder)?;
     while !body[at..].starts_with(b"--") {
         let start = at + blanks(&body[at..]);
         let content = start + end_of_head(&body[start..]).ok_or_else(unfinished)?;
         let length = finder.find(&body[content..]).ok_or_else(unfinished)?;
-        if is_model(&body[start..content]) {
-            let value = value(&body[content..content + length])?;
-            if found.replace((value, content..content + length)).is_some() {
-                return Err(BadBody::member("model", "The form has the field 'model' twice."));
-            }
-        }
+        parts.push(Part::new(&body[start..content], &body[content..content + length], content));
         at = content + length + delimiter.len();
     }
-    Ok(found)
+    Ok(parts)
+}
+
+impl<'b> Part<'b> {
+    fn new(head: &'b [u8], content: &'b [u8], at: usize) -> Self {
+        let mut part = Self { name: "", kind: "", content, file: false, at };
+        let head = std::str::from_utf8(head).unwrap_or_default();
+        for (name, value) in head.split("\r\n").filter_map(|line| line.split_once(':')) {
+            match name.trim() {
+                name if name.eq_ignore_ascii_case("content-disposition") => part.dispose(value),
+                name if name.eq_ignore_ascii_case("content-type") => part.kind = value.trim(),
+                _ => {}
+            }
+        }
+        part
+    }
+
+    fn dispose(&mut self, disposition: &'b str) {
+        let Some((_, mut rest)) = disposition.split_once(';') else { return };
+        while let Some((name, after)) = rest.split_once('=') {
+            let (value, left) = parameter(after);
+            match name.trim() {
+                name if name.eq_ignore_ascii_case("name") => self.name = value,
+                name if name.eq_ignore_ascii_case("filename") => self.file = true,
+                name if name.eq_ignore_ascii_case("filename*") => self.file = true,
+                _ => {}
+            }
+            rest = left;
+        }
+    }
 }
 
 /// Behind the first delimiter, which may stand at the very start or after a preamble.
@@ -93,28 +146,6 @@ fn end_of_head(part: &[u8]) -> Option<usize> {
         return Some(2);
     }
     memmem::find(part, b"\r\n\r\n").map(|at| at + 4)
-}
-
-/// Whether a part's head says `name="model"` and no file name.
-fn is_model(head: &[u8]) -> bool {
-    let Ok(head) = std::str::from_utf8(head) else { return false };
-    head.split("\r\n").any(|line| {
-        let Some((name, value)) = line.split_once(':') else { return false };
-        name.trim().eq_ignore_ascii_case("content-disposition") && names_model(value)
-    })
-}
-
-fn names_model(disposition: &str) -> bool {
-    let Some((_, mut rest)) = disposition.split_once(';') else { return false };
-    let (mut named, mut file) = (false, false);
-    while let Some((name, after)) = rest.split_once('=') {
-        let (value, left) = parameter(after);
-        let name = name.trim();
-        named |= name.eq_ignore_ascii_case("name") && value == "model";
-        file |= name.eq_ignore_ascii_case("filename") || name.eq_ignore_ascii_case("filename*");
-        rest = left;
-    }
-    named && !file
 }
 
 fn value(bytes: &[u8]) -> Result<String, BadBody> {

@@ -7,7 +7,7 @@
 
 use super::provider::Provider;
 use super::route::{query_without, segment, with_query, Ask, Route, Site, Task};
-use crate::dialect::gemini::embeddings::operation;
+use crate::dialect::gemini::{embeddings, images};
 use crate::llm::Wire;
 
 /// Members of a client's query that do not go on.
@@ -31,10 +31,14 @@ impl<'a> Call<'a> {
             _ if ask.generates() && ask.stream => own("streamGenerateContent", Task::Generate),
             _ if ask.generates() => own("generateContent", Task::Generate),
             (None, Some(method)) => Some(Self { method, wire: ask.wire, task: Task::AsItCame, native }),
-            (None, None) if ask.path == "/v1/embeddings" => {
-                own(operation(ask.model?, provider.habits.vertex), Task::Embed)
-            }
-            (None, None) => None,
+            (None, None) => match ask.path {
+                "/v1/embeddings" => {
+                    own(embeddings::operation(ask.model?, provider.habits.vertex), Task::Embed)
+                }
+                "/v1/images/generations" => own(images::operation(ask.model?, false)?, Task::Draw),
+                "/v1/images/edits" => own(images::operation(ask.model?, true)?, Task::Draw),
+                _ => None,
+            },
         }
     }
 

@@ -53,6 +53,8 @@ pub enum Task {
     Count,
     /// Embed texts, in Google's shape.
     Embed,
+    /// Draw pictures, in Google's shape.
+    Draw,
     /// Something that is only forwarded.
     AsItCame,
 }

@@ -38,7 +38,7 @@ pub struct CodeRule {
 pub enum Term {
     /// That long, and then one request decides.
     For(Duration),
-    /// Until an operator lifts it, or a restart.
+    /// Until an operator lifts it, or the key is another one.
     Permanent,
 }
 

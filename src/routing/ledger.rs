@@ -80,18 +80,43 @@ pub(super) enum Succession {
     Settled(Heir),
 }
 
+impl Ledger {
+    /// The same for a time without a process: nothing is in flight.
+    pub fn at_rest(mut self) -> Self {
+        for entry in &mut self.accounts {
+            entry.in_flight = 0;
+            if let Some(standing) = &mut entry.standing {
+                standing.rest();
+            }
+        }
+        self.accounts.retain(|entry| !entry.is_blank());
+        self
+    }
+
+    /// What is remembered, without when: equal as long as nothing has changed.
+    pub fn entries(&self) -> impl Serialize + '_ {
+        (&self.accounts, &self.learned)
+    }
+}
+
 impl State {
     /// Closes the books, and says what is in them.
     pub(super) fn close(&mut self, now: Instant) -> Ledger {
+        self.succession = Some(Succession::Open(Vec::new()));
+        self.ledger(now)
+    }
+
+    /// What is in the books.
+    pub(super) fn ledger(&mut self, now: Instant) -> Ledger {
         let tick = self.clock.tick(now);
         let epoch = self.clock.epoch().unwrap_or(now);
-        self.succession = Some(Succession::Open(Vec::new()));
-        let members = self.members.iter().map(|member| Entry::of(&member.name, None, &member.account, epoch));
+        let entry = |name: &Arc<str>, model, account| Entry::of(name, model, account, (epoch, tick));
+        let members = self.members.iter().map(|member| entry(&member.name, None, &member.account));
         let pairs = self.rows.iter().flat_map(|row| {
             let pairs = row.seats.iter().filter_map(|seat| Some((seat, seat.pair.as_deref()?)));
             pairs.filter_map(|(seat, pair)| {
                 let member = self.members.get(seat.candidate.credential)?;
-                Some(Entry::of(&member.name, Some(&row.name), pair, epoch))
+                Some(entry(&member.name, Some(&row.name), pair))
             })
         });
         let learned = self.members.iter().enumerate().filter_map(|(at, member)| {
@@ -119,6 +144,9 @@ impl State {
     pub(super) fn inherit(&mut self, ledger: &Ledger, epoch: Instant, keeps: &dyn Fn(&str) -> bool) {
         self.clock = Clock::resumed(epoch, ledger.age);
         self.tickets = ledger.tickets;
+        for member in &mut self.members {
+            member.stranger = if keeps(&member.name) { 0 } else { ledger.tickets };
+        }
         let names = self.members.iter().enumerate().map(|(at, member)| (member.name.clone(), at));
         let places: HashMap<Arc<str>, usize> = names.collect();
         for (name, models) in ledger.learned.iter().filter(|(name, _)| keeps(name)) {
@@ -159,13 +187,21 @@ impl State {
             Event::Sent => self.sent(&mut claim),
             Event::Overshot => self.overshoot(&mut claim),
             Event::Released => self.release(&claim),
+            Event::Succeeded | Event::Failed { .. } if self.is_stranger(&claim) => {}
             Event::Succeeded => return self.succeeded(&claim, now),
             Event::Failed { code, blame, cool_down, may_be_poison } => {
+                self.note(&claim, || note.event.clone());
                 let verdict = Verdict { cool_down: *cool_down, ..Verdict::new(*blame, Next::Stop, *code) };
                 return self.blame(&claim, &verdict, *may_be_poison, tick);
             }
         }
         Vec::new()
+    }
+
+    /// Whether a claim is from a time when its credential had another key, so that what comes of it says nothing about
+    /// the key that is there now.
+    fn is_stranger(&self, claim: &Claim) -> bool {
+        self.members.get(claim.credential).is_some_and(|member| claim.ticket <= member.stranger)
     }
 
     /// Tells the heir, if there is one or is to be one.
@@ -207,13 +243,18 @@ impl State {
 }
 
 impl Entry {
-    fn of(credential: &Arc<str>, model: Option<&Arc<str>>, account: &Account, epoch: Instant) -> Self {
+    fn of(
+        credential: &Arc<str>,
+        model: Option<&Arc<str>>,
+        account: &Account,
+        (epoch, tick): (Instant, Tick),
+    ) -> Self {
         Self {
             credential: credential.to_string(),
             model: model.map(ToString::to_string),
             in_flight: account.in_flight,
-            requests: account.meter.requests.slots().collect(),
-            tokens: account.meter.tokens.slots().collect(),
+            requests: account.meter.requests.slots(tick.second()).collect(),
+            tokens: account.meter.tokens.slots(tick.second()).collect(),
             standing: account.standing.stood(epoch),
         }
     }

@@ -131,9 +131,10 @@ impl Window {
         Duration::ZERO
     }
 
-    /// What counts, by second; for `restore`.
-    pub(super) fn slots(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
-        self.slots.iter().map(|slot| (slot.second, slot.count.value())).filter(|(_, amount)| *amount > 0)
+    /// What counts at `second`, by second; for `restore`.
+    pub(super) fn slots(&self, second: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let live = self.slots.iter().filter(move |slot| slot.is_live(second));
+        live.map(|slot| (slot.second, slot.count.value())).filter(|(_, amount)| *amount > 0)
     }
 
     /// Counts what another window had counted, whose clock this one goes by.

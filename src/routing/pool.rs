@@ -164,6 +164,11 @@ impl Pool {
         self.lock().close(now)
     }
 
+    /// What it remembers. It goes on as before.
+    pub fn ledger(&self, now: Instant) -> Ledger {
+        self.lock().ledger(now)
+    }
+
     /// Says who takes over after `close`.
     pub fn bequeath(&self, heir: Heir) {
         self.lock().bequeath(heir);

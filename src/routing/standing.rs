@@ -99,6 +99,15 @@ pub(super) struct Sentence {
     pub(super) term: Term,
 }
 
+impl Stood {
+    /// The probe that was out never comes back.
+    pub(super) fn rest(&mut self) {
+        if let StoodState::Probation(ticket) = &mut self.state {
+            *ticket = None;
+        }
+    }
+}
+
 impl Standing {
     /// Whether a request may pass at `now`.
     pub(super) fn gate(&self, now: Instant) -> Gate {

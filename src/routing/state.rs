@@ -46,6 +46,8 @@ pub(super) struct Member {
     pub(super) max_concurrent: Option<u32>,
     pub(super) outlook: Outlook,
     pub(super) account: Account,
+    /// The last ticket that was given out for another key than the one it has now.
+    pub(super) stranger: u64,
 }
 
 impl State {
@@ -193,6 +195,7 @@ impl Member {
             max_concurrent: spec.max_concurrent,
             outlook: Outlook::default(),
             account: Account::new(Limits { rpm: spec.rpm, tpm: spec.tpm }),
+            stranger: 0,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Where sockets and files of a process go.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -34,14 +35,13 @@ fn admin_socket(port: u16) -> PathBuf {
     runtime_directory().join(format!("admin-{port}.sock"))
 }
 
-/// The operators' sockets of all routers in the runtime directory.
+/// The operators' sockets at which routers answer, in the runtime directory and in the service's.
 pub fn admin_sockets() -> Vec<PathBuf> {
-    let directories = [runtime_directory(), PathBuf::from(SERVICE)].map(fs::read_dir);
-    let entries = directories.into_iter().flatten().flatten().flatten();
-    entries
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|end| end == "sock"))
-        .collect()
+    let directories = BTreeSet::from([runtime_directory(), PathBuf::from(SERVICE)]);
+    let entries = directories.into_iter().flat_map(fs::read_dir).flatten().flatten();
+    let sockets =
+        entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "sock"));
+    sockets.filter(|path| UnixStream::connect(path).is_ok()).collect()
 }
 
 /// An operator's socket as another user finds it: where nothing is at `path`, the one of the same name of the service.
@@ -70,11 +70,15 @@ pub fn free_socket(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Writes the number of this process beside the operator's socket.
+/// Writes the number of this process beside the operator's socket. A reader finds the number before or this one, and no
+/// file rather than a wrong number where none can be written.
 pub fn write_pid(port: u16) {
     let path = runtime_directory().join(format!("router-{port}.pid"));
-    if let Err(why) = fs::write(&path, format!("{}\n", std::process::id())) {
-        log::debug!("{}: {why}", path.display());
+    let new = path.with_extension("new");
+    let written = fs::write(&new, format!("{}\n", std::process::id())).and_then(|()| fs::rename(&new, &path));
+    if let Err(why) = written {
+        log::warn!("{}: {why}", path.display());
+        let _ = fs::remove_file(&new).and(fs::remove_file(&path));
     }
 }
 
@@ -104,6 +108,13 @@ fn state_directory(settings: &Settings) -> Option<PathBuf> {
         .or_else(|| environment("STATE_DIRECTORY"))
         .or_else(|| environment("XDG_STATE_HOME").map(|dir| dir.join(own)))
         .or_else(|| environment("HOME").map(|home| home.join(".local/state").join(own)))
+}
+
+/// Where the pool's books are kept.
+pub fn ledger(settings: &Settings) -> Option<PathBuf> {
+    let directory = state_directory(settings)?;
+    fs::create_dir_all(&directory).ok()?;
+    Some(directory.join(format!("pool-{}.json", settings.server.port)))
 }
 
 /// The ids that an earlier run has pinned.

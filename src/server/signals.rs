@@ -45,21 +45,22 @@ impl ShutdownSignalWatch for Signals {
             log::error!("signals cannot be watched; only SIGKILL will end this process");
             return std::future::pending().await;
         };
-        let drain = &self.0.running.drain;
+        let running = &self.0.running;
+        let drain = &running.drain;
         loop {
             tokio::select! {
                 _ = watched.interrupt.recv() => {
                     supervisor::stopping();
+                    running.keep();
+                    running.before.part();
                     drain.flush();
                     return ShutdownSignal::FastShutdown;
                 }
                 _ = watched.terminate.recv() => {
                     supervisor::stopping();
-                    drain.stop();
-                    let leaving = drain.clone();
-                    std::thread::spawn(move || leaving.leave());
+                    running.stop();
                     tokio::time::sleep(LISTEN_ON.min(drain.limit() / 2)).await;
-                    self.0.running.sockets.close();
+                    running.sockets.close();
                     return ShutdownSignal::GracefulTerminate;
                 }
                 _ = watched.hang_up.recv() => self.apart(|operator| {

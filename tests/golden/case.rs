@@ -133,9 +133,9 @@ impl Case {
 
     fn check(&self, signatures: &RefCell<HashMap<String, String>>, differences: &mut Vec<String>) {
         let composed = self.compose(&signatures.borrow());
-        self.compare("upstream-request.json", &laid_out(&composed.body), differences);
+        compare(&self.folder, "upstream-request.json", &laid_out(&composed.body.contiguous()), differences);
         let headers = composed.headers.iter().map(|(name, value)| format!("{name}: {value}\n"));
-        self.compare("upstream-request.headers", &headers.collect::<String>(), differences);
+        compare(&self.folder, "upstream-request.headers", &headers.collect::<String>(), differences);
         let (file, answer, new) = if self.streamed {
             let told = crate::streams::replay(self, std::iter::once(&self.upstream_reply[..]));
             ("client-reply.sse", String::from_utf8(told.bytes).unwrap(), told.signatures)
@@ -143,27 +143,25 @@ impl Case {
             let whole = self.whole();
             ("client-reply.json", laid_out(&whole.body), whole.signatures)
         };
-        self.compare(file, &answer, differences);
+        compare(&self.folder, file, &answer, differences);
         signatures.borrow_mut().extend(new);
     }
+}
 
-    fn compare(&self, file: &str, is: &str, differences: &mut Vec<String>) {
-        let path = self.folder.join(file);
-        if std::env::var_os("UPDATE_GOLDEN").is_some() && (path.exists() || !is.is_empty()) {
-            fs::write(&path, is).unwrap();
-        }
-        let should = fs::read_to_string(&path).unwrap_or_default();
-        if is != should {
-            let line = is.lines().zip(should.lines()).position(|(is, should)| is != should);
-            let line = line.unwrap_or_else(|| is.lines().count().min(should.lines().count()));
-            let show = |text: &str| text.lines().nth(line).unwrap_or("(nothing)").to_owned();
-            let (is, should) = (show(is), show(&should));
-            differences.push(format!(
-                "{}/{file}:{}\n  is     {is}\n  should {should}",
-                self.name(),
-                line + 1
-            ));
-        }
+/// Notes where a file of a case says something else, or writes it anew.
+pub fn compare(folder: &Path, file: &str, is: &str, differences: &mut Vec<String>) {
+    let path = folder.join(file);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() && (path.exists() || !is.is_empty()) {
+        fs::write(&path, is).unwrap();
+    }
+    let should = fs::read_to_string(&path).unwrap_or_default();
+    if is != should {
+        let line = is.lines().zip(should.lines()).position(|(is, should)| is != should);
+        let line = line.unwrap_or_else(|| is.lines().count().min(should.lines().count()));
+        let show = |text: &str| text.lines().nth(line).unwrap_or("(nothing)").to_owned();
+        let (is, should) = (show(is), show(&should));
+        let place = format!("{}:{}", path.strip_prefix(root()).unwrap().display(), line + 1);
+        differences.push(format!("{place}\n  is     {is}\n  should {should}"));
     }
 }
 
@@ -180,7 +178,7 @@ pub fn compact(json: &str) -> String {
 }
 
 /// JSON with line breaks, its keys in their order.
-fn laid_out(body: &[u8]) -> String {
+pub fn laid_out(body: &[u8]) -> String {
     let body = std::str::from_utf8(body).unwrap();
     assert!(serde_json::from_str::<&RawValue>(body).is_ok(), "{body}");
     let (mut out, mut depth, mut quoted, mut escaped) = (String::new(), 0, false, false);

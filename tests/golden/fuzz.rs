@@ -182,7 +182,8 @@ fn bent_requests_are_refused_or_composed_as_json() {
         // One in five is read as what it is not.
         let client = CLIENTS.get(client.index(25)).copied().unwrap_or(case.pair.client);
         for composed in composed_for(client, &body) {
-            let read = serde_json::from_slice::<&RawValue>(&composed.body);
+            let sent = composed.body.contiguous();
+            let read = serde_json::from_slice::<&RawValue>(&sent);
             prop_assert!(read.is_ok_and(|body| body.get().starts_with('{')), "{body}");
         }
         Ok(())
@@ -238,7 +239,7 @@ fn spoilt_requests_make_nobody_panic() {
     run((any::<Index>(), spoils()), |(case, spoils)| {
         let case = &cases[case.index(cases.len())];
         for composed in composed_for(case.pair.client, &spoilt(&case.request, &spoils)) {
-            prop_assert!(serde_json::from_slice::<&RawValue>(&composed.body).is_ok());
+            prop_assert!(serde_json::from_slice::<&RawValue>(&composed.body.contiguous()).is_ok());
         }
         Ok(())
     });

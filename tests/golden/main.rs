@@ -7,10 +7,11 @@
 //! held it against the dialect.
 //!
 //! One room a file: `case` runs a folder, `streams` cuts its streams into pieces, `invariants` says what every answer
-//! of a dialect must be, `usage` adds up tokens by itself, `fuzz` bends the recordings until something gives.
+//! of a dialect must be, `pictures` runs those of the images API, `usage` adds up tokens by itself, `fuzz` bends the recordings until something gives.
 
 mod case;
 mod fuzz;
 mod invariants;
+mod pictures;
 mod streams;
 mod usage;

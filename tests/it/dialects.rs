@@ -208,6 +208,76 @@ fn embeddings_come_from_gemini_as_openai_gives_them() {
 }
 
 #[test]
+fn pictures_come_from_gemini_as_openai_gives_them() {
+    let parts = json!([{"inlineData": {"mimeType": "image/png", "data": "iVBORw=="}}]);
+    let drawn = json!({
+        "candidates": [{"content": {"parts": parts}, "finishReason": "STOP"}],
+        "usageMetadata": {"promptTokenCount": 5, "candidatesTokenCount": 1290, "totalTokenCount": 1295},
+    });
+    let upstream = Upstream::scripted(move |_| respond(200).json(&drawn));
+    let router = of_kind(Config::new(), "gemini", "g", &upstream.url(), "tpm: 100000").start();
+    let body = json!({"model": "gemini-2.5-flash-image", "prompt": "a cat", "size": "1536x1024"});
+    let answer = router.post("/v1/images/generations", &body).expect(200).json();
+    assert_eq!(answer["data"], json!([{"b64_json": "iVBORw=="}]));
+    assert_eq!((&answer["output_format"], &answer["usage"]["total_tokens"]), (&json!("png"), &json!(1295)));
+    let call = upstream.only();
+    assert_eq!(call.path, "/v1beta/models/gemini-2.5-flash-image:generateContent");
+    assert_eq!(call.json()["generationConfig"]["imageConfig"], json!({"aspectRatio": "3:2"}));
+    router.settles("g", 1295);
+}
+
+#[test]
+fn a_picture_that_is_to_be_changed_goes_to_gemini_and_none_to_imagen() {
+    let parts = json!([{"inlineData": {"mimeType": "image/png", "data": "AAAA"}}]);
+    let drawn = json!({"candidates": [{"content": {"parts": parts}, "finishReason": "STOP"}]});
+    let upstream = Upstream::scripted(move |_| respond(200).json(&drawn));
+    let router = of_kind(Config::new(), "gemini", "g", &upstream.url(), "").start();
+    let edit = |model: &str| {
+        let field = |head: &str, text: &str| {
+            format!("--B\r\nContent-Disposition: form-data; name={head}\r\n\r\n{text}\r\n")
+        };
+        let file = "\"image\"; filename=\"a.png\"\r\nContent-Type: image/png";
+        let form =
+            field("\"model\"", model) + &field("\"prompt\"", "older") + &field(file, "ab") + "--B--\r\n";
+        let request = Request::post("/v1/images/edits").body("multipart/form-data; boundary=B", form);
+        request.send(&router)
+    };
+    assert_eq!(edit("gemini-2.5-flash-image").expect(200).json()["data"][0]["b64_json"], "AAAA");
+    let sent = upstream.only().json();
+    let picture = json!({"inlineData": {"mimeType": "image/png", "data": "YWI="}});
+    assert_eq!(sent["contents"][0]["parts"], json!([{"text": "older"}, picture]));
+    edit("imagen-4.0-generate-001").expect(400);
+    assert_eq!(upstream.calls().len(), 1);
+}
+
+#[test]
+fn a_picture_that_was_held_back_is_the_callers_error_and_costs_nobody_a_ban() {
+    let blocked = json!({"candidates": [{"finishReason": "IMAGE_SAFETY", "finishMessage": "Not this."}]});
+    let upstream = Upstream::scripted(move |_| respond(200).json(&blocked));
+    let config = of_kind(Config::new(), "gemini", "one", &upstream.url(), "");
+    let router = of_kind(config, "gemini", "two", &upstream.url(), "").start();
+    let body = json!({"model": "gemini-2.5-flash-image", "prompt": "a cat"});
+    let error = router.post("/v1/images/generations", &body).expect(400).json()["error"].clone();
+    assert_eq!(error["code"], "moderation_blocked");
+    assert!(error["message"].as_str().unwrap().ends_with("IMAGE_SAFETY. Not this."), "{error}");
+    assert_eq!(upstream.calls().len(), 1, "nobody else is asked");
+}
+
+#[test]
+fn a_picture_that_google_cannot_draw_is_drawn_by_somebody_else() {
+    let google = Upstream::scripted(|_| respond(500).json(&json!({})));
+    let drawn = json!({"created": 1, "data": [{"url": "https://example.com/a.png"}]});
+    let other = Upstream::scripted(move |_| respond(200).json(&drawn));
+    let config = of_kind(Config::new(), "gemini", "g", &google.url(), "");
+    let router = of_kind(config, "openai", "o", &other.url(), "priority: 1").start();
+    let body = json!({"model": "m", "prompt": "a cat", "response_format": "url"});
+    let answer = router.post("/v1/images/generations", &body).expect(200).json();
+    assert_eq!(answer["data"][0]["url"], "https://example.com/a.png");
+    assert_eq!(other.only().json(), body, "as it came");
+    assert_eq!(google.calls().len(), 0);
+}
+
+#[test]
 fn models_are_listed_as_each_api_lists_them() {
     let upstream = Upstream::healthy();
     let router = Config::single(&upstream.url()).model("name: m1").start();

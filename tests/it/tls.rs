@@ -1,5 +1,7 @@
 //! Upstreams behind TLS: HTTP/2 where both want it, HTTP/1.1 otherwise, and no certificate that is not trusted.
 
+use serde_json::{json, Value};
+
 use crate::support::tls::TlsUpstream;
 use crate::support::*;
 
@@ -27,6 +29,32 @@ fn http2_is_spoken_where_both_want_it() {
         assert_eq!(seen[0].authority, upstream.url().trim_start_matches("https://"));
         assert!(seen[0].body == body, "the body has changed");
     }
+}
+
+#[test]
+fn a_translated_body_of_many_pieces_arrives_whole() {
+    let text = "Some \"quoted\" words.\n".repeat(200);
+    let said = json!({"role": "user", "content": text});
+    let body = json!({"model": "m", "max_tokens": 9, "messages": vec![said.clone(); 100]});
+    for (http2, protocol) in [(true, "h2"), (false, "http/1.1")] {
+        let upstream = TlsUpstream::offering(&["h2", "http/1.1"]);
+        trusting(&upstream, http2).post("/v1/messages", &body).expect(200);
+        let seen = upstream.seen();
+        assert_eq!((seen[0].protocol, seen[0].path.as_str()), (protocol, "/v1/chat/completions"));
+        let sent: Value = serde_json::from_slice(&seen[0].body).unwrap();
+        let texts: String = texts(&sent["messages"]);
+        assert!(texts == text.repeat(100), "{protocol}: {} bytes of text", texts.len());
+    }
+}
+
+/// All that is said in a list of messages, whose contents may be texts or lists of them.
+fn texts(messages: &Value) -> String {
+    let contents = messages.as_array().unwrap().iter().map(|message| &message["content"]);
+    let parts = contents.flat_map(|content| match content {
+        Value::Array(parts) => parts.iter().map(|part| part["text"].as_str().unwrap()).collect(),
+        content => vec![content.as_str().unwrap()],
+    });
+    parts.collect()
 }
 
 #[test]

@@ -1,6 +1,7 @@
 """Whether Prometheus takes our metrics: prometheus.py BINARY PROMETHEUS_DIR, the latter with `promtool` and `prometheus`.
 
-`promtool check metrics` reads /metrics; then a real Prometheus scrapes the demonstration and answers queries.
+`promtool check metrics` reads /metrics, `test rules` tries the alerts of packaging/prometheus; then a real Prometheus
+scrapes the demonstration and answers queries, those of packaging/grafana/dashboard.json and of the alerts included.
 """
 
 import json
@@ -15,6 +16,9 @@ import urllib.request
 
 from demo import Demo, free_port
 
+PACKAGING = pathlib.Path(__file__).resolve().parents[2] / "packaging"
+# What the demonstration has none of.
+MAY_BE_EMPTY = ("credential_tpm_limit", "credential_rpm_limit")
 CONFIG = """
 global:
   scrape_interval: 1s
@@ -48,6 +52,37 @@ def query(base, expression):
     return float(found[0]["value"][1]) if found else None
 
 
+def alerts_hold(tools):
+    """`promtool test rules`: every alert fires when it should, and not on a good day."""
+    command = [os.path.join(tools, "promtool"), "test", "rules", "alerts.test.yml"]
+    subprocess.run(command, cwd=PACKAGING / "prometheus", stdout=subprocess.DEVNULL, timeout=30, check=True)
+    print("promtool test rules alerts.test.yml ... ok")
+
+
+def expressions():
+    """What the dashboard asks, panel by panel, with its variables set."""
+    dashboard = json.loads((PACKAGING / "grafana" / "dashboard.json").read_text(encoding="utf-8"))
+    for panel in dashboard["panels"]:
+        for target in panel.get("targets", ()):
+            yield panel["title"], target["expr"].replace("$__rate_interval", "10s").replace("$instance", ".*")
+
+
+def dashboard_shows(base):
+    """Every panel has something to show."""
+    empty = {title for title, expression in expressions() if patiently(lambda e=expression: answers(base, e), 5) is None}
+    wrong = {title for title, expression in expressions()
+             if title in empty and not any(word in expression for word in MAY_BE_EMPTY)}
+    assert not wrong, f"panels that show nothing: {wrong}"
+    print(f"dashboard: {len(set(title for title, _ in expressions()))} panels, empty here: {sorted(empty)} ... ok")
+
+
+def answers(base, expression):
+    """The series that an expression has, or None where there are none; a wrong expression raises."""
+    url = f"{base}/api/v1/query?" + urllib.parse.urlencode({"query": expression})
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        return json.load(answer)["data"]["result"] or None
+
+
 def scraped(tools, demo):
     """Runs Prometheus until its queries see what was asked of the router."""
     with tempfile.TemporaryDirectory() as place:
@@ -59,6 +94,7 @@ def scraped(tools, demo):
         process = subprocess.Popen(command, cwd=place)
         try:
             ask_until_seen(f"http://{base}", demo)
+            dashboard_shows(f"http://{base}")
         finally:
             process.terminate()
             process.wait(20)
@@ -69,6 +105,7 @@ def ask_until_seen(base, demo):
     ends = time.monotonic() + 10
     while time.monotonic() < ends:
         assert demo.chat("demo-echo") == 200
+        demo.chat("demo-flaky", stream=True)
         time.sleep(0.5)
     for expression in (
         "sum(auto_ai_router_requests_total)",
@@ -81,9 +118,9 @@ def ask_until_seen(base, demo):
         assert value and value > 0, expression
 
 
-def patiently(act):
+def patiently(act, patience=PATIENCE):
     """What `act` returns, once it is something."""
-    ends = time.monotonic() + PATIENCE
+    ends = time.monotonic() + patience
     while not (value := act()) and time.monotonic() < ends:
         time.sleep(0.5)
     return value
@@ -99,6 +136,7 @@ def main(binary, tools):
         status, text = demo.ask("/metrics")
         assert status == 200, status
         checked(tools, text)
+        alerts_hold(tools)
         scraped(tools, demo)
     print("prometheus: passed")
 

@@ -3,6 +3,7 @@
 The table of them is `fleet.TARGETS`.
 """
 
+import base64
 import sys
 
 import openai
@@ -300,6 +301,32 @@ def embeddings_come_in_both_encodings(stage):
             model=f"embed-{stage.target.provider}", input=["x", "y"], encoding_format=encoding
         )
         same([item.embedding for item in answer.data], [plan.VECTOR] * 2)
+
+
+@check(lambda target: target.provider in fleets.PAINTERS and not target.proxied)
+def a_picture_is_drawn(stage):
+    model = f"draw-{stage.target.provider}"
+    answer = stage.client.images.generate(model=model, prompt="a cat", size="1024x1024")
+    same([item.b64_json for item in answer.data], [plan.DRAWN])
+    assert answer.created, answer
+
+
+@check(lambda target: target.name == "at-gemini" and not target.proxied)
+def a_picture_is_drawn_from_another(stage):
+    picture = ("a.png", base64.b64decode(PNG), "image/png")
+    answer = stage.client.images.edit(model="draw-gemini", prompt="do:echo", image=[picture, picture])
+    same([item.b64_json for item in answer.data], [PNG, PNG])
+    same((answer.output_format, answer.usage.input_tokens), ("png", plan.PROMPT))
+
+
+@check(lambda target: target.name == "at-gemini" and not target.proxied)
+def a_picture_that_is_held_back_raises_with_its_code(stage):
+    draw = stage.client.images.generate
+    error = raises(openai.BadRequestError, lambda: draw(model="draw-gemini", prompt="do:blocked"))
+    same((error.code, "IMAGE_SAFETY" in str(error)), ("moderation_blocked", True))
+    wish = {"response_format": "url"}
+    error = raises(openai.BadRequestError, lambda: draw(model="draw-gemini", prompt="a cat", **wish))
+    same(error.param, "response_format")
 
 
 if __name__ == "__main__":

@@ -51,6 +51,7 @@ EMBEDDERS = {
     "gemini": "gemini-embedding-001",
     "vertex-ai": "text-embedding-005",
 }
+PAINTERS = {"openai": "gpt-image-2", "gemini": "gemini-2.5-flash-image", "vertex-ai": "imagen-4.0-generate-001"}
 
 
 def label(target):
@@ -103,6 +104,8 @@ class Fleet(contextlib.ExitStack):
             good = {place.name: place.model for place in places}
             if name in EMBEDDERS:
                 good[f"embed-{name}"] = EMBEDDERS[name]
+            if name in PAINTERS:
+                good[f"draw-{name}"] = PAINTERS[name]
             lines.append(self.credential(name, name, good))
             lines += [
                 self.credential(f"{place.name}-{twin}", name, {f"{place.name}-faulty": place.model})

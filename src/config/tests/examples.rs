@@ -13,6 +13,7 @@ const FIRST_MODELS: &str = include_str!("yaml/first-models.yaml");
 const REFERENCE: &str = include_str!("../../../conf/reference.yaml");
 const GATEWAY: &str = include_str!("../../../conf/gateway.yaml");
 const CHAIN: &str = include_str!("../../../conf/chain.yaml");
+const FLEET: &str = include_str!("../../../conf/fleet.yaml");
 const ACCOUNT: &str = r#"{"type": "service_account", "client_email": "a@b", "token_uri": "http://127.0.0.1/t",
     "private_key": "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----\n"}"#;
 
@@ -92,10 +93,15 @@ fn our_own_examples_load_without_a_warning() {
         .variable("MASTER_KEY", "0123456789abcdef0123456789abcdef")
         .variable("OPENAI_API_KEY", "key-of-openai")
         .variable("NORTH_KEY", "key-of-north")
-        .variable("SOUTH_KEY", "key-of-south");
-    for (name, text) in
-        [("gateway", GATEWAY), ("reference", REFERENCE), ("chain", CHAIN), ("smallest", SMALLEST)]
-    {
+        .variable("SOUTH_KEY", "key-of-south")
+        .variable("NEAR_URL", "https://near.example.com")
+        .variable("NEAR_KEY", "key-of-near")
+        .variable("FAR_LARGE_URL", "https://far-large.example.com")
+        .variable("FAR_LARGE_KEY", "key-of-far-large")
+        .variable("FAR_SMALL_URL", "https://far-small.example.com")
+        .variable("FAR_SMALL_KEY", "key-of-far-small");
+    let examples = [GATEWAY, REFERENCE, CHAIN, FLEET, SMALLEST];
+    for (name, text) in ["gateway", "reference", "chain", "fleet", "smallest"].into_iter().zip(examples) {
         let loaded = world.load(text);
         assert!(loaded.settings.is_some(), "{name}: {}", loaded.render(false));
         assert_eq!(lines(&loaded), Vec::<String>::new(), "{name}");

@@ -18,10 +18,10 @@ use super::messages::{messages, Message};
 use super::models::{self, takes_sampling};
 use super::names::Names;
 use crate::dialect::conversation::{
-    Conversation, Effort, Format, Reasoning, Source, Tool, ToolChoice, Untranslatable, What,
+    Conversation, Effort, Format, Reasoning, Tool, ToolChoice, Untranslatable,
 };
 use crate::dialect::json::Str;
-use crate::dialect::{Composed, Habits, Target};
+use crate::dialect::{self, Composed, Habits, Target};
 
 /// OpenAI's limit for `stop`.
 const STOPS: usize = 4;
@@ -124,22 +124,8 @@ pub fn compose(conversation: &Conversation, target: &Target) -> Result<Composed,
     composer.check()?;
     let (messages, tools) = (messages(conversation, target, &names)?, composer.tools()?);
     let request = Request { composer, messages, tools };
-    let mut body = Vec::with_capacity(size(conversation));
-    serde_json::to_writer(&mut body, &request).map_err(|e| Untranslatable::new("body", e.to_string()))?;
+    let body = dialect::body(&request, &conversation.body)?;
     Ok(Composed { body, renamed: names.renamed(), ..Composed::default() })
-}
-
-/// About how long the body will be: what is held inline, and some more, so that it is not moved while it grows.
-fn size(conversation: &Conversation) -> usize {
-    let parts = conversation.turns.iter().flat_map(|turn| &turn.parts);
-    let held = parts.map(|part| match &part.what {
-        What::Text { text, .. } | What::Document { source: Source::Text(text), .. } => text.size(),
-        What::Image(Source::Inline { data, .. })
-        | What::Audio(Source::Inline { data, .. })
-        | What::Document { source: Source::Inline { data, .. }, .. } => data.len(),
-        _ => 256,
-    });
-    held.sum::<usize>() + 4096
 }
 
 struct Request<'c> {

@@ -9,8 +9,8 @@ use serde_json::Number;
 
 use crate::dialect::chat::request::{stop, StreamOptions};
 use crate::dialect::conversation::{Conversation, Part, Role, Turn, Untranslatable};
-use crate::dialect::fault;
-use crate::dialect::json::{OneOrMany, Str};
+use crate::dialect::fault::{self, TextOrList};
+use crate::dialect::json::{OneOrMany, Str, Text};
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -75,15 +75,15 @@ impl Request<'_> {
 }
 
 /// The one prompt, in words.
-fn prompt(prompt: Option<&RawValue>) -> Result<Str<'_>, Untranslatable> {
+fn prompt(prompt: Option<&RawValue>) -> Result<Text<'_>, Untranslatable> {
     let unfit = || {
         let why = "The provider of this model takes one prompt, as text: a string, or a list of one.";
         Untranslatable::new("prompt", why)
     };
-    match serde_json::from_str(prompt.ok_or_else(unfit)?.get()).map_err(|_| unfit())? {
-        OneOrMany::Text(text) => Ok(text),
-        OneOrMany::Many(texts) => match <[Str; 1]>::try_from(texts) {
-            Ok([text]) => Ok(text),
+    match fault::text_or_list(prompt.ok_or_else(unfit)?, "prompt").map_err(|_| unfit())? {
+        TextOrList::Text(text) => Ok(text),
+        TextOrList::List(texts) => match <[Str; 1]>::try_from(texts) {
+            Ok([text]) => Ok(text.into()),
             Err(_) => Err(unfit()),
         },
     }

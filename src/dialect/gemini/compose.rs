@@ -15,7 +15,7 @@ use super::schema::Members;
 use super::tools::{answer_name, Names, Offer, ToolConfig, ToolSet};
 use crate::dialect::conversation::{Conversation, Format, Untranslatable};
 use crate::dialect::json::Str;
-use crate::dialect::{Composed, Target};
+use crate::dialect::{self, Composed, Target};
 
 /// Composes the request.
 pub fn compose(conversation: &Conversation, target: &Target) -> Result<Composed, Untranslatable> {
@@ -36,8 +36,7 @@ pub fn compose(conversation: &Conversation, target: &Target) -> Result<Composed,
         labels: if target.habits.vertex { labels(conversation) } else { Vec::new() },
         service_tier: tier.filter(|_| !target.habits.vertex),
     };
-    let body =
-        serde_json::to_vec(&request).map_err(|error| Untranslatable::new("body", error.to_string()))?;
+    let body = dialect::body(&request, &conversation.body)?;
     let headers = match tier {
         Some(tier @ ("flex" | "priority")) if target.habits.vertex => {
             vec![("x-vertex-ai-llm-shared-request-type", tier.to_owned())]

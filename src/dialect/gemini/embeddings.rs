@@ -8,13 +8,15 @@
 //! Sources: ai.google.dev/api/embeddings; cloud.google.com text-embeddings API and EmbedContentRequest of aiplatform
 //! v1; platform.openai.com embeddings reference; recorded traffic.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::dialect::conversation::Untranslatable;
 use crate::dialect::fault;
+use crate::dialect::gemini::media;
 use crate::dialect::json::{OneOrMany, Str};
-use crate::dialect::{Composed, Target, Unreadable};
+use crate::dialect::{self, Composed, Target, Unreadable};
 use crate::llm::usage::Usage;
 
 /// What to call for a model's embeddings.
@@ -41,20 +43,17 @@ pub fn compose(body: &str, target: &Target) -> Result<(Composed, EmbeddingsWrite
         Some(_) => return Err(Untranslatable::new("encoding_format", "Use `float` or `base64`.")),
     };
     let texts = texts(&request)?;
+    let nothing = Bytes::new();
     let body = match (operation(target.model, target.habits.vertex), texts.as_slice()) {
-        ("predict", _) => json(&Predict::new(&texts, request.dimensions)),
-        ("embedContent", [text]) => json(&EmbedContent::new(text, request.dimensions)),
+        ("predict", _) => dialect::body(&Predict::new(&texts, request.dimensions), &nothing),
+        ("embedContent", [text]) => dialect::body(&EmbedContent::new(text, request.dimensions), &nothing),
         ("embedContent", _) => {
             return Err(Untranslatable::new("input", "This model takes one text at a time; send one."))
         }
-        _ => json(&Batch::new(&texts, request.dimensions, target.model)),
+        _ => dialect::body(&Batch::new(&texts, request.dimensions, target.model), &nothing),
     }?;
     let writer = EmbeddingsWriter { model: target.model.to_owned(), base64 };
     Ok((Composed { body, ..Composed::default() }, writer))
-}
-
-fn json(body: &impl Serialize) -> Result<Vec<u8>, Untranslatable> {
-    serde_json::to_vec(body).map_err(|error| Untranslatable::new("body", error.to_string()))
 }
 
 #[derive(Deserialize)]
@@ -265,7 +264,7 @@ impl EmbeddingsWriter {
             false => Values::Floats(floats),
             true => {
                 let bytes: Vec<u8> = floats.iter().flat_map(|float| float.to_le_bytes()).collect();
-                Values::Base64(base64(&bytes))
+                Values::Base64(media::encode(&bytes))
             }
         };
         Ok(Item { object: "embedding", index, embedding })
@@ -276,18 +275,4 @@ impl EmbeddingsWriter {
 fn statistics(embeddings: &[Embedding]) -> Option<u64> {
     let counts = embeddings.iter().map(|embedding| embedding.statistics.as_ref()?.token_count);
     counts.sum::<Option<f64>>().map(|count| count as u64)
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for group in bytes.chunks(3) {
-        let bits =
-            group.iter().fold(0u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
-        for digit in 0..4 {
-            let index = (bits >> (18 - 6 * digit)) & 63;
-            out.push(if digit > group.len() { '=' } else { char::from(ALPHABET[index as usize]) });
-        }
-    }
-    out
 }

@@ -1,7 +1,7 @@
 //! Gemini's generateContent, as AI Studio and Vertex speak it: a client's tongue and a provider's.
 //!
 //! `request` and `writer` serve clients (google-genai, gemini-cli), `compose` and `reader` providers; `embeddings`
-//! stands beside them, because OpenAI's embeddings have other shapes but the same hosts. Tools and formats go out as
+//! and `images` stand beside them, because OpenAI's have other shapes but the same hosts. Tools and formats go out as
 //! `parametersJsonSchema` and `responseJsonSchema`, which both hosts take and which are real JSON Schema, byte for
 //! byte; so no schema is ever translated towards Google, only its older OpenAPI subset away from it (`schema`).
 //!
@@ -10,6 +10,7 @@
 
 pub mod compose;
 pub mod embeddings;
+pub mod images;
 pub mod reader;
 pub mod request;
 pub mod writer;

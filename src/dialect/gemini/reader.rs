@@ -128,7 +128,7 @@ struct Blob<'a> {
 /// `usageMetadata`; may be there with a traffic type alone.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Counts {
+pub(super) struct Counts {
     prompt_token_count: Option<u64>,
     tool_use_prompt_token_count: Option<u64>,
     candidates_token_count: Option<u64>,
@@ -138,7 +138,7 @@ struct Counts {
 }
 
 impl Counts {
-    fn usage(self) -> Option<Usage> {
+    pub(super) fn usage(self) -> Option<Usage> {
         let of = |count: Option<u64>| count.unwrap_or(0);
         self.prompt_token_count.or(self.candidates_token_count).or(self.total_token_count)?;
         let prompt = of(self.prompt_token_count).saturating_add(of(self.tool_use_prompt_token_count));
@@ -364,21 +364,28 @@ impl Blob<'_> {
 fn finish(reason: &str, called: bool) -> Finish<'static> {
     match reason {
         "MAX_TOKENS" | "CONTINUATION" => Finish::Length,
-        "SAFETY"
-        | "RECITATION"
-        | "BLOCKLIST"
-        | "PROHIBITED_CONTENT"
-        | "SPII"
-        | "LANGUAGE"
-        | "NO_IMAGE"
-        | "MODEL_ARMOR"
-        | "ESCALATION"
-        | "PUP_LIMITED_DISABLED"
-        | "OTHER" => Finish::Filtered,
-        reason if reason.starts_with("IMAGE_") => Finish::Filtered,
+        reason if is_filter(reason) => Finish::Filtered,
         _ if called => Finish::ToolCalls,
         _ => Finish::Stop,
     }
+}
+
+/// Whether an answer with this end was held back, or is not to be had.
+pub(super) fn is_filter(reason: &str) -> bool {
+    let known = [
+        "SAFETY",
+        "RECITATION",
+        "BLOCKLIST",
+        "PROHIBITED_CONTENT",
+        "SPII",
+        "LANGUAGE",
+        "NO_IMAGE",
+        "MODEL_ARMOR",
+        "ESCALATION",
+        "PUP_LIMITED_DISABLED",
+        "OTHER",
+    ];
+    known.contains(&reason) || reason.starts_with("IMAGE_")
 }
 
 fn is_breakage(reason: &str) -> bool {

@@ -2,6 +2,7 @@
 
 mod composing;
 mod embeddings;
+mod images;
 mod reader;
 mod recorded;
 mod requests;
@@ -26,7 +27,7 @@ fn composed(conversation: &Conversation, model: &str) -> Result<Composed, Untran
 }
 
 fn body(composed: &Composed) -> Value {
-    serde_json::from_slice(&composed.body).unwrap()
+    serde_json::from_slice(&composed.body.contiguous()).unwrap()
 }
 
 /// The request that a client's request becomes.

@@ -19,7 +19,7 @@ use super::thinking::{Thought, Thoughts};
 use super::tools::{answer_schema, Tools};
 use super::turns::Turns;
 use crate::dialect::conversation::{Conversation, Format, Untranslatable};
-use crate::dialect::{Composed, Target};
+use crate::dialect::{self, Composed, Target};
 use crate::llm::ANTHROPIC_VERSION;
 
 const VERSION: &str = "2026-10-21";
@@ -75,8 +75,7 @@ pub fn compose(conversation: &Conversation, target: &Target) -> Result<Composed,
     if has_files {
         headers.push(("anthropic-beta", FILES_BETA.to_owned()));
     }
-    let body =
-        serde_json::to_vec(&body).map_err(|fault| Untranslatable::new("messages", fault.to_string()))?;
+    let body = dialect::body(&body, &conversation.body)?;
     Ok(Composed { body, headers, renamed, answer_tool })
 }
 

@@ -29,7 +29,7 @@ fn body_of(conversation: &Conversation) -> Value {
 }
 
 fn body_for(model: &str, conversation: &Conversation) -> Value {
-    serde_json::from_slice(&composed_for(model, false, conversation).unwrap().body).unwrap()
+    serde_json::from_slice(&composed_for(model, false, conversation).unwrap().body.contiguous()).unwrap()
 }
 
 /// A client's request on its way to a model of the same dialect.

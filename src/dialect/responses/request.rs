@@ -16,8 +16,8 @@ use super::tools;
 use crate::dialect::conversation::{
     Conversation, Effort, Format, Part, Reasoning, Role, Turn, Untranslatable,
 };
-use crate::dialect::fault;
-use crate::dialect::json::{OneOrMany, Str};
+use crate::dialect::fault::{self, TextOrList};
+use crate::dialect::json::Str;
 
 /// The members that mean something to other providers too.
 #[derive(Deserialize)]
@@ -144,21 +144,20 @@ impl<'a> Request<'a> {
         conversation: &mut Conversation<'a>,
         known: &mut tools::Known<'a>,
     ) -> Result<(), Untranslatable> {
-        match member(self.instructions, "instructions")? {
-            None => {}
-            Some(OneOrMany::Text(text)) => {
-                conversation.turns.push(Turn { role: Role::System, parts: vec![Part::text(text)] })
+        let mut said = |raw, place, role| {
+            match fault::text_or_list(raw, place)? {
+                TextOrList::Text(text) => {
+                    conversation.turns.push(Turn { role, parts: vec![Part::text(text)] });
+                }
+                TextOrList::List(items) => input::read(conversation, known, items, place)?,
             }
-            Some(OneOrMany::Many(items)) => input::read(conversation, known, items, "instructions")?,
+            Ok(())
+        };
+        if let Some(instructions) = self.instructions {
+            said(instructions, "instructions", Role::System)?;
         }
-        match member(self.input, "input")? {
-            None => Err(Untranslatable::new("input", "`input` is missing.")),
-            Some(OneOrMany::Text(text)) => {
-                conversation.turns.push(Turn { role: Role::User, parts: vec![Part::text(text)] });
-                Ok(())
-            }
-            Some(OneOrMany::Many(items)) => input::read(conversation, known, items, "input"),
-        }
+        let missing = || Untranslatable::new("input", "`input` is missing.");
+        said(self.input.ok_or_else(missing)?, "input", Role::User)
     }
 }
 

@@ -237,9 +237,29 @@ fn gemini_counts_and_embeds_and_has_no_files_of_openais() {
     let own = ask(Wire::Opaque, "/v1beta/models/asked:embedContent");
     assert_eq!(task(own), Some((Task::AsItCame, true)));
     assert_eq!(path(Kind::Gemini, &here, own), "/v1beta/models/m:embedContent");
-    for other in ["/v1/files", "/v1/images/generations"] {
+    for other in ["/v1/files", "/v1/images/variations"] {
         assert_eq!(task(ask(Wire::Objects, other)), None, "{other}");
     }
+}
+
+#[test]
+fn google_draws_by_the_operation_of_the_model() {
+    let drawn = |kind: Kind, path, model| {
+        let asked = Ask { model: Some(model), ..ask(Wire::Opaque, path) };
+        let route = kind.provider().route(&site(""), &asked)?;
+        assert_eq!((route.task, route.native), (Task::Draw, false));
+        Some(route.path_and_query)
+    };
+    let (generations, edits) = ("/v1/images/generations", "/v1/images/edits");
+    let at = |path: &str| Some(path.to_owned());
+    assert_eq!(drawn(Kind::Gemini, generations, "g"), at("/v1beta/models/g:generateContent"));
+    assert_eq!(drawn(Kind::Gemini, edits, "g"), at("/v1beta/models/g:generateContent"));
+    assert_eq!(drawn(Kind::Gemini, generations, "imagen-4"), at("/v1beta/models/imagen-4:predict"));
+    assert_eq!(drawn(Kind::Gemini, edits, "imagen-4"), None);
+    let vertex = at("/v1/publishers/google/models/imagen-4:predict");
+    assert_eq!(drawn(Kind::VertexAi, generations, "imagen-4"), vertex);
+    assert_eq!(drawn(Kind::VertexAi, generations, "claude-x"), None);
+    assert_eq!(drawn(Kind::Anthropic, generations, "claude-x"), None);
 }
 
 #[test]

@@ -107,6 +107,41 @@ fn a_strike_of_an_old_stream_bans_in_the_new_pool() {
 }
 
 #[test]
+fn a_strike_is_heard_by_the_last_of_three_pools() {
+    let first = pool(&["a"]);
+    let mut plans = plan(&first, "m");
+    let stream = lease(first.next(&mut plans, at(0.0)));
+    let _ = fails(&first, 500, at(0.0));
+    let _ = fails(&first, 500, at(0.0));
+    let second = successor(&first, pool(&["a"]), at(1.0));
+    let third = successor(&second, pool(&["a"]), at(2.0));
+    let _ = first.failed(&mut plans, stream, &Verdict::new(Blame::Key, Next::Stop, 500), at(3.0));
+    assert!(third.snapshot(at(3.0)).credentials[0].is_banned);
+    assert_eq!(third.snapshot(at(3.0)).credentials[0].in_flight, 0);
+}
+
+#[test]
+fn an_old_stream_does_not_strike_a_key_that_has_changed() {
+    let old = pool(&["a"]);
+    let attempt = || {
+        let mut plan = plan(&old, "m");
+        let stream = lease(old.next(&mut plan, at(0.0)));
+        (plan, stream)
+    };
+    let attempts = [attempt(), attempt(), attempt()];
+    let ledger = old.close(at(1.0));
+    let new = pool(&["a"]);
+    new.inherit(&ledger, ledger.epoch.unwrap(), &|_| false);
+    let heir = new.clone();
+    old.bequeath(Arc::new(move |note| drop(heir.hear(&note, at(1.0)))));
+    for (mut plan, stream) in attempts {
+        let _ = old.failed(&mut plan, stream, &Verdict::new(Blame::Key, Next::Stop, 401), at(1.0));
+    }
+    let seen = &new.snapshot(at(1.0)).credentials[0];
+    assert_eq!((seen.is_banned, seen.in_flight), (false, 0));
+}
+
+#[test]
 fn a_key_that_has_changed_begins_without_strikes_but_with_its_counts() {
     let old = limited(5, None);
     serve(&old, "m", at(0.0));

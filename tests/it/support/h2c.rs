@@ -22,11 +22,34 @@ pub fn begin(router: &Router, path: &str, body: &[u8], length: usize) -> Answer 
     run(exchange(router, path, Upload { body, piece: body.len(), length: Some(length), ends: false }))
 }
 
+/// Asks for the models on a connection that is there already, then does `meanwhile`. Whether the router says goodbye on
+/// the connection and ends it soon after that.
+#[track_caller]
+pub fn is_dismissed(router: &Router, tcp: std::net::TcpStream, meanwhile: impl FnOnce()) -> bool {
+    tcp.set_nonblocking(true).unwrap();
+    runtime().block_on(async {
+        let tcp = TcpStream::from_std(tcp).unwrap();
+        let (send, connection) = client::handshake(tcp).await.expect("a handshake");
+        let connection = tokio::spawn(connection);
+        let mut send = send.ready().await.expect("a connection");
+        let request = http::Request::get(format!("http://{}/v1/models", router.address()))
+            .header("authorization", format!("Bearer {}", router.key()));
+        let (answer, _) = send.send_request(request.body(()).unwrap(), true).unwrap();
+        assert_eq!(answer.await.expect("an answer").status(), 200);
+        meanwhile();
+        let ended = tokio::time::timeout(Duration::from_secs(3), connection).await;
+        ended.is_ok_and(|ended| ended.is_ok_and(|ended| ended.is_ok()))
+    })
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
 #[track_caller]
 fn run(exchange: impl std::future::Future<Output = Result<Answer, h2::Error>>) -> Answer {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let answer = async { tokio::time::timeout(Duration::from_secs(60), exchange).await };
-    runtime.block_on(answer).expect("an answer within a minute").expect("an HTTP/2 answer")
+    runtime().block_on(answer).expect("an answer within a minute").expect("an HTTP/2 answer")
 }
 
 struct Upload<'b> {

@@ -3,10 +3,12 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -15,7 +17,7 @@ use tempfile::TempDir;
 use super::client::{Answer, Request};
 use super::config::Config;
 use super::stream::Events;
-use super::{eventually, ms, secs};
+use super::{eventually, secs, until};
 
 /// The binary under test: cargo's, or the one that `ROUTER_BINARY` names.
 pub fn binary() -> PathBuf {
@@ -38,7 +40,7 @@ pub fn free_port() -> u16 {
 
 type Text = Arc<Mutex<String>>;
 
-/// A running router. Killed when dropped.
+/// A running router. Killed when dropped, with all processes that have taken over from it: they are in its group.
 pub struct Router {
     pub port: u16,
     child: Child,
@@ -78,6 +80,7 @@ impl Router {
             .envs(config.environment.iter().cloned())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            .process_group(0)
             .spawn()
             .expect("the router starts");
         let stdout = collect(child.stdout.take().unwrap());
@@ -227,14 +230,51 @@ impl Router {
         self.signal("-TERM");
     }
 
-    /// Sends a signal, as `kill` spells it.
+    /// Sends a signal, as `kill` spells it, to the process that was started.
     pub fn signal(&self, name: &str) {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill").args([name, &pid]).status().expect("kill is there");
-        assert!(sent.success());
+        assert!(kill(name, &self.child.id().to_string()));
     }
 
-    /// How the process ended, if it does within `limit`.
+    /// The same to the process that serves.
+    pub fn signal_serving(&self, name: &str) {
+        assert!(kill(name, &self.pid().to_string()));
+    }
+
+    /// The process that serves, as its file says.
+    #[track_caller]
+    pub fn pid(&self) -> u32 {
+        let path = self.dir().join(format!("auto-ai-router/router-{}.pid", self.port));
+        let text = std::fs::read_to_string(&path).expect("the file with the number is there");
+        text.trim().parse().expect("a number")
+    }
+
+    /// Lets the binary take over from itself, and returns the process that serves then.
+    #[track_caller]
+    pub fn upgrade(&self) -> u32 {
+        let (code, stdout, stderr) = self.operate(&["upgrade"]);
+        assert_eq!(code, 0, "{stdout}\n{stderr}\n{}", self.stderr());
+        let serves = stdout.lines().find_map(|line| {
+            let (_, rest) = line.split_once("  process ")?;
+            rest.split_once(" serves")?.0.parse().ok()
+        });
+        let serves = serves.unwrap_or_else(|| panic!("who serves? {stdout}"));
+        until("the file names the process that serves", || self.pid() == serves);
+        serves
+    }
+
+    /// Runs one of the operator's commands: exit code, standard output, standard error.
+    #[track_caller]
+    pub fn operate(&self, args: &[&str]) -> (i32, String, String) {
+        run(self.dir(), &[args, &["--config", "config.yaml"]].concat())
+    }
+
+    /// Puts another configuration into the file.
+    pub fn rewrite(&self, config: &Config) {
+        let yaml = config.yaml(self.port, &self.dir().display().to_string());
+        std::fs::write(self.dir().join("config.yaml"), yaml).unwrap();
+    }
+
+    /// How the process that was started has ended, if it does within `limit`.
     pub fn exit(&mut self, limit: Duration) -> Option<ExitStatus> {
         eventually(limit, || self.child.try_wait().unwrap())
     }
@@ -263,8 +303,14 @@ impl Router {
 impl Drop for Router {
     fn drop(&mut self) {
         let _ = self.child.kill();
+        kill("-KILL", &format!("-{}", self.child.id()));
         let _ = self.child.wait();
     }
+}
+
+fn kill(signal: &str, whom: &str) -> bool {
+    let sent = Command::new("kill").args([signal, "--", whom]).stderr(Stdio::null()).status();
+    sent.expect("kill is there").success()
 }
 
 /// The binary with a clean environment, in `dir`.
@@ -282,14 +328,21 @@ pub fn command(dir: &Path) -> Command {
 #[track_caller]
 pub fn run(dir: &Path, args: &[&str]) -> (i32, String, String) {
     let mut child = command(dir).args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let (stdout, stderr) = (collect(child.stdout.take().unwrap()), collect(child.stderr.take().unwrap()));
-    let Some(status) = eventually(secs(20), || child.try_wait().unwrap()) else {
-        let _ = child.kill();
-        panic!("{args:?} does not end\n{}\n{}", stdout.lock().unwrap(), stderr.lock().unwrap());
-    };
-    std::thread::sleep(ms(30));
-    let text = |t: Text| t.lock().unwrap().clone();
-    (status.code().unwrap_or(-1), text(stdout), text(stderr))
+    let (stdout, stderr) = (whole(child.stdout.take().unwrap()), whole(child.stderr.take().unwrap()));
+    let status = eventually(secs(20), || child.try_wait().unwrap());
+    let _ = child.kill();
+    let (stdout, stderr) = (stdout.join().unwrap(), stderr.join().unwrap());
+    let Some(status) = status else { panic!("{args:?} does not end\n{stdout}\n{stderr}") };
+    (status.code().unwrap_or(-1), stdout, stderr)
+}
+
+/// Everything that comes, once it has ended.
+fn whole(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = from.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
 }
 
 fn collect(from: impl Read + Send + 'static) -> Text {

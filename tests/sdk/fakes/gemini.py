@@ -11,7 +11,7 @@ import urllib.parse
 from . import gemini_rules as rules
 from . import messages, messages_rules
 from .base import Exchange, Refused, event, must, only
-from .plan import CACHED, FAULTS, OUTPUT, PROMPT, REASONING, decide, identity, signature, vector
+from .plan import CACHED, DRAWN, FAULTS, OUTPUT, PROMPT, REASONING, decide, identity, signature, vector
 
 STATUS = {
     400: "INVALID_ARGUMENT",
@@ -26,6 +26,7 @@ FINISH = {"stop": "STOP", "tool": "STOP", "length": "MAX_TOKENS"}
 STUDIO = re.compile(r"^/v1(?:beta)?/models/([^/:]+):(\w+)$")
 VERTEX = re.compile(r"^/v1(?:beta1)?/projects/proj/locations/([\w-]+)/publishers/(\w+)/models/([^/:]+):(\w+)$")
 MODELS = ["gemini-3-pro-preview", "gemini-2.5-flash"]
+RATIOS = "1:1 2:3 3:2 3:4 4:3 4:5 5:4 9:16 16:9 21:9".split()
 METHODS = ["generateContent", "countTokens"]
 
 
@@ -51,6 +52,8 @@ class Google(Exchange):
         streamed = method == "streamGenerateContent"
         must(streamed or method == "generateContent", f"no such method: {method}")
         ask = rules.read(body, model, self.vertex)
+        if "flash-image" in model:
+            return self.json(200, painted(body, ask, self.vertex))
         call.mark, call.dummy = ask.mark[0], getattr(ask, "dummy", False)
         status, message = FAULTS.get(call.mark, (200, ""))
         if status != 200:
@@ -118,6 +121,8 @@ class Vertex(Google):
         _, self.publisher, model, method = found.groups()
         if self.publisher == "anthropic":
             return self.claude(call, model, method)
+        if method == "predict" and model.startswith("imagen"):
+            return self.json(200, {"predictions": imagined(call.parsed())})
         if method == "predict":
             data = [predicted(item) for item in call.parsed()["instances"]]
             return self.json(200, {"predictions": data})
@@ -168,6 +173,34 @@ def predicted(item):
     """One embedding of Vertex AI."""
     must(item.get("content"), "instances.content: missing")
     return {"embeddings": {"values": vector(), "statistics": {"token_count": 4, "truncated": False}}}
+
+
+def painted(body, ask, vertex):
+    """A picture of Gemini's: one of its own, or those that it was sent."""
+    config = body["generationConfig"]
+    must("IMAGE" in config["responseModalities"], "this model draws")
+    only(config, ["responseModalities", "imageConfig"], "generationConfig.")
+    allowed = "aspectRatio imageSize".split() + ["imageOutputOptions"] * vertex
+    only(config.get("imageConfig") or {}, allowed, "imageConfig.")
+    must(config.get("imageConfig", {}).get("aspectRatio", "1:1") in RATIOS, "imageConfig.aspectRatio")
+    if ask.mark[0] == "blocked":
+        return {"candidates": [{"finishReason": "IMAGE_SAFETY", "finishMessage": "Try another prompt.", "index": 0}]}
+    sent = [part for content in body["contents"] for part in content["parts"] if "inlineData" in part]
+    parts = sent if ask.mark[0] == "echo" else [{"inlineData": {"mimeType": "image/png", "data": DRAWN}}]
+    counts = {"promptTokenCount": PROMPT, "candidatesTokenCount": OUTPUT, "totalTokenCount": PROMPT + OUTPUT}
+    content = {"role": "model", "parts": parts}
+    return {"candidates": [{"content": content, "finishReason": "STOP", "index": 0}], "usageMetadata": counts}
+
+
+def imagined(body):
+    """Pictures of Imagen's."""
+    only(body, ["instances", "parameters"])
+    parameters = body["parameters"]
+    only(parameters, "sampleCount aspectRatio sampleImageSize outputOptions includeRaiReason".split(), "parameters.")
+    must(parameters["aspectRatio"] in ("1:1", "3:4", "4:3", "9:16", "16:9"), "parameters.aspectRatio")
+    must(1 <= parameters["sampleCount"] <= 4, "parameters.sampleCount")
+    must([*body["instances"][0]] == ["prompt"], "instances.prompt")
+    return [{"mimeType": "image/png", "bytesBase64Encoded": DRAWN}] * parameters["sampleCount"]
 
 
 def usage(reply):

@@ -4,10 +4,11 @@ import re
 
 from . import chat, responses
 from .base import Exchange, Refused, must, only
-from .plan import FAULTS, vector
+from .plan import DRAWN, FAULTS, vector
 
 KINDS = {401: "invalid_request_error", 429: "requests", 500: "server_error", 529: "server_error"}
 MODELS = ["gpt-5.2", "gpt-4.1"]
+PICTURE = "model prompt n size quality output_format output_compression background moderation user".split()
 EMBEDDING = "model input encoding_format dimensions user".split()
 DEPLOYMENT = re.compile(r"^/openai/deployments/([^/]+)/(chat/completions|embeddings)$")
 
@@ -47,6 +48,9 @@ class OpenAi(Exchange):
         must(isinstance(model, str) and model, "you must provide a model parameter")
         if operation == "embeddings":
             return self.embed(body, model)
+        if operation == "images/generations":
+            only(body, PICTURE)
+            return self.json(200, {"created": 1790000000, "data": [{"b64_json": DRAWN}]})
         if operation not in ("chat/completions", "responses"):
             raise Refused(404, f"no such path: {call.path}")
         native = operation == "responses"

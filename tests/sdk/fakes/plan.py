@@ -18,6 +18,7 @@ THOUGHT = ["Let me", " think."]
 STRUCTURED = {"city": "Oslo", "degrees": 7}
 SCRIBBLE = 'print("hi")\n\t# ü'
 VECTOR = [0.25, -0.5, 1.0]
+DRAWN = base64.b64encode(b"\x89PNG\r\n\x1a\n and the rest").decode()
 PROMPT, CACHED, WRITTEN, OUTPUT, REASONING = 11, 3, 2, 7, 2
 MARKS = re.compile(r"do:([a-z0-9-]+)(?:\[([^\]\s]+)\])?")
 FAULTS = {

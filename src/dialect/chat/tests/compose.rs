@@ -15,7 +15,7 @@ fn target(model: &str, habits: Habits) -> Target<'_> {
 }
 
 fn composed_for(conversation: &Conversation, habits: Habits) -> Value {
-    let body = compose(conversation, &target("m", habits)).unwrap().body;
+    let body = compose(conversation, &target("m", habits)).unwrap().body.contiguous();
     serde_json::from_slice(&body).unwrap()
 }
 
@@ -190,8 +190,8 @@ fn tools_keep_their_order_and_the_bytes_of_their_schemas() {
     }
     let hosted = Tool::Hosted { kind: "web_search".into() };
     let conversation = Conversation { tools: vec![first, hosted, function("a")], ..Conversation::default() };
-    let body = compose(&conversation, &target("m", Habits::default())).unwrap().body;
-    let body = String::from_utf8(body).unwrap();
+    let body = compose(&conversation, &target("m", Habits::default())).unwrap().body.contiguous();
+    let body = String::from_utf8(body.to_vec()).unwrap();
     let (before, after) = (
         r#""tools":[{"type":"function","function":{"name":"z","parameters":"#,
         r#","strict":true}},{"type":"function","function":{"name":"a","parameters":{"type":"object","properties":{}}}}]"#,
@@ -390,8 +390,10 @@ fn googles_signature_goes_to_gemini_only() {
         ..Conversation::default()
     };
     let body = |model| -> Value {
-        serde_json::from_slice(&compose(&conversation, &target(model, Habits::default())).unwrap().body)
-            .unwrap()
+        serde_json::from_slice(
+            &compose(&conversation, &target(model, Habits::default())).unwrap().body.contiguous(),
+        )
+        .unwrap()
     };
     let signature = "/messages/0/tool_calls/0/extra_content/google/thought_signature";
     assert_eq!(body("google/gemini-3-pro").pointer(signature), Some(&json!("sig")));
@@ -444,7 +446,7 @@ fn every_recorded_request_means_the_same_when_composed_again() {
         let (name, body) = (&recorded["name"], recorded["request"].to_string());
         let conversation = read(&body).unwrap_or_else(|why| panic!("{name}: {why:?}"));
         let again = match compose(&conversation, &target("m", Habits::default())) {
-            Ok(composed) => serde_json::from_slice::<Value>(&composed.body).unwrap(),
+            Ok(composed) => serde_json::from_slice::<Value>(&composed.body.contiguous()).unwrap(),
             // A file in the provider's own store.
             Err(why) => {
                 assert!(why.param == "document" && body.contains("file_id"), "{name}: {why:?}");
@@ -487,7 +489,7 @@ fn a_model_that_reasons_is_not_told_how_to_sample() {
         ..user(vec![words("a")])
     };
     let members = |model: &str| {
-        let body = compose(&asked, &target(model, Habits::default())).unwrap().body;
+        let body = compose(&asked, &target(model, Habits::default())).unwrap().body.contiguous();
         serde_json::from_slice::<serde_json::Map<String, Value>>(&body).unwrap()
     };
     let kept: Vec<String> = members("gpt-5-mini").into_iter().map(|(name, _)| name).collect();

@@ -74,7 +74,7 @@ fn try_request(body: &str) {
         let habits = Habits { refused, functions_only: !refused.is_empty(), ..Habits::default() };
         let target = Target { model: "gemini-3", habits, signature: &|_| None };
         if let Ok(composed) = compose(&conversation, &target) {
-            serde_json::from_slice::<Value>(&composed.body).unwrap();
+            serde_json::from_slice::<Value>(&composed.body.contiguous()).unwrap();
         }
     }
 }

@@ -118,7 +118,7 @@ fn the_order_of_keys_is_kept() {
             turn(Role::User, [result("1", r#"{"z":1,"a":2}"#)]),
         ])
     };
-    let sent = String::from_utf8(composed(&conversation, NEW).unwrap().body).unwrap();
+    let sent = String::from_utf8(composed(&conversation, NEW).unwrap().body.contiguous().to_vec()).unwrap();
     assert_eq!(sent.matches(r#"{"z":1,"a":2}"#).count(), 2);
     assert!(
         sent.contains(r#""parametersJsonSchema":{"type":"object","properties":{"z":{},"a":{}}}"#),

@@ -307,8 +307,10 @@ fn tools_keep_their_order_and_their_schemas_bytes() {
         cache: None,
     };
     let conversation = asking(vec![with("z", Some(schema)), with("y", Some(untyped)), with("x", None)]);
-    let body =
-        String::from_utf8(composed_for("claude-haiku-4-5", false, &conversation).unwrap().body).unwrap();
+    let body = String::from_utf8(
+        composed_for("claude-haiku-4-5", false, &conversation).unwrap().body.contiguous().to_vec(),
+    )
+    .unwrap();
     let schema = r#""input_schema":{"properties":{"b":{},"a":{}},"type":"object"},"strict":true"#;
     let untyped = r#""input_schema":{"type":"object","properties":{"b":{},"a":{}}}"#;
     let none = r#""input_schema":{"type":"object","properties":{}}"#;
@@ -336,7 +338,7 @@ fn names_that_do_not_fit_are_replaced_and_told() {
     conversation.tool_choice = Some(ToolChoice::One("a:b".into()));
     conversation.turns.push(turn(Role::Assistant, vec![call("1", "a.b", "{}")]));
     let composed = composed_for("claude-haiku-4-5", false, &conversation).unwrap();
-    let body: Value = serde_json::from_slice(&composed.body).unwrap();
+    let body: Value = serde_json::from_slice(&composed.body.contiguous()).unwrap();
     let names: Vec<_> = (0..4).map(|number| body["tools"][number]["name"].as_str().unwrap()).collect();
     assert_eq!(&names[..3], ["a_b_2", "a_b", "a_b_3"]);
     assert_eq!(names[3].len(), 128);
@@ -389,13 +391,13 @@ fn a_schema_is_native_or_a_tool_that_stands_for_the_answer() {
         json!({"type": "json_schema", "schema": {"type": "object", "properties": {"a": {}}}})
     );
     let older = composed_for("claude-sonnet-4-0", false, &conversation).unwrap();
-    let body: Value = serde_json::from_slice(&older.body).unwrap();
+    let body: Value = serde_json::from_slice(&older.body.contiguous()).unwrap();
     assert_eq!(older.answer_tool.as_deref(), Some("answer"));
     assert_eq!(body["tool_choice"], json!({"type": "tool", "name": "answer"}));
     assert_eq!(body["tools"][0]["input_schema"]["properties"], json!({"a": {}}));
     conversation.tools = vec![function("answer")];
     let older = composed_for("claude-sonnet-4-0", false, &conversation).unwrap();
-    let body: Value = serde_json::from_slice(&older.body).unwrap();
+    let body: Value = serde_json::from_slice(&older.body.contiguous()).unwrap();
     assert_eq!(older.answer_tool.as_deref(), Some("answer_2"));
     assert_eq!(body["tool_choice"], json!({"type": "any"}));
 }
@@ -438,7 +440,7 @@ fn a_mark_on_the_whole_request_stands_on_the_last_block_at_google() {
     let conversation = Conversation { cache: Some(Cache::Short), ..asking(vec![]) };
     assert_eq!(body_of(&conversation)["cache_control"], json!({"type": "ephemeral"}));
     let composed = composed_for("claude-opus-5", true, &conversation).unwrap();
-    let body: Value = serde_json::from_slice(&composed.body).unwrap();
+    let body: Value = serde_json::from_slice(&composed.body.contiguous()).unwrap();
     assert_eq!(body.get("cache_control"), None);
     assert_eq!(body["messages"][0]["content"][0]["cache_control"], json!({"type": "ephemeral"}));
 }

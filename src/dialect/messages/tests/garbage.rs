@@ -90,7 +90,7 @@ proptest! {
         if let Ok(conversation) = read(&body) {
             count::tokens(&conversation);
             if let Ok(composed) = composed_for(model, vertex, &conversation) {
-                let sent: Value = serde_json::from_slice(&composed.body).unwrap();
+                let sent: Value = serde_json::from_slice(&composed.body.contiguous()).unwrap();
                 prop_assert_eq!(&sent["messages"][0]["role"], "user");
             }
         }

@@ -11,7 +11,7 @@ fn sampling_brings_back_the_older_version_where_the_model_takes_it() {
     let conversation = read(&request).unwrap();
     let sent = |model, vertex| {
         let composed = composed_for(model, vertex, &conversation).unwrap();
-        (serde_json::from_slice::<Value>(&composed.body).unwrap(), composed.headers)
+        (serde_json::from_slice::<Value>(&composed.body.contiguous()).unwrap(), composed.headers)
     };
     let (body, headers) = sent("claude-3-5-sonnet-20241022", false);
     assert_eq!((&body["temperature"], &body["top_p"], &body["top_k"]), (&json!(1), &json!(0.5), &json!(4)));
