@@ -16,7 +16,7 @@ SOAK_SECONDS ?= 120
 export RUST_TEST_THREADS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-js test-clients test-agents test-prometheus test-browser test-packages test-systemd test-image test-upgrade fuzz soak build deb rpm \
+.PHONY: help demo test test-js test-clients test-agents test-prometheus test-browser test-packages test-systemd test-image test-upgrade test-fleet fuzz soak build deb rpm \
 	docker-build docker-run docker-stop lint bench clean tools test-tools binary
 
 help: ## this text
@@ -54,6 +54,9 @@ test-prometheus: binary ## promtool and a real Prometheus over /metrics, at most
 test-browser: binary ## the page /vhealth in a headless Chromium without JavaScript, at most 2 minutes
 	@.ci/tools browser
 	timeout 120 python3 -B tests/more/browser.py $(BINARY) chromium $(TARGET)/vhealth.png
+
+test-fleet: binary ## FLEET_REQUESTS (10000) through a chain of routers that die in turn, at most 4 minutes
+	timeout 240 python3 -B tests/more/fleet.py $(BINARY)
 
 test-packages: binary ## the .deb and the .rpm; the .deb is installed, upgraded while it serves, purged; as root, 2 minutes
 	@.ci/tools packages
