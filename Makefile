@@ -14,9 +14,11 @@ SOAK_SECONDS ?= 120
 
 # Most tests wait for a scripted upstream rather than compute.
 export RUST_TEST_THREADS ?= 4
+# Where `.ci/tools redis` puts a server.
+export PATH := $(abspath $(TARGET))/redis:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-js test-clients test-agents test-prometheus test-browser test-packages test-systemd test-image test-upgrade test-fleet fuzz soak build deb rpm \
+.PHONY: help demo test test-js test-clients test-agents test-prometheus test-browser test-shared test-packages test-systemd test-image test-upgrade test-fleet fuzz soak build deb rpm \
 	docker-build docker-run docker-stop lint bench clean tools test-tools binary
 
 help: ## this text
@@ -28,6 +30,7 @@ demo: tools ## build a release binary and run it before an embedded upstream: no
 	@exec $(TARGET)/release/auto-ai-router demo
 
 test: tools test-tools ## all tests, those with the OpenAI Python SDK included
+	@.ci/tools redis $(TARGET)/redis
 	SDK_PYTHON=$(abspath $(PYTHON)) $(CARGO) test --locked
 	tests/sdk/run.sh $(TARGET)/debug/auto-ai-router
 
@@ -57,6 +60,10 @@ test-browser: binary ## the page /vhealth in a headless Chromium without JavaScr
 
 test-fleet: binary ## FLEET_REQUESTS (10000) through a chain of routers that die in turn, at most 4 minutes
 	timeout 240 python3 -B tests/more/fleet.py $(BINARY)
+
+test-shared: binary ## four routers on one Redis, which is killed, frozen and restarted, at most 5 minutes
+	@.ci/tools redis $(TARGET)/redis
+	timeout 300 python3 -B tests/more/shared.py $(BINARY)
 
 test-packages: binary ## the .deb and the .rpm; the .deb is installed, upgraded while it serves, purged; as root, 2 minutes
 	@.ci/tools packages

@@ -20,8 +20,11 @@ use crate::edge::token::Token;
 use crate::llm::endpoint::Endpoint;
 use crate::llm::scrub::Scrubber;
 use crate::providers::chained;
-use crate::routing::{self, BanPolicy, Binding, Blueprint, CredentialSpec, ModelSpec, Outlook, Pool};
+use crate::routing::{
+    self, BanPolicy, Binding, Blueprint, CredentialSpec, ModelSpec, Outlook, Pool, Transition,
+};
 use crate::secret::Secret;
+use crate::shared::Fleet;
 
 pub use memory::{Learned, Memory};
 pub use peer::{Peer, Seen};
@@ -38,6 +41,8 @@ pub struct Gateway {
     pub pool: Pool,
     /// What outlasts it.
     pub memory: Arc<Memory>,
+    /// The routers that the limits hold over; none if they hold here alone.
+    pub fleet: Option<Arc<Fleet>>,
     /// Takes secrets out of what upstreams say.
     pub scrubber: Scrubber,
     /// This instance's name in the hop header.
@@ -60,15 +65,24 @@ pub enum Unpinnable {
 impl Gateway {
     /// Assembles the first configuration of a process. `pins` is what an earlier run has left.
     pub fn assemble(settings: Settings, pins: Pinboard) -> Arc<Self> {
-        Self::build(settings, Memory::new(pins), format!("{:016x}", Random::next()), None)
+        let hop = format!("{:016x}", Random::next());
+        let fleet = settings.state.shared.clone().map(|shared| Fleet::new(shared, hop.clone()));
+        Self::build(settings, (Memory::new(pins), fleet), hop, None)
     }
 
     /// Assembles another configuration. What both have in common goes on: addresses, access tokens, what was learned.
     pub fn reassemble(&self, settings: Settings) -> Arc<Self> {
-        Self::build(settings, self.memory.clone(), self.hop.clone(), Some(self))
+        Self::build(settings, (self.memory.clone(), self.fleet.clone()), self.hop.clone(), Some(self))
     }
 
-    fn build(settings: Settings, memory: Arc<Memory>, hop: String, before: Option<&Self>) -> Arc<Self> {
+    /// `lasting` is what outlasts a configuration.
+    fn build(
+        settings: Settings,
+        lasting: (Arc<Memory>, Option<Arc<Fleet>>),
+        hop: String,
+        before: Option<&Self>,
+    ) -> Arc<Self> {
+        let (memory, fleet) = lasting;
         let known = before.iter().flat_map(|before| &before.addresses);
         let known: HashMap<_, _> = known.map(|set| (set.route().clone(), set.clone())).collect();
         let mut sets: HashMap<addresses::Route, Arc<AddressSet>> = HashMap::new();
@@ -84,6 +98,9 @@ impl Gateway {
             upstreams.push(Upstream::new(credential, set.clone(), token));
         }
         let pool = Pool::new(blueprint(&settings));
+        if let Some(fleet) = &fleet {
+            pool.join(fleet.among());
+        }
         let secrets = settings.credentials.iter().flat_map(|c| {
             let service_account = c.vertex.as_ref().map(|vertex| vertex.service_account.clone());
             c.api_key
@@ -95,7 +112,7 @@ impl Gateway {
         let secrets = secrets.chain([settings.server.master_key.clone()]).collect();
         let scrubber = Scrubber::new(secrets);
         let started = before.map_or_else(Instant::now, |before| before.started);
-        Arc::new(Self { settings, pool, memory, scrubber, hop, addresses, started, upstreams })
+        Arc::new(Self { settings, pool, memory, fleet, scrubber, hop, addresses, started, upstreams })
     }
 
     /// The upstream of a credential, by its place in the file.
@@ -137,6 +154,19 @@ impl Gateway {
     /// The thought signature of an earlier tool call.
     pub fn signature(&self, call: &str) -> Option<String> {
         self.memory.signature(call)
+    }
+
+    /// What is to be done at the end of the process.
+    pub fn last_words(&self) -> impl Fn() + Send + Sync + 'static {
+        let fleet = self.fleet.clone();
+        move || fleet.iter().for_each(|fleet| fleet.leave())
+    }
+
+    /// Tells the other routers what has changed here.
+    pub fn spread(&self, changes: &[Transition]) {
+        let Some(fleet) = &self.fleet else { return };
+        let identity = |name: &str| self.identities(fleet.namespace()).remove(name);
+        changes.iter().for_each(|change| fleet.tell(change, identity));
     }
 
     /// What tells a credential's key and place from others, by its name: strikes and bans belong to that.

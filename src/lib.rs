@@ -45,6 +45,7 @@ pub mod providers;
 pub mod routing;
 pub mod secret;
 pub mod server;
+pub mod shared;
 pub mod supervisor;
 
 /// The version of the program.

@@ -95,6 +95,7 @@ pub fn serve(process: Process) -> Result<(), CannotServe> {
     let pins = places::pins(&settings);
     let keeping = Keeping::at(places::ledger(&settings));
     let gateway = Gateway::assemble(settings, pins);
+    drain.at_end(gateway.last_words());
     let sockets = sockets(predecessor.as_ref(), &address)?;
     let main = sockets.tcp(&address).map_err(|why| cannot_listen(predecessor.as_ref(), &address, why))?;
 

@@ -28,6 +28,7 @@ use succession::Succession;
 
 use crate::edge::Edge;
 use crate::handover::Running;
+use crate::shared::worker;
 
 /// The service: every task of this module.
 pub struct Background {
@@ -42,6 +43,10 @@ pub struct Background {
 #[async_trait]
 impl BackgroundService for Background {
     async fn start(&self, shutdown: ShutdownWatch) {
+        if let Some(fleet) = self.running.live.edge().gateway.fleet.clone() {
+            // It outlives the shutdown, since requests do.
+            tokio::spawn(worker::run(fleet, self.running.live.clone()));
+        }
         if let Some(succession) = &self.succession {
             succession.begin(&shutdown).await;
         }

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use super::{Credential, Model, Settings};
+use super::{Credential, Model, Settings, Shared};
 use crate::secret::Secret;
 
 /// One difference.
@@ -22,7 +22,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<Change> {
     found.value("fail2ban", &old.fail2ban, &new.fail2ban);
     found.monitoring(old, new);
     found.at_start("admin.listen", &old.admin.listen, &new.admin.listen);
-    found.at_start("state.dir", &old.state.dir, &new.state.dir);
+    found.state(old, new);
     found.credentials(&old.credentials, &new.credentials);
     found.models(&old.models, &new.models);
     found.0
@@ -80,6 +80,25 @@ impl Found {
         self.value(interval, &old.peer_health_interval, &new.peer_health_interval);
         self.at_start("monitoring.log_errors", &old.log_errors, &new.log_errors);
         self.at_start("monitoring.errors_log_path", &old.errors_log_path, &new.errors_log_path);
+    }
+
+    /// Another store knows nothing of what was admitted by this one, so it is for a new process to begin with.
+    fn state(&mut self, old: &Settings, new: &Settings) {
+        self.at_start("state.dir", &old.state.dir, &new.state.dir);
+        let (old, new) = (old.state.shared.as_ref(), new.state.shared.as_ref());
+        let nodes = |shared: Option<&Shared>| shared.map(|shared| shared.nodes.clone()).unwrap_or_default();
+        let (before, after) = (nodes(old), nodes(new));
+        let same_nodes = before.len() == after.len()
+            && before.iter().zip(&after).all(|(one, other)| same(Some(one), Some(other)));
+        if !same_nodes {
+            self.add("~ state.url is another one".into(), true);
+        }
+        let (Some(old), Some(new)) = (old, new) else { return };
+        self.at_start("state.cluster", &old.cluster, &new.cluster);
+        self.at_start("state.on_outage", &old.on_outage.as_str(), &new.on_outage.as_str());
+        self.at_start("state.namespace", &old.namespace, &new.namespace);
+        self.at_start("state.timeout", &old.timeout, &new.timeout);
+        self.at_start("state.routers", &old.routers, &new.routers);
     }
 
     fn credentials(&mut self, old: &[Credential], new: &[Credential]) {

@@ -9,6 +9,7 @@ mod credentials;
 mod keys;
 mod models;
 mod sections;
+mod state;
 
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use super::file::{File, ModelsFile};
 use super::interpolate::Outside;
 use super::problem::{Fault, Report, Severity};
 use super::quantity::{Limit, Span};
-use super::settings::{Admin, Settings, State, FOREVER};
+use super::settings::{Admin, Settings, FOREVER};
 use super::shape::Places;
 
 /// One file under check: where its values stand and where problems go.
@@ -88,7 +89,7 @@ pub(super) fn settings(file: File, limits: ModelsFile, check: &mut Check) -> Set
         fail2ban: check.fail2ban(file.fail2ban),
         monitoring: check.monitoring(file.monitoring),
         admin: Admin { listen: check.admin(file.admin.listen) },
-        state: State { dir: file.state.dir.map(Into::into) },
+        state: check.state(file.state),
         credentials,
         models,
         binding,

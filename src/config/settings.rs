@@ -33,7 +33,7 @@ pub struct Settings {
     pub monitoring: Monitoring,
     /// The place where an operator acts.
     pub admin: Admin,
-    /// What is kept over a restart.
+    /// What is kept over a restart, and what several routers share.
     pub state: State,
     /// At least one, in the order of the file, names unique.
     pub credentials: Vec<Credential>,
@@ -175,11 +175,49 @@ pub enum AdminListen {
     Off,
 }
 
-/// What is kept over a restart.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What is kept over a restart, and what several routers share.
+#[derive(Clone, Debug)]
 pub struct State {
     /// The directory; none lets the shell choose.
     pub dir: Option<PathBuf>,
+    /// Where other routers with the same credentials are met; none if there are none.
+    pub shared: Option<Shared>,
+}
+
+/// The store that several routers share.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// Its address; of a cluster, those of some nodes. At least one. `redis` or `rediss`, with a host; may hold a password.
+    pub nodes: Vec<Secret>,
+    /// Whether it is a cluster.
+    pub cluster: bool,
+    /// While it cannot be asked.
+    pub on_outage: OnOutage,
+    /// What its keys begin with: letters, digits, `-`, `_` and `.`.
+    pub namespace: String,
+    /// For one question.
+    pub timeout: Duration,
+    /// The least number of routers to divide by in an outage; at least one.
+    pub routers: u32,
+}
+
+/// What limited requests meet while the shared state cannot be asked: this router's part of each limit, or a 503.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum OnOutage {
+    LocalShare,
+    Reject,
+}
+
+impl OnOutage {
+    /// As the file spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::LocalShare => "local_share",
+            Self::Reject => "reject",
+        }
+    }
 }
 
 /// One key behind the router.

@@ -123,6 +123,9 @@ impl Admin {
         };
         let lifted = changes.len();
         edge.tell(changes);
+        if let Some(fleet) = &edge.gateway.fleet {
+            fleet.lifted(name);
+        }
         (200, text(&json!({ "credential": name, "lifted": lifted })))
     }
 

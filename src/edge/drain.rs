@@ -8,7 +8,7 @@
 //! before the cut.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -35,7 +35,11 @@ pub struct Drain {
     limit_ms: AtomicU64,
     log: Log,
     recorder: Recorder,
+    last: OnceLock<Last>,
 }
+
+/// What is to be done last, within a second or so.
+type Last = Box<dyn Fn() + Send + Sync>;
 
 /// Resolves when `cut` says that the time is up.
 pub async fn over(cut: &mut watch::Receiver<bool>) {
@@ -60,9 +64,15 @@ impl Drain {
             limit_ms: AtomicU64::new(0),
             log,
             recorder,
+            last: OnceLock::new(),
         };
         drain.set_limit(limit);
         Arc::new(drain)
+    }
+
+    /// Says what is to be done last, once nothing is in flight.
+    pub fn at_end(&self, last: impl Fn() + Send + Sync + 'static) {
+        let _ = self.last.set(Box::new(last));
     }
 
     /// Another limit, from now on.
@@ -178,6 +188,9 @@ impl Drain {
     }
 
     fn end(&self) -> ! {
+        if let Some(last) = self.last.get() {
+            last();
+        }
         self.flush();
         std::process::exit(0);
     }

@@ -67,7 +67,10 @@ pub async fn converse(
         let edge = newer.as_deref().unwrap_or(first);
         let now = in_time(edge, deadline, &mut last)?;
         let mut lease = match edge.gateway.pool.next(&mut plan, now) {
-            Step::Try(lease) => lease,
+            Step::Try(lease) => match edge.confirm(&mut plan, lease, &mut last).await? {
+                Some(lease) => lease,
+                None => continue,
+            },
             Step::Wait(pause) => {
                 client_or(client, ctx, pin!(tokio::time::sleep(pause))).await?;
                 continue;

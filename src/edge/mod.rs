@@ -47,9 +47,11 @@ use context::RequestContext;
 use course::Courses;
 use drain::Drain;
 use exchange::Dialer;
+use failure::Failure;
 use http::header::{HeaderName, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use pingora::http::ResponseHeader;
+use reply::Refusal;
 
 use crate::config::{Credential, Settings};
 use crate::gateway::Gateway;
@@ -57,7 +59,8 @@ use crate::observe::metrics::{BanEvent, Meters};
 use crate::observe::Recorder;
 use crate::providers::chained::{LEAVING, MOST_PATH, SERVED_BY};
 use crate::providers::headers::upstream_request_id;
-use crate::routing::Transition;
+use crate::routing::{Lease, Plan, Transition};
+use crate::shared::Leave;
 
 /// What every request works with: one configuration at work, and what outlasts it.
 pub struct Edge {
@@ -145,8 +148,28 @@ impl Edge {
         }
     }
 
-    /// Logs and counts what changed among the candidates.
+    /// Confirms a lease with the other routers, if there are any; none if it was given back and the plan goes on.
+    ///
+    /// # Errors
+    /// Nobody can say, and the policy is to refuse.
+    pub async fn confirm(
+        &self,
+        plan: &mut Plan,
+        lease: Lease,
+        last: &mut Option<Failure>,
+    ) -> Result<Option<Lease>, Box<Refusal>> {
+        let Some(fleet) = &self.gateway.fleet else { return Ok(Some(lease)) };
+        // Boxed, so that a request has no room for it where there are no others.
+        match Box::pin(fleet.confirm(&self.gateway.pool, plan, lease)).await {
+            Leave::Granted(lease) => Ok(Some(lease)),
+            Leave::Again => Ok(None),
+            Leave::Rejected => Err(refusals::unshared(self, last.take())),
+        }
+    }
+
+    /// Logs and counts what changed among the candidates, and lets the other routers know.
     pub fn tell(&self, changes: Vec<Transition>) {
+        self.gateway.spread(&changes);
         for change in changes {
             tell(&self.recorder, &change);
         }

@@ -101,7 +101,11 @@ pub async fn peer(
         }
         if passage.lease.is_none() {
             match edge.gateway.pool.next(&mut passage.plan, now) {
-                Step::Try(lease) => passage.begin(lease),
+                Step::Try(lease) => match edge.confirm(&mut passage.plan, lease, &mut passage.last).await {
+                    Ok(Some(lease)) => passage.begin(lease),
+                    Ok(None) => continue,
+                    Err(refusal) => return Err(passage.refuse(refusal)),
+                },
                 Step::Wait(pause) => {
                     wait(client, ctx, pause).await?;
                     continue;

@@ -96,6 +96,14 @@ pub fn out_of_time(edge: &Edge, last: Option<Failure>) -> Box<Refusal> {
     }
 }
 
+/// The shared state cannot be asked, and the policy is to refuse what is limited.
+pub fn unshared(edge: &Edge, last: Option<Failure>) -> Box<Refusal> {
+    match last {
+        Some(failure) => from_failure(edge, failure),
+        None => Refusal::new(ApiError::unshared(), "state_out").retry_after(Duration::from_secs(1)),
+    }
+}
+
 /// Nothing is left to try: the last upstream error if there was an attempt, else why nobody could be asked.
 pub fn stopped(
     edge: &Edge,

@@ -29,6 +29,7 @@ pub fn view(gateway: &Gateway, draining: bool) -> View {
         draining,
         active_models: listed.len(),
         credentials: seen.map(|(at, seen)| credential(gateway, &listed, at, seen)).collect(),
+        state: gateway.fleet.as_ref().map(|fleet| fleet.view()),
     }
 }
 

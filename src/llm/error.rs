@@ -197,6 +197,12 @@ impl ApiError {
         Self::new(503, "server_error", "no_credential_available", message)
     }
 
+    /// The state that routers share cannot be asked whether a limit allows the request.
+    pub fn unshared() -> Self {
+        let message = "The store that holds this router's limits does not answer; try again in a moment.";
+        Self::new(503, "server_error", "shared_state_unavailable", message)
+    }
+
     /// The credential that an id belongs to cannot serve; `state` says why.
     pub fn pinned_unavailable(name: &str, state: &str) -> Self {
         let message = format!("This id belongs to the credential '{name}', which is {state}.");

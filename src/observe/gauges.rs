@@ -56,6 +56,18 @@ fn families(view: &View) -> Vec<MetricFamily> {
         family("build_info", "The running version", vec![sample(&[("version", view.version)], 1.0)]),
         log_dropped(),
     ];
+    if let Some(state) = &view.state {
+        families.push(family(
+            "shared_state_up",
+            "1 while the shared state is asked",
+            vec![sample(&[], as_sample(state.up.into()))],
+        ));
+        families.push(counter(
+            "shared_state_outages_total",
+            "How often the shared state was lost",
+            state.outages,
+        ));
+    }
     let own = || view.credentials.iter().filter(|credential| credential.kind != "proxy");
     let mut of_credentials = |name, help, value: fn(&CredentialView) -> Option<f64>| {
         let samples = own().filter_map(|c| Some(sample(&[("credential", &c.name)], value(c)?)));
@@ -92,12 +104,15 @@ fn as_sample(value: u64) -> f64 {
 }
 
 fn log_dropped() -> MetricFamily {
+    counter("log_dropped_total", "Log lines lost, since nobody read them in time", sink::dropped())
+}
+
+fn counter(name: &str, help: &str, value: u64) -> MetricFamily {
     let mut counter = Counter::default();
-    counter.set_value(as_sample(sink::dropped()));
+    counter.set_value(as_sample(value));
     let mut metric = Metric::default();
     metric.set_counter(counter);
-    let mut family =
-        family("log_dropped_total", "Log lines lost, since nobody read them in time", vec![metric]);
+    let mut family = family(name, help, vec![metric]);
     family.set_field_type(MetricType::COUNTER);
     family
 }

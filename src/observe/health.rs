@@ -79,12 +79,33 @@ struct Process<'v> {
     version: &'static str,
     uptime_seconds: u64,
     draining: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<StateEntry>,
+}
+
+/// What is shared with other routers.
+#[derive(Serialize)]
+struct StateEntry {
+    mode: &'static str,
+    up: bool,
+    routers: u32,
+    /// Seconds that it has been up or out.
+    since: u64,
+    outages: u64,
 }
 
 impl<'v> Process<'v> {
     fn new(view: &'v View) -> Self {
         let uptime_seconds = view.uptime.as_secs();
-        Self { instance: &view.instance, version: view.version, uptime_seconds, draining: view.draining }
+        let state = view.state.map(|state| StateEntry {
+            mode: state.mode,
+            up: state.up,
+            routers: state.routers,
+            since: state.since.as_secs(),
+            outages: state.outages,
+        });
+        let View { instance, version, draining, .. } = view;
+        Self { instance, version, uptime_seconds, draining: *draining, state }
     }
 }
 
@@ -214,6 +235,7 @@ impl<'v> StandingEntry<'v> {
 #[cfg(test)]
 mod tests {
     use super::super::view::samples::{banned, view};
+    use super::super::view::StateView;
     use super::*;
     use serde_json::{json, Value};
     use std::time::Duration;
@@ -271,6 +293,18 @@ mod tests {
             read.load().unwrap().rpm.limit,
             Some(10),
             "of main alone: spare is banned, peer a fallback"
+        );
+    }
+
+    #[test]
+    fn the_shared_state_is_shown_where_there_is_one() {
+        let read = |view: &View| serde_json::from_str::<Value>(&details(view)).unwrap()["state"].clone();
+        assert_eq!(read(&view()), Value::Null);
+        let since = std::time::Duration::from_millis(61_900);
+        let state = StateView { mode: "local_share", up: false, routers: 4, since, outages: 2 };
+        assert_eq!(
+            read(&View { state: Some(state), ..view() }),
+            json!({"mode": "local_share", "up": false, "routers": 4, "since": 61, "outages": 2})
         );
     }
 

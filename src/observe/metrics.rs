@@ -14,7 +14,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use once_cell::sync::Lazy;
 use prometheus::core::Collector;
@@ -55,6 +55,7 @@ struct Table {
     reload_ok: IntGauge,
     reload_at: IntGauge,
     generation: IntGauge,
+    shared_state: HistogramVec,
 }
 
 impl Table {
@@ -101,6 +102,12 @@ impl Table {
                 "When the running configuration was read",
             ),
             generation: gauge("upgrade_generation", "Processes that have taken over from one another"),
+            shared_state: histograms(
+                "shared_state_seconds",
+                "Questions to the shared state",
+                OWN_SECONDS,
+                &[],
+            ),
         }
     }
 }
@@ -128,6 +135,11 @@ fn gauge(name: &str, help: &str) -> IntGauge {
 fn histograms(name: &str, help: &str, buckets: &[f64], labels: &[&str]) -> HistogramVec {
     let options = HistogramOpts::new(format!("{PREFIX}{name}"), help).buckets(buckets.to_vec());
     registered(HistogramVec::new(options, labels).expect(VALID))
+}
+
+/// The shared state was asked, and has answered or not within that time.
+pub fn asked(took: Duration) {
+    TABLE.shared_state.with_label_values::<&str>(&[]).observe(took.as_secs_f64());
 }
 
 /// The configuration has been read, and was good or not.

@@ -23,6 +23,23 @@ pub struct View {
     pub active_models: usize,
     /// In the order of the file.
     pub credentials: Vec<CredentialView>,
+    /// What is shared with other routers; none if nothing is.
+    pub state: Option<StateView>,
+}
+
+/// The state that several routers share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateView {
+    /// What limits go by: `shared`, or in an outage `local_share` or `reject`.
+    pub mode: &'static str,
+    /// Whether it is asked.
+    pub up: bool,
+    /// How many routers share it, this one included.
+    pub routers: u32,
+    /// For how long it has been up or out.
+    pub since: Duration,
+    /// How often it was lost.
+    pub outages: u64,
 }
 
 /// One credential.
@@ -258,6 +275,7 @@ pub(crate) mod samples {
             draining: false,
             active_models: 4,
             credentials: vec![credential("main"), banned("spare"), peer],
+            state: None,
         }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::clock::Tick;
+use super::fleet::Need;
 use super::outlook::Outlook;
 use super::plan::{Plan, Stopped, Which};
 use super::rotation::Account;
@@ -59,29 +60,36 @@ pub(super) enum Block {
 }
 
 impl Member {
-    /// What stands in the way of a request with `tokens` for it, or for a model on it.
-    pub(super) fn block(&self, pair: Option<&Account>, tokens: u64, tick: Tick) -> Option<Block> {
+    /// What stands in the way of a request for it, or for a model on it.
+    pub(super) fn block(&self, pair: Option<&Account>, need: Need, tick: Tick) -> Option<Block> {
         let accounts = || std::iter::once(&self.account).chain(pair);
         let shut = |gate: &Gate| !matches!(gate, Gate::Open | Gate::Probe);
         if let Some(gate) = accounts().map(|account| account.standing.gate(tick.now)).find(shut) {
             return Some(Block::Gate(gate));
         }
-        if let Some(most) = self.max_concurrent.filter(|most| self.account.in_flight >= *most) {
-            return Some(Block::Limit(Which::Concurrency, u64::from(most)));
+        if self.is_crowded(need) {
+            return Some(Block::Limit(Which::Concurrency, self.max_concurrent.map_or(0, u64::from)));
         }
-        let full = accounts().find_map(|account| account.meter.full(tokens, tick.second()));
-        full.map(|(which, limit)| Block::Limit(which, limit))
+        let full = accounts().find_map(|account| account.meter.full(need, tick.second()));
+        let full = full.map(|(which, limit)| Block::Limit(which, limit));
+        full.or_else(|| accounts().find_map(|account| account.held(need, tick)))
+    }
+
+    /// Whether it serves as many requests as it may.
+    fn is_crowded(&self, need: Need) -> bool {
+        let most = self.max_concurrent.map(|most| (u64::from(most) / need.among.max(1)).max(1));
+        most.is_some_and(|most| u64::from(self.account.in_flight) >= most)
     }
 
     /// The same with the wait: until nothing at all stands in the way any more.
-    pub(super) fn availability(&self, pair: Option<&Account>, tokens: u64, tick: Tick) -> Availability {
-        let Some(block) = self.block(pair, tokens, tick) else {
+    pub(super) fn availability(&self, pair: Option<&Account>, need: Need, tick: Tick) -> Availability {
+        let Some(block) = self.block(pair, need, tick) else {
             return match self.outlook {
                 Outlook::Fair => Availability::Ready,
                 outlook => Availability::Behind(outlook),
             };
         };
-        let Some(retry_after) = self.recovery(pair, tokens, tick) else {
+        let Some(retry_after) = self.recovery(pair, need, tick) else {
             return Availability::Banned { retry_after: None };
         };
         match block {
@@ -96,9 +104,8 @@ impl Member {
     }
 
     /// How long until nothing stands in the way, if nothing else happens; none = not by itself.
-    fn recovery(&self, pair: Option<&Account>, tokens: u64, tick: Tick) -> Option<Duration> {
-        let crowded = self.max_concurrent.is_some_and(|most| self.account.in_flight >= most);
-        let mut longest = if crowded { PROBE } else { Duration::ZERO };
+    fn recovery(&self, pair: Option<&Account>, need: Need, tick: Tick) -> Option<Duration> {
+        let mut longest = if self.is_crowded(need) { PROBE } else { Duration::ZERO };
         for account in std::iter::once(&self.account).chain(pair) {
             let shut = match account.standing.gate(tick.now) {
                 Gate::Open | Gate::Probe => Duration::ZERO,
@@ -106,7 +113,8 @@ impl Member {
                 Gate::Banned(until) => until.left(tick.now)?,
                 Gate::Cooling(cool_down) => cool_down.until.saturating_duration_since(tick.now),
             };
-            longest = longest.max(shut).max(account.meter.wait(tokens, tick));
+            let held = account.held.map_or(Duration::ZERO, |held| held.left(need.tokens, tick.now));
+            longest = longest.max(shut).max(held).max(account.meter.wait(need, tick));
         }
         Some(longest)
     }
@@ -123,16 +131,17 @@ impl State {
             return Availability::Unserved(why);
         }
         let pair = model.and_then(|name| self.rows.find(Some(name))?.pair(credential));
-        member.availability(pair, 0, tick)
+        member.availability(pair, self.need(0), tick)
     }
 
     /// Whether `plan` could go on with another candidate now.
     pub(super) fn has_alternative(&self, plan: &Plan, tick: Tick) -> bool {
+        let need = self.need(plan.tokens);
         let free = |model: Option<&Arc<str>>, fresh: bool| match self.rows.find(model.map(|name| &**name)) {
             Some(row) => row.seats.iter().any(|seat| {
                 let credential = seat.candidate.credential;
                 let member = self.members.get(credential);
-                let open = |member: &Member| member.block(seat.pair.as_deref(), plan.tokens, tick).is_none();
+                let open = |member: &Member| member.block(seat.pair.as_deref(), need, tick).is_none();
                 let allowed = if fresh { !plan.is_bad(credential) } else { plan.allows(credential) };
                 allowed && plan.owns(credential) && member.is_some_and(open)
             }),
@@ -144,6 +153,7 @@ impl State {
 
     /// Why no attempt could be made for `plan`.
     pub(super) fn refusal(&mut self, plan: &Plan, tick: Tick) -> Stopped {
+        let need = self.need(plan.tokens);
         let Self { rows, catalog, members, .. } = self;
         let mut limited: Option<(Duration, Stopped)> = None;
         let mut soonest: Option<Duration> = None;
@@ -157,7 +167,7 @@ impl State {
                 }
                 fit = true;
                 let Some(member) = members.get(seat.candidate.credential) else { continue };
-                match member.availability(seat.pair.as_deref(), plan.tokens, tick) {
+                match member.availability(seat.pair.as_deref(), need, tick) {
                     Availability::Limited { which, limit, retry_after } => {
                         if limited.is_none_or(|(first, ..)| retry_after < first) {
                             limited = Some((retry_after, Stopped::Limited { retry_after, which, limit }));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::availability::Availability;
 use super::clock::Tick;
+use super::fleet::Need;
 use super::outlook::Outlook;
 use super::rotation::Row;
 use super::state::State;
@@ -34,7 +35,7 @@ pub(super) fn explain(
     max: u32,
     tick: Tick,
 ) -> Option<Vec<Considered>> {
-    let asked: Arc<str> = model.into();
+    let (asked, need): (Arc<str>, Need) = (model.into(), state.need(tokens));
     if !state.catalog.is_served(&asked) {
         return None;
     }
@@ -42,7 +43,7 @@ pub(super) fn explain(
     let mut considered = Vec::new();
     let mut turn = 0;
     for name in std::iter::once(&asked).chain(fallbacks.iter()) {
-        let view = View { state, name, tokens, tick };
+        let view = View { state, name, need, tick };
         match state.rows.find(Some(name)).filter(|row| row.is_current(&state.catalog)) {
             Some(row) => view.consider(row, max, &mut turn, &mut considered),
             None => view.consider(&Row::fresh(&state.catalog, name), max, &mut turn, &mut considered),
@@ -54,7 +55,7 @@ pub(super) fn explain(
 struct View<'s> {
     state: &'s State,
     name: &'s Arc<str>,
-    tokens: u64,
+    need: Need,
     tick: Tick,
 }
 
@@ -62,7 +63,7 @@ impl View<'_> {
     fn consider(&self, row: &Row, max: u32, turn: &mut u32, into: &mut Vec<Considered>) {
         let availability = |credential: usize| {
             let member = self.state.members.get(credential);
-            member.map(|member| member.availability(row.pair(credential), self.tokens, self.tick))
+            member.map(|member| member.availability(row.pair(credential), self.need, self.tick))
         };
         let order = row.order(|seat| availability(seat.candidate.credential)?.outlook());
         for seat in order.iter().filter_map(|&at| row.seats.get(at)) {

@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::fleet::{Question, Receipt};
 use super::pool::Pool;
 use super::transition::Transition;
 
@@ -21,6 +22,8 @@ pub struct Lease {
     upstream: Arc<str>,
     attempt: u32,
     probe: bool,
+    question: Option<Box<Question>>,
+    receipt: Option<Box<dyn Receipt>>,
 }
 
 /// What a lease has taken, as the pool's books have it.
@@ -46,12 +49,20 @@ pub(super) struct Grant {
     pub(super) name: Arc<str>,
     pub(super) upstream: Arc<str>,
     pub(super) probe: bool,
+    pub(super) question: Option<Box<Question>>,
+}
+
+impl Claim {
+    /// Tokens that were reserved and have not been used.
+    pub(super) fn unused(&self) -> u64 {
+        self.tokens.saturating_sub(self.cost)
+    }
 }
 
 impl Lease {
     pub(super) fn new(pool: Pool, grant: Grant, attempt: u32) -> Self {
-        let Grant { claim, name, upstream, probe } = grant;
-        Self { pool, claim, name, upstream, attempt, probe }
+        let Grant { claim, name, upstream, probe, question } = grant;
+        Self { pool, claim, name, upstream, attempt, probe, question, receipt: None }
     }
 
     /// The credential's place in the file.
@@ -83,6 +94,19 @@ impl Lease {
     pub fn sent(&mut self) {
         self.pool.lock().sent(&mut self.claim);
         self.claim.sent = true;
+        if let Some(receipt) = &mut self.receipt {
+            receipt.sent();
+        }
+    }
+
+    /// What the fleet is to be asked about it, once; none if it takes nothing that is shared.
+    pub fn question(&mut self) -> Option<Box<Question>> {
+        self.question.take()
+    }
+
+    /// The fleet's side of it, to be told of its end.
+    pub fn confirm(&mut self, receipt: Box<dyn Receipt>) {
+        self.receipt = Some(receipt);
     }
 
     /// Whether `sent` was called.
@@ -94,7 +118,11 @@ impl Lease {
     pub fn charge(&mut self, tokens: u64) {
         self.claim.cost = self.claim.cost.max(tokens);
         if self.claim.cost > self.claim.tokens {
+            let more = self.claim.cost - self.claim.tokens;
             self.pool.lock().overshoot(&mut self.claim);
+            if let Some(receipt) = &mut self.receipt {
+                receipt.overshot(more);
+            }
         }
     }
 
@@ -114,6 +142,9 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.pool.lock().release(&self.claim);
+        if let Some(receipt) = &mut self.receipt {
+            receipt.settled(!self.claim.sent, self.claim.unused());
+        }
     }
 }
 

@@ -233,7 +233,7 @@ impl State {
     }
 
     /// The account of a model on a credential, made if need be; none where the credential does not serve the model.
-    fn account_made(&mut self, credential: usize, model: Option<&str>) -> Option<&mut Account> {
+    pub(super) fn account_made(&mut self, credential: usize, model: Option<&str>) -> Option<&mut Account> {
         let Some(model) = model else { return self.account(credential, None) };
         let latest: Option<Tick> = self.clock.latest();
         let limits = self.catalog.limits(credential, model);

@@ -13,6 +13,7 @@ use std::time::Duration;
 use pingora_limits::estimator::Estimator;
 
 use super::clock::Tick;
+use super::fleet::Need;
 use super::plan::Which;
 
 /// Slots of a second that count.
@@ -76,10 +77,15 @@ impl Window {
         self.total - expired.map(|slot| slot.count.value()).sum::<u64>()
     }
 
-    /// Whether `amount` more fits. An empty window takes anything: what is larger than the whole limit would
-    /// otherwise never be served.
-    pub(super) fn admits(&self, amount: u64, second: u64) -> bool {
-        let Some(limit) = self.limit else { return true };
+    /// The part of the limit that one of `among` routers has: at least one, so that nobody stands still.
+    fn part(&self, among: u64) -> Option<u64> {
+        self.limit.map(|limit| (limit / among.max(1)).max(1))
+    }
+
+    /// Whether `amount` more fits this router's part. An empty window takes anything: what is larger than the whole
+    /// limit would otherwise never be served.
+    pub(super) fn admits(&self, amount: u64, second: u64, among: u64) -> bool {
+        let Some(limit) = self.part(among) else { return true };
         // The total is never too small, so most of the time there is no need to look at slots.
         if self.total.saturating_add(amount) <= limit {
             return true;
@@ -116,8 +122,8 @@ impl Window {
     }
 
     /// How long until `amount` fits, if nothing else happens: zero to a minute.
-    pub(super) fn wait(&self, amount: u64, tick: Tick) -> Duration {
-        let Some(limit) = self.limit else { return Duration::ZERO };
+    pub(super) fn wait(&self, amount: u64, tick: Tick, among: u64) -> Duration {
+        let Some(limit) = self.part(among) else { return Duration::ZERO };
         let mut used = self.used(tick.second());
         for slot in self.slots.iter().filter(|slot| slot.is_live(tick.second())) {
             if used == 0 || used.saturating_add(amount) <= limit {
@@ -199,12 +205,12 @@ impl Meter {
         Self { requests: Window::new(limits.rpm), tokens: Window::new(limits.tpm) }
     }
 
-    /// The limit that stands in the way of a request with `tokens`, if one does.
-    pub(super) fn full(&self, tokens: u64, second: u64) -> Option<(Which, u64)> {
+    /// The limit that stands in the way of a request, if one does.
+    pub(super) fn full(&self, need: Need, second: u64) -> Option<(Which, u64)> {
         let full = |window: &Window, amount, which| {
-            (!window.admits(amount, second)).then(|| (which, window.limit().unwrap_or(u64::MAX)))
+            (!window.admits(amount, second, need.among)).then(|| (which, window.limit().unwrap_or(u64::MAX)))
         };
-        full(&self.requests, 1, Which::Requests).or_else(|| full(&self.tokens, tokens, Which::Tokens))
+        full(&self.requests, 1, Which::Requests).or_else(|| full(&self.tokens, need.tokens, Which::Tokens))
     }
 
     /// Counts one request with an estimate of `tokens`.
@@ -213,9 +219,9 @@ impl Meter {
         self.tokens.charge(tokens, second);
     }
 
-    /// How long until a request with `tokens` fits both.
-    pub(super) fn wait(&self, tokens: u64, tick: Tick) -> Duration {
-        self.requests.wait(1, tick).max(self.tokens.wait(tokens, tick))
+    /// How long until a request fits both.
+    pub(super) fn wait(&self, need: Need, tick: Tick) -> Duration {
+        self.requests.wait(1, tick, need.among).max(self.tokens.wait(need.tokens, tick, need.among))
     }
 
     /// Whether the last minute saw nothing.

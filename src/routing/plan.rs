@@ -181,6 +181,12 @@ impl Plan {
         self.attempts = self.attempts.saturating_sub(1);
     }
 
+    /// The attempt just begun never was: its candidate may be asked again.
+    pub(super) fn withdraw(&mut self) {
+        self.tried.pop();
+        self.attempts = self.attempts.saturating_sub(1);
+    }
+
     /// Whether one more attempt is allowed.
     pub(super) fn may_attempt(&self) -> bool {
         self.attempts < self.max_attempts

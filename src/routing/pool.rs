@@ -9,6 +9,7 @@ use std::time::Instant;
 use super::availability::Availability;
 use super::catalog::{self, Catalog, Listed, UnknownModel};
 use super::explain::{self, Considered};
+use super::fleet::{Denial, Spent, Word};
 use super::lease::Lease;
 use super::ledger::{Heir, Ledger, Note};
 use super::plan::{Ask, Plan, Step, Stopped};
@@ -91,6 +92,36 @@ impl Pool {
     pub fn pass_over(&self, plan: &mut Plan, lease: Lease) {
         plan.pass_over(lease.credential());
         drop(lease);
+    }
+
+    /// The fleet has refused the lease: its key is held for a moment, and the attempt counts for nothing.
+    pub fn denied(&self, plan: &mut Plan, lease: Lease, denial: Denial, now: Instant) {
+        self.lock().hold(lease.claim(), denial, now);
+        self.withdraw(plan, lease);
+    }
+
+    /// The lease was not needed after all: the attempt counts for nothing, and its candidate may be asked again.
+    pub fn withdraw(&self, plan: &mut Plan, lease: Lease) {
+        plan.withdraw();
+        drop(lease);
+    }
+
+    /// Others use the same keys: leases come with a question from now on, and each limit is divided by `among`.
+    pub fn join(&self, among: u32) {
+        let mut state = self.lock();
+        state.in_fleet = true;
+        state.among = among.max(1);
+    }
+
+    /// Takes over what another router has told.
+    #[must_use = "changes are to be told"]
+    pub fn adopt(&self, word: &Word, now: Instant) -> Vec<Transition> {
+        self.lock().adopt(word, now)
+    }
+
+    /// What was admitted since `since`, by default in the whole last minute, of all that is limited.
+    pub fn spent(&self, since: Option<Instant>, now: Instant) -> Vec<Spent> {
+        self.lock().spent(since, now)
     }
 
     /// Whether the plan could go on elsewhere if its current attempt failed now.

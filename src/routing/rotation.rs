@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::catalog::{Candidate, Catalog};
 use super::clock::Tick;
+use super::fleet::Held;
 use super::limits::{Limits, Meter};
 use super::outlook::Outlook;
 use super::standing::Standing;
@@ -24,6 +25,8 @@ pub(super) struct Account {
     pub(super) meter: Meter,
     pub(super) standing: Standing,
     pub(super) in_flight: u32,
+    /// The fleet has refused it.
+    pub(super) held: Option<Held>,
 }
 
 /// The seats of one model.
@@ -55,7 +58,7 @@ pub(super) struct Rows {
 impl Account {
     /// A key that has done nothing yet.
     pub(super) fn new(limits: Limits) -> Self {
-        Self { meter: Meter::new(limits), standing: Standing::default(), in_flight: 0 }
+        Self { meter: Meter::new(limits), standing: Standing::default(), in_flight: 0, held: None }
     }
 
     /// Whether forgetting it would lose nothing.

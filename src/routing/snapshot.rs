@@ -154,7 +154,7 @@ impl Copied {
 
 impl CredentialSnapshot {
     fn of(member: &Member, tick: Tick) -> Self {
-        let Account { meter, standing, in_flight } = &member.account;
+        let Account { meter, standing, in_flight, .. } = &member.account;
         Self {
             name: member.name.clone(),
             tier: member.tier,

@@ -92,6 +92,22 @@ pub(super) enum Gate {
     Cooling(CoolDown),
 }
 
+/// What another router has found out about the key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// For how long from now; none = for good.
+    Banned {
+        left: Option<Duration>,
+        term: Duration,
+        code: u16,
+    },
+    Cleared,
+    Cooling {
+        left: Duration,
+        code: u16,
+    },
+}
+
 /// A ban that has begun.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sentence {
@@ -299,6 +315,30 @@ impl Standing {
         lifted
     }
 
+    /// Whether the request with `ticket` decides.
+    pub(super) fn is_probed_by(&self, ticket: u64) -> bool {
+        self.record.state == State::Probation(Some(ticket))
+    }
+
+    /// Takes over what another router has found. Whether that changes anything that is worth telling.
+    pub(super) fn adopt(&mut self, news: News, now: Instant) -> bool {
+        match news {
+            News::Banned { left, term, code } => {
+                let until = left.and_then(|left| now.checked_add(left)).map_or(Until::Lifted, Until::Time);
+                let known = matches!(self.record.state, State::Banned(own) if own.is_about(until));
+                self.record =
+                    Record { state: State::Banned(until), term, code, since: Some(now), ..Record::default() };
+                !known
+            }
+            News::Cleared => {
+                let lifted = self.record.state != State::Clear;
+                self.record = Record::default();
+                lifted
+            }
+            News::Cooling { left, code } => self.cool(left, code, now).is_some(),
+        }
+    }
+
     /// When the term of a ban that runs is over.
     pub(super) fn term_ends(&self) -> Option<Instant> {
         match self.record.state {
@@ -339,6 +379,14 @@ impl Until {
     /// Whether the ban is over at `now`.
     fn is_over(self, now: Instant) -> bool {
         matches!(self, Self::Time(end) if end <= now)
+    }
+
+    /// Whether both end within a second.
+    fn is_about(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Time(a), Self::Time(b)) => a.max(b) - a.min(b) <= Duration::from_secs(1),
+            (a, b) => a == b,
+        }
     }
 
     /// What is left of it; none = for good.

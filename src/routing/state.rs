@@ -34,6 +34,10 @@ pub(super) struct State {
     /// The first end of a ban that runs, or earlier.
     pub(super) next_expiry: Option<Instant>,
     pub(super) tickets: u64,
+    /// How many routers each limit is divided by.
+    pub(super) among: u32,
+    /// Whether others use the same keys, so that each lease has to be asked about.
+    pub(super) in_fleet: bool,
     /// These books are closed, and this is where notes go.
     pub(super) succession: Option<Succession>,
 }
@@ -66,12 +70,15 @@ impl State {
             news: Vec::new(),
             next_expiry: None,
             tickets: 0,
+            among: 1,
+            in_fleet: false,
             succession: None,
         }
     }
 
     /// Admits the request to the candidate of `model` whose turn it is, if one is available.
     pub(super) fn admit(&mut self, plan: &Plan, model: Option<&str>, tick: Tick) -> Option<Grant> {
+        let need = self.need(plan.tokens);
         let Self { catalog, members, rows, news, tickets, .. } = self;
         let row = rows.row(catalog, model, Some(tick))?;
         let name = row.name.clone();
@@ -80,7 +87,7 @@ impl State {
         };
         let seat = row.rotate(outlook, |seat| {
             let member = members.get(seat.candidate.credential);
-            let open = |member: &Member| member.block(seat.pair.as_deref(), plan.tokens, tick).is_none();
+            let open = |member: &Member| member.block(seat.pair.as_deref(), need, tick).is_none();
             plan.allows(seat.candidate.credential) && member.is_some_and(open)
         })?;
         let credential = seat.candidate.credential;
@@ -101,7 +108,9 @@ impl State {
                 seat.pair.get_or_insert_with(|| Box::new(Account::new(catalog.limits(credential, &name))));
             probe |= pair.admit(&claim, tick, || news.push(expired(&member.name, Some(&name))));
         }
-        Some(Grant { claim, name, upstream: seat.candidate.upstream.clone(), probe })
+        let upstream = seat.candidate.upstream.clone();
+        let question = self.in_fleet.then(|| self.question(&claim)).flatten();
+        Some(Grant { claim, name, upstream, probe, question })
     }
 
     /// Takes a lease back: its place, its probe slot, and what it has reserved but not used.
@@ -109,11 +118,13 @@ impl State {
         self.note(claim, || Event::Released);
         for account in self.accounts(claim) {
             account.in_flight = account.in_flight.saturating_sub(1);
+            // Not for one that never had its place.
+            account.held.take_if(|held| claim.sent && held.is_crowded());
             account.standing.leave(claim.ticket);
             if !claim.sent {
                 account.meter.requests.give_back(1, claim.second);
             }
-            account.meter.tokens.give_back(claim.tokens - claim.cost.min(claim.tokens), claim.second);
+            account.meter.tokens.give_back(claim.unused(), claim.second);
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod bans;
 mod failover;
+mod fleet;
 mod ledger;
 mod limits;
 mod looks;

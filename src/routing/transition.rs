@@ -60,6 +60,8 @@ pub enum By {
     Operator,
     /// It was the host and not the key.
     Host,
+    /// Another router.
+    Fleet,
 }
 
 impl By {
@@ -69,6 +71,7 @@ impl By {
             Self::Success => "success",
             Self::Operator => "operator",
             Self::Host => "host",
+            Self::Fleet => "fleet",
         }
     }
 }
@@ -110,6 +113,7 @@ impl fmt::Display for Transition {
             Self::Unbanned { by: By::Success, .. } => f.write_str(": unbanned by a success"),
             Self::Unbanned { by: By::Operator, .. } => f.write_str(": unbanned by an operator"),
             Self::Unbanned { by: By::Host, .. } => f.write_str(": unbanned, its host was at fault"),
+            Self::Unbanned { by: By::Fleet, .. } => f.write_str(": unbanned by another router"),
             Self::CooledDown { code, term, .. } => {
                 write!(f, ": left alone for {}, as its {code} asked", humantime::format_duration(*term))
             }

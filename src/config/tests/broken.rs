@@ -365,6 +365,25 @@ fn the_other_sections() {
 }
 
 #[test]
+fn shared_states() {
+    for url in ["http://store", "store:6379", "redis://", "redis://store?x=1"] {
+        after(&format!("state: {{url: {url}}}"), &["4:14 `url` is no address of a Redis or Valkey"]);
+    }
+    after(
+        "state: {url: redis://s, namespace: 'a b'}",
+        &["4:36 `namespace` holds letters, digits, `-`, `_` and `.` only"],
+    );
+    after(
+        "state: {url: redis://s, timeout: 6s}",
+        &["4:34 each limited request waits for the answer, at most this long"],
+    );
+    after("state: {url: redis://s, cluster: ['a:b']}", &["4:35 a node is written `host:port`"]);
+    after("state: {url: redis://s, cluster: ['u:p@a']}", &["4:35 a node is written `host:port`"]);
+    after("state: {url: redis://s, on_outage: panic}", &["4:36 `panic` is none of `local_share`, `reject`"]);
+    after("state: {on_outage: reject}", &["4:20 `on_outage` means nothing without `state.url`"]);
+}
+
+#[test]
 fn models_yaml_has_problems_of_its_own() {
     let world = World::default().file(
         "models.yaml",

@@ -152,6 +152,7 @@ fn every_default_is_what_it_is_said_to_be() {
     assert_eq!(monitoring.health_check_path, "/health");
     assert_eq!(monitoring.prometheus_listen, Some(([127, 0, 0, 1], 9464).into()));
     assert_eq!((admin.listen, state.dir), (AdminListen::Default, None));
+    assert!(state.shared.is_none());
     let credential = &credentials[0];
     assert_eq!(
         (credential.kind, credential.rpm, credential.tpm, credential.weight),
@@ -342,4 +343,21 @@ fn the_schema_knows_every_key_and_allows_references() {
     assert_eq!(port["anyOf"][1]["type"], "string");
     assert!(!schema.to_string().contains("null"));
     assert!(table().contains("| `credentials[].base_url` | text |"));
+}
+
+#[test]
+fn a_shared_state_has_its_nodes_its_policy_and_its_name() {
+    let text = |state: &str| format!("{GOOD}\nstate: {{{state}}}\n");
+    let alone = settings(&text("url: 'redis://:pw@store:6380/2'")).state.shared.expect("one");
+    let nodes =
+        |shared: &Shared| shared.nodes.iter().map(|node| node.expose().to_owned()).collect::<Vec<_>>();
+    assert_eq!(nodes(&alone), ["redis://:pw@store:6380/2"]);
+    assert_eq!((alone.cluster, alone.on_outage, alone.routers), (false, OnOutage::LocalShare, 1));
+    assert_eq!((alone.namespace.as_str(), alone.timeout), ("auto-ai-router", Duration::from_millis(100)));
+    let more = "url: 'rediss://u:pw@one', cluster: ['two:7000', three], on_outage: reject, routers: 4, timeout: 1s, namespace: f";
+    let cluster = settings(&text(more)).state.shared.expect("one");
+    assert_eq!(nodes(&cluster), ["rediss://u:pw@one", "rediss://u:pw@two:7000", "rediss://u:pw@three"]);
+    assert_eq!((cluster.cluster, cluster.on_outage, cluster.routers), (true, OnOutage::Reject, 4));
+    let known = settings(&text("url: redis://one, cluster: true")).state.shared.expect("one");
+    assert_eq!((known.cluster, known.nodes.len()), (true, 1));
 }

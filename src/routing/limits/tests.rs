@@ -19,8 +19,8 @@ fn a_full_window_admits_again_when_its_second_has_left_the_minute() {
     let mut window = Window::new(Some(2));
     window.charge(1, 0);
     window.charge(1, 30);
-    assert!(!window.admits(1, 60));
-    assert!(window.admits(1, 61));
+    assert!(!window.admits(1, 60, 1));
+    assert!(window.admits(1, 61, 1));
     assert_eq!((window.used(60), window.used(61), window.used(91)), (2, 1, 0));
 }
 
@@ -41,10 +41,10 @@ fn what_is_given_back_goes_to_the_second_it_came_from() {
 #[test]
 fn an_empty_window_takes_what_is_larger_than_the_limit() {
     let mut window = Window::new(Some(10));
-    assert!(window.admits(1000, 0));
+    assert!(window.admits(1000, 0, 1));
     window.charge(1000, 0);
-    assert!(!window.admits(1, 60));
-    assert!(window.admits(1000, 61));
+    assert!(!window.admits(1, 60, 1));
+    assert!(window.admits(1000, 61, 1));
 }
 
 #[test]
@@ -52,18 +52,18 @@ fn the_wait_is_until_enough_has_left_and_at_most_a_minute() {
     let mut window = Window::new(Some(10));
     window.charge(4, 0);
     window.charge(6, 20);
-    assert_eq!(window.wait(4, tick(30_250)), Duration::from_millis(30_750));
-    assert_eq!(window.wait(5, tick(30_250)), Duration::from_millis(50_750));
-    assert_eq!(window.wait(4, tick(0)), MINUTE);
-    assert_eq!(window.wait(4, tick(61_000)), Duration::ZERO);
-    assert_eq!(Window::new(None).wait(4, tick(0)), Duration::ZERO);
+    assert_eq!(window.wait(4, tick(30_250), 1), Duration::from_millis(30_750));
+    assert_eq!(window.wait(5, tick(30_250), 1), Duration::from_millis(50_750));
+    assert_eq!(window.wait(4, tick(0), 1), MINUTE);
+    assert_eq!(window.wait(4, tick(61_000), 1), Duration::ZERO);
+    assert_eq!(Window::new(None).wait(4, tick(0), 1), Duration::ZERO);
 }
 
 #[test]
 fn a_window_without_limit_counts_and_is_never_full() {
     let mut window = Window::new(None);
     window.charge(u64::MAX, 3);
-    assert!(window.admits(u64::MAX, 3));
+    assert!(window.admits(u64::MAX, 3, 1));
     assert_eq!(window.used(3), MOST);
 }
 
@@ -134,14 +134,14 @@ proptest! {
                 Act::Admit(amount) => {
                     let minute = counted(&admissions, age.saturating_sub(60_000));
                     let longer = counted(&admissions, age.saturating_sub(61_000));
-                    let admitted = window.admits(amount, now.second());
+                    let admitted = window.admits(amount, now.second(), 1);
                     if admitted {
                         prop_assert!(minute + amount <= limit || minute == 0, "{minute} + {amount} > {limit}");
                         window.charge(amount, now.second());
                         admissions.push(Admission { at: age, reserved: amount, kept: amount, over: None });
                     } else {
                         prop_assert!(longer + amount > limit, "{longer} + {amount} would have fitted");
-                        prop_assert!(window.wait(amount, now) > Duration::ZERO);
+                        prop_assert!(window.wait(amount, now, 1) > Duration::ZERO);
                     }
                 }
                 Act::Settle(which, cost) => {
@@ -174,14 +174,14 @@ proptest! {
             window.charge(charge, millis / 1000);
         }
         let now = clock.tick(start + Duration::from_millis(millis));
-        let wait = window.wait(amount, now);
+        let wait = window.wait(amount, now, 1);
         prop_assert!(wait <= MINUTE);
         let later = |wait: Duration| (now.age + wait).as_secs();
         if wait < MINUTE {
-            prop_assert!(window.admits(amount, later(wait)));
+            prop_assert!(window.admits(amount, later(wait), 1));
         }
         if wait > Duration::ZERO {
-            prop_assert!(!window.admits(amount, later(wait - Duration::from_millis(1))));
+            prop_assert!(!window.admits(amount, later(wait - Duration::from_millis(1)), 1));
         }
     }
 }

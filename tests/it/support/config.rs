@@ -17,6 +17,7 @@ pub struct Config {
     monitoring: Vec<String>,
     credentials: Vec<String>,
     models: Vec<String>,
+    state: Vec<String>,
     admin: Option<String>,
     master_key: Option<String>,
     threads: Option<u32>,
@@ -89,6 +90,12 @@ impl Config {
         self
     }
 
+    /// Beside the directory.
+    pub fn state(mut self, lines: &str) -> Self {
+        self.state.push(indented(lines));
+        self
+    }
+
     /// No status code is ever a strike.
     pub fn never_bans(self) -> Self {
         self.fail2ban("error_codes: []")
@@ -130,7 +137,8 @@ impl Config {
             Some(lines) => section("admin", std::slice::from_ref(lines)),
             None => section("admin", &[indented(&format!("listen: unix:{dir}/admin.sock"))]),
         }
-        section("state", &[indented(&format!("dir: {dir}/state"))]);
+        let own = indented(&format!("dir: {dir}/state"));
+        section("state", &[own, self.state.concat()]);
         section("credentials", &self.credentials);
         section("models", &self.models);
         text

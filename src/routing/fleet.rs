@@ -1,0 +1,291 @@
+//! What a pool has to do with other routers that use the same keys: what it asks of them, what it makes of their
+//! answers, and its share while they cannot be asked.
+//!
+//! The pool stays the first gate and picks the candidate; a [`Question`] goes with each lease that takes of something
+//! that is limited, or that decides on a ban. A refusal drops the lease and holds its key for a moment, so that the
+//! requests behind it go elsewhere without asking again; the moment is short, because what others give back cannot be
+//! heard of. While nobody can be asked each limit is divided by the number of routers, and never below one.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::availability::{Block, PROBE};
+use super::clock::Tick;
+use super::lease::Claim;
+use super::limits::Limits;
+use super::plan::Which;
+use super::rotation::Account;
+use super::standing::{Gate, News};
+use super::state::State;
+use super::transition::{By, Transition};
+
+/// A key that was refused is asked about again this soon.
+const AGAIN: Duration = Duration::from_millis(250);
+
+/// What one lease asks of the fleet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// The credential's name.
+    pub credential: Arc<str>,
+    /// The model's name here, if a limit or a ban of its own is asked about.
+    pub model: Option<Arc<str>>,
+    /// Requests and tokens per minute of the credential; none = unlimited.
+    pub own: (Option<u64>, Option<u64>),
+    /// The same of the model on it.
+    pub pair: (Option<u64>, Option<u64>),
+    /// Requests at the same time.
+    pub most: Option<u32>,
+    /// Tokens that are reserved.
+    pub tokens: u64,
+    /// It decides on a ban of that scope: there is one such request in the fleet.
+    pub probe: Option<Scope>,
+}
+
+/// Which of a lease's two keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The credential.
+    Credential,
+    /// The model on it.
+    Model,
+}
+
+/// Why the fleet says no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// On account of which key.
+    pub scope: Scope,
+    /// What stands in the way; none = another router's probe.
+    pub limit: Option<(Which, u64)>,
+    /// When it will not any more, if nothing else happens.
+    pub wait: Duration,
+}
+
+/// What others are to know of a key's standing, or have told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Word {
+    /// The credential's name.
+    pub credential: String,
+    /// The model on it; none = the credential itself.
+    pub model: Option<String>,
+    /// What of it.
+    pub fact: Fact,
+}
+
+/// A change of a key's standing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// Banned.
+    Banned {
+        /// For how long from now; none = for good.
+        left: Option<Duration>,
+        /// The whole term, to be doubled; zero if for good.
+        term: Duration,
+        /// The code of the last strike.
+        code: u16,
+    },
+    /// Not banned any more.
+    Cleared,
+    /// Left alone because it asked for it.
+    Cooling {
+        /// For how long from now.
+        left: Duration,
+        /// The code that came with it.
+        code: u16,
+    },
+    /// An operator has lifted all that stood against the credential and its models.
+    Lifted,
+}
+
+/// What this router has admitted in one second of the last minute, and not given back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spent {
+    /// The credential's name.
+    pub credential: Arc<str>,
+    /// The model on it; none = the credential itself.
+    pub model: Option<Arc<str>>,
+    /// How many seconds ago.
+    pub age: u64,
+    /// Requests.
+    pub requests: u64,
+    /// Tokens.
+    pub tokens: u64,
+}
+
+/// The fleet's side of a lease. Told after the pool, outside its lock; must not wait.
+pub trait Receipt: Send + Sync {
+    /// The request goes upstream now.
+    fn sent(&mut self);
+    /// It has cost so many tokens more than were reserved.
+    fn overshot(&mut self, more: u64);
+    /// It is over. What is given back: the request itself if it was never sent, and tokens.
+    fn settled(&mut self, unsent: bool, tokens: u64);
+}
+
+/// A key that the fleet has refused.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    limit: Option<(Which, u64)>,
+    /// Requests with fewer tokens may fit.
+    tokens: u64,
+    again: Instant,
+    until: Instant,
+}
+
+/// What a request needs, and of which part of each limit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Need {
+    pub(super) tokens: u64,
+    /// Every limit is divided by it.
+    pub(super) among: u64,
+}
+
+impl Held {
+    /// What stands in the way of a request with `tokens`, while it does.
+    pub(super) fn block(&self, tokens: u64, now: Instant) -> Option<Block> {
+        let spared = matches!(self.limit, Some((Which::Tokens, _))) && tokens < self.tokens;
+        if self.again <= now || spared {
+            return None;
+        }
+        Some(self.limit.map_or(Block::Gate(Gate::Probing), |(which, limit)| Block::Limit(which, limit)))
+    }
+
+    /// For how long.
+    pub(super) fn left(&self, tokens: u64, now: Instant) -> Duration {
+        let blocks = self.block(tokens, now).is_some();
+        if blocks {
+            self.until.saturating_duration_since(now)
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    /// Whether a request that ends makes room.
+    pub(super) fn is_crowded(&self) -> bool {
+        matches!(self.limit, Some((Which::Concurrency, _)))
+    }
+}
+
+impl State {
+    /// What the lease with `claim` has to ask; none if nothing that it takes is shared.
+    pub(super) fn question(&mut self, claim: &Claim) -> Option<Box<Question>> {
+        let member = self.members.get(claim.credential)?;
+        let (credential, most) = (member.name.clone(), member.max_concurrent);
+        let mut accounts = self.accounts(claim);
+        let own = accounts.next()?;
+        let (own_limits, own_probe) = (own.limits(), own.standing.is_probed_by(claim.ticket));
+        let pair = accounts.next();
+        let pair_limits = pair.as_ref().map_or(Limits::default(), |pair| pair.limits());
+        let pair_probe = pair.is_some_and(|pair| pair.standing.is_probed_by(claim.ticket));
+        drop(accounts);
+        let probe = match (own_probe, pair_probe) {
+            (true, _) => Some(Scope::Credential),
+            (false, true) => Some(Scope::Model),
+            (false, false) => None,
+        };
+        let asks_model = pair_limits != Limits::default() || probe == Some(Scope::Model);
+        if own_limits == Limits::default() && most.is_none() && probe.is_none() && !asks_model {
+            return None;
+        }
+        Some(Box::new(Question {
+            credential,
+            model: claim.model.clone().filter(|_| asks_model),
+            own: (own_limits.rpm, own_limits.tpm),
+            pair: (pair_limits.rpm, pair_limits.tpm),
+            most,
+            tokens: claim.tokens,
+            probe,
+        }))
+    }
+
+    /// Holds the key that the fleet has refused to the lease with `claim`.
+    pub(super) fn hold(&mut self, claim: &Claim, denial: Denial, now: Instant) {
+        let now = self.clock.tick(now).now;
+        let model = claim.model.as_deref().filter(|_| denial.scope == Scope::Model);
+        let wait = if denial.limit.is_none() { PROBE } else { denial.wait };
+        let held = Held {
+            limit: denial.limit,
+            tokens: claim.tokens,
+            again: now + wait.min(AGAIN),
+            until: now + wait,
+        };
+        if let Some(account) = self.account(claim.credential, model) {
+            account.held = Some(held);
+        }
+    }
+
+    /// Takes over what another router has told of a key.
+    pub(super) fn adopt(&mut self, word: &Word, now: Instant) -> Vec<Transition> {
+        let tick = self.clock.tick(now);
+        let place = self.members.iter().position(|member| *member.name == *word.credential);
+        let Some(credential) = place.filter(|_| self.succession.is_none()) else { return Vec::new() };
+        let news = match word.fact {
+            Fact::Lifted => return self.unban(&word.credential, now).unwrap_or_default(),
+            Fact::Banned { left, term, code } => News::Banned { left, term, code },
+            Fact::Cleared => News::Cleared,
+            Fact::Cooling { left, code } => News::Cooling { left, code },
+        };
+        let model: Option<Arc<str>> = word.model.as_deref().map(Arc::from);
+        let Some(account) = self.account_made(credential, model.as_deref()) else { return Vec::new() };
+        let changed = account.standing.adopt(news, tick.now);
+        let ends = account.standing.term_ends();
+        self.next_expiry = self.next_expiry.into_iter().chain(ends).min();
+        let credential = self.name_of(credential);
+        let change = match news {
+            News::Banned { left, code, .. } => {
+                let term = left.map_or(super::Term::Permanent, super::Term::For);
+                Transition::Banned { credential, model, code, strikes: 1, term }
+            }
+            News::Cleared => Transition::Unbanned { credential, model, by: By::Fleet },
+            News::Cooling { left, code } => Transition::CooledDown { credential, model, code, term: left },
+        };
+        changed.then_some(change).into_iter().collect()
+    }
+
+    /// What was admitted since `since`, by default in the whole last minute, of all that is limited.
+    pub(super) fn spent(&mut self, since: Option<Instant>, now: Instant) -> Vec<Spent> {
+        let tick = self.clock.tick(now);
+        let age = since.map(|since| tick.now.saturating_duration_since(since));
+        let first = age.map_or(0, |age| tick.age.saturating_sub(age).as_secs());
+        let members = self.members.iter().map(|member| (&member.name, None, &member.account));
+        let pairs = self.rows.iter().flat_map(|row| {
+            row.seats.iter().filter_map(|seat| {
+                let member = self.members.get(seat.candidate.credential)?;
+                Some((&member.name, Some(&row.name), seat.pair.as_deref()?))
+            })
+        });
+        let limited = members.chain(pairs).filter(|(.., account)| account.limits() != Limits::default());
+        let spent = limited.flat_map(|(credential, model, account)| {
+            let of = move |second, requests, tokens| Spent {
+                credential: credential.clone(),
+                model: model.cloned(),
+                age: tick.second().saturating_sub(second),
+                requests,
+                tokens,
+            };
+            let requests =
+                account.meter.requests.slots(tick.second()).map(move |(second, count)| of(second, count, 0));
+            let tokens =
+                account.meter.tokens.slots(tick.second()).map(move |(second, count)| of(second, 0, count));
+            requests.chain(tokens)
+        });
+        let oldest = tick.second().saturating_sub(first);
+        spent.filter(|spent| spent.age <= oldest).collect()
+    }
+
+    /// What a request with `tokens` needs.
+    pub(super) fn need(&self, tokens: u64) -> Need {
+        Need { tokens, among: u64::from(self.among) }
+    }
+}
+
+impl Account {
+    fn limits(&self) -> Limits {
+        Limits { rpm: self.meter.requests.limit(), tpm: self.meter.tokens.limit() }
+    }
+
+    /// What the fleet has refused, while that counts.
+    pub(super) fn held(&self, need: Need, tick: Tick) -> Option<Block> {
+        self.held.and_then(|held| held.block(need.tokens, tick.now))
+    }
+}

@@ -1,0 +1,158 @@
+//! What things are called in the store. All keys of a credential have one hash tag, and all keys of the fleet another, so
+//! that each script finds its keys on one node of a cluster.
+//!
+//! A hash tag is the text in the first pair of braces:
+//! <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags>. Names are an operator's free
+//! text, so braces and the mark that parts them are written as `%` and two digits.
+
+use std::fmt::Write;
+
+use crate::routing::{Question, Scope};
+
+/// The names of one namespace.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    namespace: String,
+}
+
+/// What one lease takes of: the keys of its scripts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The requests at one time.
+    pub leases: String,
+    /// The request that decides on a ban.
+    pub probe: String,
+    /// Of each limited key: its window, and what it is.
+    pub windows: Vec<(String, Scope, Limits)>,
+}
+
+/// Requests and tokens per minute; none = unlimited.
+pub type Limits = (Option<u64>, Option<u64>);
+
+impl Taken {
+    /// The window of a credential, or of a model on it, alone.
+    pub fn of(keys: &Keys, credential: &str, model: Option<&str>) -> Self {
+        let scope = if model.is_some() { Scope::Model } else { Scope::Credential };
+        Self {
+            leases: keys.leases(credential),
+            probe: keys.of(credential, "probe", None),
+            windows: vec![(keys.window(credential, model), scope, (None, None))],
+        }
+    }
+}
+
+impl Keys {
+    /// The names in `namespace`.
+    pub fn new(namespace: &str) -> Self {
+        Self { namespace: namespace.to_owned() }
+    }
+
+    /// What a lease with that question takes of.
+    pub fn taken(&self, question: &Question) -> Taken {
+        let (credential, model) = (&*question.credential, question.model.as_deref());
+        let probed = model.filter(|_| question.probe == Some(Scope::Model));
+        let own = (self.window(credential, None), Scope::Credential, question.own);
+        let pair = model.map(|model| (self.window(credential, Some(model)), Scope::Model, question.pair));
+        let limited = |window: &(String, Scope, Limits)| window.2 != (None, None);
+        Taken {
+            leases: self.leases(credential),
+            probe: self.of(credential, "probe", probed),
+            windows: std::iter::once(own).chain(pair).filter(limited).collect(),
+        }
+    }
+
+    /// The window of a credential, or of a model on it.
+    pub fn window(&self, credential: &str, model: Option<&str>) -> String {
+        self.of(credential, "window", model)
+    }
+
+    /// The leases of a credential.
+    pub fn leases(&self, credential: &str) -> String {
+        self.of(credential, "leases", None)
+    }
+
+    /// Something that all routers share: `routers`, `standings`, `changes`, `born`.
+    pub fn fleet(&self, what: &str) -> String {
+        format!("{}:{{fleet}}:{what}", self.namespace)
+    }
+
+    fn of(&self, credential: &str, what: &str, model: Option<&str>) -> String {
+        let mut key = format!("{}:{{c:{}}}:{what}", self.namespace, written(credential));
+        if let Some(model) = model {
+            key.push(':');
+            key.push_str(&written(model));
+        }
+        key
+    }
+}
+
+/// A name, without what has a meaning in a key.
+pub fn written(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for c in name.chars() {
+        match c {
+            '{' | '}' | ':' | '%' => {
+                let _ = write!(out, "%{:02x}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// The name again; none if nobody writes so.
+pub fn read(text: &str) -> Option<String> {
+    let mut parts = text.split('%');
+    let mut out = parts.next()?.to_owned();
+    for part in parts {
+        let (digits, rest) = part.split_at_checked(2)?;
+        out.push(char::from(u8::from_str_radix(digits, 16).ok()?));
+        out.push_str(rest);
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn tag(key: &str) -> &str {
+        let (_, rest) = key.split_once('{').expect("a brace");
+        rest.split_once('}').expect("another").0
+    }
+
+    proptest! {
+        #[test]
+        fn all_keys_of_a_credential_share_one_tag_and_no_two_names_share_a_key(
+            name in "[a-c{}:%é ]{1,6}", other in "[a-c{}:%é ]{1,6}", model in "[a-c{}:%]{1,4}",
+        ) {
+            let keys = Keys::new("ns");
+            let all = [keys.leases(&name), keys.window(&name, None), keys.window(&name, Some(&model))];
+            for key in &all {
+                prop_assert_eq!(tag(key), tag(&all[0]));
+                prop_assert!(!tag(key).is_empty());
+            }
+            prop_assert_eq!(keys.leases(&name) == keys.leases(&other), name == other);
+            prop_assert_eq!(read(&written(&name)), Some(name));
+        }
+    }
+
+    #[test]
+    fn only_what_is_limited_has_a_window() {
+        let question = Question {
+            credential: "a".into(),
+            model: Some("m".into()),
+            own: (None, None),
+            pair: (Some(5), None),
+            most: None,
+            tokens: 0,
+            probe: None,
+        };
+        let taken = Keys::new("ns").taken(&question);
+        let named: Vec<_> = taken.windows.iter().map(|(key, ..)| key.as_str()).collect();
+        assert_eq!(named, ["ns:{c:a}:window:m"]);
+        assert_eq!((taken.leases.as_str(), taken.probe.as_str()), ("ns:{c:a}:leases", "ns:{c:a}:probe"));
+    }
+}

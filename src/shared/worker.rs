@@ -1,0 +1,221 @@
+//! What a router tells the store beside its requests, and hears from it: signs of life twice a second, settlements as they
+//! come, and what to do when the store is lost and found.
+//!
+//! One task for the process, which goes on while the process drains, until its last word.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+
+use super::circuit::Reached;
+use super::keys::Taken;
+use super::store::{self, Beat, Line, Silence};
+use super::{words, Fleet, Work};
+use crate::edge::course::Live;
+use crate::routing::{Pool, Spent};
+
+const BEAT: Duration = Duration::from_millis(500);
+/// How often it is tried again in an outage.
+const RETRY: Duration = Duration::from_secs(1);
+/// Leases are held for longer this often: three times in their life.
+const RENEW: Duration = Duration::from_secs(10);
+/// So many settlements are under way at once.
+const MOST: usize = 256;
+/// Words that wait for the end of an outage.
+const MOST_WORDS: usize = 1024;
+
+/// What the task remembers from one beat to the next.
+struct Worker {
+    fleet: Arc<Fleet>,
+    live: Arc<Live>,
+    /// The last change that is known.
+    known: u64,
+    /// Since when the store remembers; zero before it was met.
+    born: u64,
+    renewed: Instant,
+    /// Words that could not be told yet.
+    unsaid: Vec<Work>,
+}
+
+/// Works for `fleet` until it leaves. `live` is whose standing and use it tells.
+pub async fn run(fleet: Arc<Fleet>, live: Arc<Live>) {
+    let inbox = fleet.inbox.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let Some(mut inbox) = inbox else { return };
+    let mut worker = Worker { fleet, live, known: 0, born: 0, renewed: Instant::now(), unsaid: Vec::new() };
+    let (mut next, mut batch) = (Instant::now(), Vec::new());
+    loop {
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep_until(next.into()) => next = Instant::now() + worker.beat().await,
+            count = inbox.recv_many(&mut batch, MOST) => {
+                let leaves = worker.work(&mut batch).await;
+                worker.fleet.waiting.fetch_sub(count, Ordering::SeqCst);
+                if leaves || count == 0 {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Worker {
+    /// Tells the next few things. Whether the last one was that it leaves.
+    async fn work(&mut self, batch: &mut Vec<Work>) -> bool {
+        let (mut settled, mut leaves) = (Vec::new(), false);
+        for work in batch.drain(..) {
+            match work {
+                Work::Settle { .. } => settled.push(work),
+                Work::Tell { .. } => self.unsaid.push(work),
+                Work::Leave => leaves = true,
+            }
+        }
+        if let Some(line) = self.fleet.line() {
+            let settling = join_all(settled.iter().map(|work| settle(&self.fleet, line.clone(), work)));
+            self.heed::<()>(settling.await.into_iter().collect());
+            self.say(line).await;
+        }
+        self.unsaid.truncate(MOST_WORDS);
+        if leaves {
+            if let Some(mut line) = self.fleet.line() {
+                let _ = self.ask(&mut line, true).await;
+            }
+        }
+        leaves
+    }
+
+    /// Tells what has changed here, in that order.
+    async fn say(&mut self, mut line: Line) {
+        let keys = [self.fleet.keys.fleet("standings"), self.fleet.keys.fleet("changes")];
+        while let Some(Work::Tell { word, identity, at }) = self.unsaid.first() {
+            if let Some(left) = words::left(word, at.elapsed()) {
+                let value = words::value(word, identity, &self.fleet.id);
+                let told = self.fleet.scripts.tell(&mut line, &keys, &words::field(word), left, &value).await;
+                if self.heed(told).is_none() {
+                    return;
+                }
+            }
+            self.unsaid.remove(0);
+        }
+    }
+
+    /// One sign of life. How long until the next one.
+    async fn beat(&mut self) -> Duration {
+        let fleet = self.fleet.clone();
+        let line = match fleet.line() {
+            Some(line) => Ok(line),
+            None => store::connect(&fleet.shared).await,
+        };
+        let beat = match line {
+            Ok(mut line) => self.ask(&mut line, false).await.map(|beat| (line, beat)),
+            Err(why) => Err(why),
+        };
+        match beat {
+            Ok((line, beat)) => self.heard(line, beat).await,
+            Err(why) => {
+                log::debug!("the shared state: {why}");
+                self.heed::<()>(Err(why));
+            }
+        }
+        self.pool().join(fleet.among());
+        if fleet.line().is_some() {
+            BEAT
+        } else {
+            RETRY
+        }
+    }
+
+    async fn ask(&self, line: &mut Line, leaves: bool) -> Result<Beat, Silence> {
+        let keys = ["routers", "standings", "changes", "born"].map(|what| self.fleet.keys.fleet(what));
+        self.fleet.scripts.beat(line, &keys, &self.fleet.id, self.known, leaves).await
+    }
+
+    async fn heard(&mut self, line: Line, beat: Beat) {
+        let reached = self.fleet.circuit().reached(beat.routers, Instant::now());
+        let is_another = self.born != 0 && self.born != beat.born;
+        self.born = beat.born;
+        if let Reached::Back(since) = reached {
+            log::info!("the shared state is there: {} routers, asked from now on", beat.routers);
+            self.pool().join(self.fleet.among());
+            self.fleet.line.store(Some(Arc::new(line.clone())));
+            // A store that has forgotten all is told the whole last minute.
+            let since = (!is_another).then_some(since);
+            let spent = self.pool().spent(since, Instant::now());
+            let owing = join_all(spent.iter().map(|spent| owe(&self.fleet, line.clone(), spent)));
+            self.heed::<()>(owing.await.into_iter().collect());
+            self.say(line.clone()).await;
+        }
+        if matches!(reached, Reached::Back(_)) || self.renewed.elapsed() >= RENEW {
+            self.renew(line).await;
+        }
+        self.listen(&beat);
+    }
+
+    /// Takes over what others have told, in that order.
+    fn listen(&mut self, beat: &Beat) {
+        if beat.last == self.known {
+            return;
+        }
+        let is_new = self.known == 0;
+        self.known = beat.last;
+        let edge = self.live.edge();
+        let identities = edge.gateway.identities(self.fleet.namespace());
+        let fields = beat.changes.chunks_exact(2);
+        let entries = fields.filter_map(|entry| match entry {
+            [field, value] => words::entry(field, value, beat.now),
+            _ => None,
+        });
+        let mut entries: Vec<_> = entries.filter(|entry| entry.author != self.fleet.id).collect();
+        entries.sort_by_key(|entry| entry.number);
+        // What was lifted long ago must not lift what this process has inherited since.
+        entries.retain(|entry| !(is_new && entry.is_old));
+        for words::Entry { word, identity, .. } in entries {
+            let own = identities.get(&word.credential).map(|digest| words::identity(digest));
+            if identity.is_empty() || own == Some(&identity) {
+                for change in edge.gateway.pool.adopt(&word, Instant::now()) {
+                    log::info!("{change} (told by another router)");
+                }
+            }
+        }
+    }
+
+    async fn renew(&mut self, line: Line) {
+        self.renewed = Instant::now();
+        for (key, ids) in self.fleet.held() {
+            let renewed = self.fleet.scripts.renew(&mut line.clone(), &key, &ids).await;
+            self.heed(renewed);
+        }
+    }
+
+    /// What was answered; a failure is one of the store.
+    fn heed<T>(&self, answered: Result<T, Silence>) -> Option<T> {
+        answered
+            .map_err(|why| {
+                self.fleet.failed(&why);
+                self.pool().join(self.fleet.among());
+            })
+            .ok()
+    }
+
+    fn pool(&self) -> Pool {
+        self.live.edge().gateway.pool.clone()
+    }
+}
+
+async fn settle(fleet: &Fleet, mut line: Line, work: &Work) -> Result<(), Silence> {
+    let Work::Settle { taken, id, is_over, charges } = work else { return Ok(()) };
+    fleet.scripts.settle(&mut line, taken, id, *is_over, charges).await
+}
+
+/// Charges what was admitted without asking. The two clocks tick at different moments, so that a second of the one may
+/// begin in the second before it by the other: it counts in the later one.
+async fn owe(fleet: &Fleet, mut line: Line, spent: &Spent) -> Result<(), Silence> {
+    let Spent { credential, model, age, requests, tokens } = spent;
+    let taken = Taken::of(&fleet.keys, credential, model.as_deref());
+    let signed = |number: &u64| i64::try_from(*number).unwrap_or(i64::MAX);
+    fleet
+        .scripts
+        .settle(&mut line, &taken, "", false, &[(1 - signed(age), signed(requests), signed(tokens))])
+        .await
+}
