@@ -18,7 +18,7 @@ export RUST_TEST_THREADS ?= 4
 export PATH := $(abspath $(TARGET))/redis:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-js test-clients test-agents test-prometheus test-browser test-shared test-packages test-systemd test-image test-upgrade fuzz soak build deb rpm \
+.PHONY: help demo test test-js test-clients test-agents test-prometheus test-browser test-shared test-packages test-systemd test-image test-upgrade test-fleet fuzz soak build deb rpm \
 	docker-build docker-run docker-stop lint bench clean tools test-tools binary
 
 help: ## this text
@@ -57,6 +57,9 @@ test-prometheus: binary ## promtool and a real Prometheus over /metrics, at most
 test-browser: binary ## the page /vhealth in a headless Chromium without JavaScript, at most 2 minutes
 	@.ci/tools browser
 	timeout 120 python3 -B tests/more/browser.py $(BINARY) chromium $(TARGET)/vhealth.png
+
+test-fleet: binary ## FLEET_REQUESTS (10000) through a chain of routers that die in turn, at most 4 minutes
+	timeout 240 python3 -B tests/more/fleet.py $(BINARY)
 
 test-shared: binary ## four routers on one Redis, which is killed, frozen and restarted, at most 5 minutes
 	@.ci/tools redis $(TARGET)/redis

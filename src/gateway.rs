@@ -2,6 +2,7 @@
 //! takes to dial it and to dress a request for it (`upstream`).
 
 mod memory;
+mod peer;
 mod upstream;
 
 use std::collections::HashMap;
@@ -19,11 +20,14 @@ use crate::edge::token::Token;
 use crate::llm::endpoint::Endpoint;
 use crate::llm::scrub::Scrubber;
 use crate::providers::chained;
-use crate::routing::{self, BanPolicy, Binding, Blueprint, CredentialSpec, ModelSpec, Pool, Transition};
+use crate::routing::{
+    self, BanPolicy, Binding, Blueprint, CredentialSpec, ModelSpec, Outlook, Pool, Transition,
+};
 use crate::secret::Secret;
 use crate::shared::Fleet;
 
 pub use memory::{Learned, Memory};
+pub use peer::{Peer, Seen};
 pub use upstream::{Authorization, Dress, Upstream};
 
 /// Names the routers that a request has passed.
@@ -116,6 +120,17 @@ impl Gateway {
         &self.upstreams[credential]
     }
 
+    /// Takes note of how the router behind a credential seems to stand. An operator wants to know who has left, and who is
+    /// back.
+    pub fn regard(&self, credential: usize, outlook: Outlook) {
+        let before = self.pool.regard(credential, outlook);
+        match outlook {
+            _ if before == outlook => {}
+            Outlook::Down => log::warn!("router {:?} {outlook}", self.upstream(credential).name),
+            _ => log::info!("router {:?} {outlook}", self.upstream(credential).name),
+        }
+    }
+
     /// The credential that a request is bound to by ids in its path or in its body.
     pub fn pinned(&self, endpoint: &Endpoint, ids: &[String]) -> Result<Option<usize>, Unpinnable> {
         let ids = endpoint.ids().chain(ids.iter().map(String::as_str));
@@ -169,9 +184,9 @@ impl Gateway {
         upstream.shared_token().filter(|token| token.account.matches(account.expose().as_bytes())).cloned()
     }
 
-    /// The upstreams that list their models, each with its place in the file.
-    pub fn listing(&self) -> impl Iterator<Item = (usize, &Upstream)> {
-        self.upstreams.iter().enumerate().filter(|(_, upstream)| upstream.lists_models())
+    /// The upstreams, each with its place in the file.
+    pub fn upstreams(&self) -> impl Iterator<Item = (usize, &Upstream)> {
+        self.upstreams.iter().enumerate()
     }
 
     /// The tokens of those that sign in by a service account.
@@ -196,6 +211,8 @@ fn route(credential: &Credential) -> addresses::Route {
     addresses::Route {
         host: url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned(),
         port: url.port_or_known_default().unwrap_or(443),
+        places: credential.addresses.clone(),
+        router: credential.kind.provider().is_router,
         tls: url.scheme() == "https",
         http2: credential.http2,
         connect_timeout: credential.connect_timeout,

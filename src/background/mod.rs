@@ -8,6 +8,8 @@ pub mod bans;
 pub mod care;
 pub mod discovery;
 pub mod keeping;
+pub mod peers;
+mod question;
 pub mod succession;
 pub mod tokens;
 
@@ -69,6 +71,7 @@ impl Background {
                 tokio::join!(
                     addresses::keep(&gateway.addresses, shutdown.clone()),
                     discovery::keep(gateway, dialer, shutdown.clone()),
+                    peers::keep(&edge, shutdown.clone()),
                     tokens::keep(gateway, shutdown.clone()),
                     bans::keep(&gateway.pool, recorder, shutdown.clone()),
                     keeping.run(gateway, serves, shutdown.clone()),

@@ -76,6 +76,8 @@ impl Found {
         self.value("monitoring.health_check_path", &old.health_check_path, &new.health_check_path);
         self.value("monitoring.public", &old.public, &new.public);
         self.at_start("monitoring.prometheus_listen", &old.prometheus_listen, &new.prometheus_listen);
+        let interval = "monitoring.peer_health_interval";
+        self.value(interval, &old.peer_health_interval, &new.peer_health_interval);
         self.at_start("monitoring.log_errors", &old.log_errors, &new.log_errors);
         self.at_start("monitoring.errors_log_path", &old.errors_log_path, &new.errors_log_path);
     }
@@ -118,6 +120,7 @@ impl Found {
         self.value(&at("type"), &old.kind, &new.kind);
         self.secret(&at("api_key"), old.api_key.as_ref(), new.api_key.as_ref());
         self.value(&at("base_url"), &old.base_url.as_str(), &new.base_url.as_str());
+        self.value(&at("addresses"), &old.addresses, &new.addresses);
         self.value(&at("rpm"), &old.rpm, &new.rpm);
         self.value(&at("tpm"), &old.tpm, &new.tpm);
         self.value(&at("weight"), &old.weight, &new.weight);

@@ -202,6 +202,9 @@ pub struct Monitoring {
     pub public: Option<bool>,
     /// The address of the metrics alone, or `off`. Default 127.0.0.1:9464: this host only.
     pub prometheus_listen: Listen,
+    /// How often the routers behind credentials of type `proxy` are asked for their `/health`, from the start on; -1
+    /// is at the start only. Default 30s, as in the original program: half of the minute that limits are about.
+    pub peer_health_interval: Span,
     /// Whether the access lines of requests that got a status from 400 on are written to `errors_log_path`, too. They
     /// never hold what callers or upstreams wrote. Default false: the same lines are on the standard output.
     pub log_errors: bool,
@@ -216,6 +219,7 @@ impl Default for Monitoring {
             health_check_path: "/health".into(),
             public: None,
             prometheus_listen: Listen::Tcp(([127, 0, 0, 1], 9464).into()),
+            peer_health_interval: seconds(30),
             log_errors: false,
             errors_log_path: None,
         }
@@ -294,6 +298,9 @@ pub struct Credential {
     pub api_key: Option<SecretText>,
     /// The address, with or without `/v1`. Required for `openai`, `azure` and `proxy`; the others have a public one.
     pub base_url: Option<String>,
+    /// Where the host of `base_url` is, where that is more than its name says: hosts, each with a port or without. They
+    /// share the requests, and one that fails a check of its health is left out. Default: what the name resolves to.
+    pub addresses: Vec<String>,
     /// Requests per minute. Default -1: no limit.
     pub rpm: Limit,
     /// Tokens per minute. Default -1: no limit.
@@ -335,6 +342,7 @@ impl Default for Credential {
             r#type: Kind::OpenAi,
             api_key: None,
             base_url: None,
+            addresses: Vec::new(),
             rpm: Limit(None),
             tpm: Limit(None),
             weight: 1,

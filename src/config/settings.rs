@@ -147,6 +147,8 @@ pub struct Monitoring {
     pub public: Option<bool>,
     /// The address of the metrics alone; none is off.
     pub prometheus_listen: Option<SocketAddr>,
+    /// How often other routers are asked how they are.
+    pub peer_health_interval: Duration,
     /// Whether the lines of failed requests are written to a file of their own; there is a path if so.
     pub log_errors: bool,
     /// The file for them.
@@ -229,6 +231,8 @@ pub struct Credential {
     pub api_key: Option<Secret>,
     /// Without a trailing slash and without `/v1`; http or https, with a host.
     pub base_url: Url,
+    /// Hosts, without brackets, and ports; empty where the name in `base_url` says all.
+    pub addresses: Vec<(String, u16)>,
     /// Requests per minute, at least one; none is no limit.
     pub rpm: Option<u64>,
     /// Tokens per minute, at least one; none is no limit.

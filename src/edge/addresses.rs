@@ -1,13 +1,16 @@
 //! Where a host lives: the addresses behind one upstream name, and the peer to dial for each.
 //!
-//! pingora-load-balancing keeps the set and turns it round robin. Names are resolved by `background::addresses`, never
+//! pingora-load-balancing keeps the set, turns it round robin and leaves out what fails its health check: for another
+//! router a look at its readiness, so that one about to leave gets no new connection, for any other host an attempt to
+//! connect. A set of one address is never checked: there is no other one to take.
+//! Names are resolved by `background::addresses`, never
 //! by a request, because `HttpPeer::new("name:port")` resolves with a blocking call and panics on an unknown name. A
 //! request that comes before the first answer waits for it, within the credential's connect timeout.
 //! Credentials that share host, port and dialling options share one set, and so the pooled connections.
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -15,8 +18,9 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use pingora::protocols::l4::socket::SocketAddr as L4Addr;
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorType, OrErr};
+use pingora::{Error, ErrorType};
 use pingora_load_balancing::discovery::ServiceDiscovery;
+use pingora_load_balancing::health_check::{HealthCheck, HttpHealthCheck, TcpHealthCheck};
 use pingora_load_balancing::selection::RoundRobin;
 use pingora_load_balancing::{Backend, Backends, LoadBalancer};
 use tokio::sync::watch;
@@ -30,6 +34,10 @@ pub struct Route {
     pub host: String,
     /// TCP port.
     pub port: u16,
+    /// Hosts and ports that stand in for these two; none where there are none.
+    pub places: Vec<(String, u16)>,
+    /// Another router is there, with a health of its own.
+    pub router: bool,
     /// TLS with certificate verification for `host`.
     pub tls: bool,
     /// Offer HTTP/2 by ALPN.
@@ -49,14 +57,20 @@ pub struct AddressSet {
 impl AddressSet {
     /// A set for `route`; an IP literal is known at once, a name after the first `refresh`.
     pub fn new(route: Route) -> Arc<Self> {
-        let names = Names { host: route.host.clone(), port: route.port };
+        let mut names = Names(route.places.clone());
+        if names.0.is_empty() {
+            names.0.push((route.host.clone(), route.port));
+        }
+        let literal = names.0.iter().all(|(host, _)| host.parse::<IpAddr>().is_ok());
+        let mut backends = Backends::new(Box::new(names));
+        backends.set_health_check(Box::new(Check::of(&route)));
         let set = Arc::new(Self {
-            balancer: LoadBalancer::from_backends(Backends::new(Box::new(names))),
+            balancer: LoadBalancer::from_backends(backends),
             peers: ArcSwap::default(),
             asked: watch::Sender::new(false),
             route,
         });
-        if set.route.host.parse::<std::net::IpAddr>().is_ok() {
+        if literal {
             let _ = set.refresh().now_or_never();
         }
         set
@@ -77,6 +91,11 @@ impl AddressSet {
         !self.peers.load().is_empty()
     }
 
+    /// Whether there is at most one.
+    pub fn is_alone(&self) -> bool {
+        self.peers.load().len() <= 1
+    }
+
     /// Asks the resolver once. A failure keeps the addresses known before.
     pub async fn refresh(&self) -> Result<(), String> {
         let answer = self.balancer.update().await;
@@ -89,6 +108,13 @@ impl AddressSet {
         self.peers.store(Arc::new(peers.collect()));
         self.asked.send_replace(true);
         answer.map_err(|e| e.to_string())
+    }
+
+    /// Looks once whether its addresses are well, where there is a choice between them.
+    pub async fn check(&self) {
+        if !self.is_alone() {
+            self.balancer.backends().run_health_check(true).await;
+        }
     }
 
     /// The next peer to dial. Waits for the first resolution at most `connect_timeout`.
@@ -108,7 +134,10 @@ impl AddressSet {
         if let [(_, only)] = peers.as_slice() {
             return Some(only.clone());
         }
-        let chosen = inet(&self.balancer.select(b"", peers.len())?)?;
+        // Where no address is well, the checks are no help.
+        let well = self.balancer.select(b"", peers.len());
+        let chosen = well.or_else(|| self.balancer.select_with(b"", peers.len(), |_, _| true));
+        let chosen = inet(&chosen?)?;
         peers.iter().find(|(address, _)| *address == chosen).map(|(_, peer)| peer.clone())
     }
 }
@@ -146,22 +175,66 @@ fn inet(backend: &Backend) -> Option<SocketAddr> {
 }
 
 /// Discovery by the system's resolver.
-struct Names {
-    host: String,
-    port: u16,
-}
+struct Names(Vec<(String, u16)>);
 
 #[async_trait]
 impl ServiceDiscovery for Names {
     async fn discover(&self) -> pingora::Result<(BTreeSet<Backend>, HashMap<u64, bool>)> {
-        let found = tokio::net::lookup_host((self.host.as_str(), self.port));
-        let found = found.await.or_err(ErrorType::ConnectNoRoute, "name not resolved")?;
-        let backends: BTreeSet<_> = found
-            .map(|address| Backend { addr: L4Addr::Inet(address), weight: 1, ext: Default::default() })
-            .collect();
-        if backends.is_empty() {
-            return Err(Error::explain(ErrorType::ConnectNoRoute, "the name has no address"));
+        let mut backends = BTreeSet::new();
+        let mut failed = None;
+        for (host, port) in &self.0 {
+            match tokio::net::lookup_host((host.as_str(), *port)).await {
+                Ok(found) => backends.extend(found.map(|address| Backend {
+                    addr: L4Addr::Inet(address),
+                    weight: 1,
+                    ext: Default::default(),
+                })),
+                Err(why) => failed = Some(why),
+            }
         }
-        Ok((backends, HashMap::new()))
+        match (failed, backends.is_empty()) {
+            (Some(why), true) => Err(Error::because(ErrorType::ConnectNoRoute, "name not resolved", why)),
+            (None, true) => Err(Error::explain(ErrorType::ConnectNoRoute, "the name has no address")),
+            (_, false) => Ok((backends, HashMap::new())),
+        }
+    }
+}
+
+/// Pingora's checks read the TLS roots when they are made, which only a set with a choice should cost.
+struct Check {
+    host: String,
+    tls: bool,
+    router: bool,
+    made: OnceLock<Box<dyn HealthCheck + Send + Sync>>,
+}
+
+impl Check {
+    fn of(route: &Route) -> Self {
+        Self { host: route.host.clone(), tls: route.tls, router: route.router, made: OnceLock::new() }
+    }
+
+    fn make(&self) -> Box<dyn HealthCheck + Send + Sync> {
+        if !self.router {
+            return if self.tls { TcpHealthCheck::new_tls(&self.host) } else { TcpHealthCheck::new() };
+        }
+        let mut check = HttpHealthCheck::new(&self.host, self.tls);
+        check.req.set_uri(http::Uri::from_static("/health/ready"));
+        // A router of the first generation has no such path; it is there if it answers at all.
+        check.validator = Some(Box::new(|head| match head.status.as_u16() {
+            500.. => Err(Error::explain(ErrorType::HTTPStatus(head.status.as_u16()), "it is not ready")),
+            _ => Ok(()),
+        }));
+        Box::new(check)
+    }
+}
+
+#[async_trait]
+impl HealthCheck for Check {
+    async fn check(&self, target: &Backend) -> pingora::Result<()> {
+        self.made.get_or_init(|| self.make()).check(target).await
+    }
+
+    fn health_threshold(&self, _: bool) -> usize {
+        1
     }
 }

@@ -24,8 +24,8 @@ use super::{reply, Edge};
 use crate::gateway::{Dress, Upstream};
 use crate::llm::answer::Answer as Facts;
 use crate::llm::stream::{AnswerStream, Ending, StreamFault, StreamWatch};
-use crate::providers::Transport;
-use crate::routing::{Lease, Plan};
+use crate::providers::{chained, Transport};
+use crate::routing::{Lease, Outlook, Plan};
 
 /// An error body is read for this long; its connection then goes back to the pool.
 const ERROR_BODY_TIME: Duration = Duration::from_secs(2);
@@ -95,7 +95,10 @@ impl Attempt<'_, '_> {
         let alone = self.spoken.content.stream() && !self.edge.gateway.pool.has_alternative(plan, begun);
         let limit = self.first_output(alone, begun);
         let result = match self.ask(upstream, lease, &phrased, limit).await {
-            Ok(exchange) => self.accept(exchange, tongue, limit, alone).await,
+            Ok(exchange) => {
+                self.notice(upstream, lease.credential(), &exchange);
+                self.accept(upstream, exchange, tongue, limit, alone).await
+            }
             Err(trouble) => Err(trouble),
         };
         let result = result.map_err(|trouble| self.fair(trouble, lease));
@@ -188,9 +191,18 @@ impl Attempt<'_, '_> {
         }
     }
 
+    /// Another router may say that it is about to leave.
+    fn notice(&self, upstream: &Upstream, credential: usize, exchange: &Exchange) {
+        let leaving = |head: &ResponseHeader| head.headers.contains_key(chained::LEAVING);
+        if upstream.peer.is_some() && exchange.response().is_some_and(leaving) {
+            self.edge.gateway.regard(credential, Outlook::Draining);
+        }
+    }
+
     /// Judges the head, and reads as much of the answer as it takes to commit to it.
     async fn accept(
         &mut self,
+        upstream: &Upstream,
         mut exchange: Exchange,
         tongue: Tongue,
         limit: Option<Instant>,
@@ -198,7 +210,7 @@ impl Attempt<'_, '_> {
     ) -> Result<Answer, Trouble> {
         let Some(head) = exchange.response() else { return Err(Transport::Malformed.into()) };
         if !(head.status.is_success() || exchange.is_socket()) {
-            return Err(Trouble::Failed(self.refused(exchange).await?));
+            return Err(Trouble::Failed(self.refused(upstream, exchange).await?));
         }
         let id = self.edge.upstream_id(&head.headers).and_then(|id| id.to_str().ok());
         self.ctx.outcome.upstream_request_id = id.map(str::to_owned);
@@ -227,7 +239,7 @@ impl Attempt<'_, '_> {
     }
 
     /// An error answer: read, given back to the pool, judged.
-    async fn refused(&mut self, mut exchange: Exchange) -> Result<Box<Failure>, End> {
+    async fn refused(&mut self, upstream: &Upstream, mut exchange: Exchange) -> Result<Box<Failure>, End> {
         let head = exchange.response().map(|head| (head.status.as_u16(), head.headers.clone()));
         let (status, headers) = head.unwrap_or_default();
         let decodes = exchange.decode().is_ok();
@@ -235,7 +247,7 @@ impl Attempt<'_, '_> {
         let body = client_or(self.client, self.ctx, pin!(reading)).await?;
         self.edge.dialer.release(exchange).await;
         let body: Bytes = if decodes { body.into() } else { Bytes::new() };
-        Ok(Failure::refused(status, headers, body))
+        Ok(Failure::refused(upstream.provider.is_router, status, headers, body))
     }
 
     /// A stream, up to its first event with output. Where nobody else could answer instead, a long silence commits it, so

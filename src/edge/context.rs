@@ -26,6 +26,8 @@ pub struct RequestContext {
     pub seed: u64,
     /// Whose words its errors are in.
     pub tongue: Wire,
+    /// Another router asks, in a valid key: it may know who serves, and whose an error is.
+    pub from_router: bool,
     /// The state of a request that Pingora's own phases carry.
     pub passage: Option<Box<Passage>>,
     recorder: Arc<Recorder>,
@@ -44,6 +46,7 @@ impl RequestContext {
             started: Instant::now(),
             seed,
             tongue: Wire::Chat,
+            from_router: false,
             passage: None,
             recorder,
             handed_on: false,

@@ -103,6 +103,7 @@ fn enter(edge: &Edge, client: &ServerSession, ctx: &mut RequestContext) -> Resul
         if chained::is_loop(hops, &edge.gateway.hop) {
             return Err(refusals::looped(&chained::passed(Some(hops), &edge.gateway.hop)).into());
         }
+        ctx.from_router = true;
         if let Some(id) = request.headers.get(reply::REQUEST_ID) {
             ctx.adopt_id(id.as_bytes());
         }

@@ -9,7 +9,7 @@ use http::HeaderMap;
 use super::lifecycle::End;
 use crate::dialect::conversation::Untranslatable;
 use crate::llm::upstream_error::UpstreamError;
-use crate::providers::{judge, judge_stream, judge_transport, Transport, Verdict};
+use crate::providers::{chained, judge, judge_stream, judge_transport, Transport, Verdict};
 
 /// Of an error body, this much is read.
 pub const MOST_ERROR_BODY: usize = 64 * 1024;
@@ -53,10 +53,11 @@ impl Failure {
         })
     }
 
-    /// An error answer, read up to `MOST_ERROR_BODY`.
-    pub fn refused(status: u16, headers: HeaderMap, body: Bytes) -> Box<Self> {
+    /// An error answer, read up to `MOST_ERROR_BODY`; `by_router`: of another router.
+    pub fn refused(by_router: bool, status: u16, headers: HeaderMap, body: Bytes) -> Box<Self> {
         let kind = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
         let error = UpstreamError::parse(status, kind, &body);
+        let judge = if by_router { chained::judge } else { judge };
         let verdict = judge(status, &headers, &error, SystemTime::now());
         Box::new(Self { verdict, error, status: Some(status), headers, body, reason: "status" })
     }

@@ -34,6 +34,7 @@ pub async fn answer(
     let headers = &client.req_header().headers;
     let has_key = || admission::knows_key(headers, &edge.gateway.settings.server.master_key);
     let monitoring = &edge.gateway.settings.monitoring;
+    let sees_all = || monitoring.public == Some(true) || has_key();
     let (status, kind, body): (u16, &str, Bytes) = match which {
         Page::Root => (200, JSON, Bytes::from_static(b"{\"object\":\"router\",\"api\":\"/v1\"}")),
         Page::Live => (200, JSON, Bytes::from_static(b"{\"status\":\"alive\"}")),
@@ -43,13 +44,11 @@ pub async fn answer(
         Page::Ready => (200, JSON, Bytes::from_static(b"{\"status\":\"ready\"}")),
         Page::Health => {
             let view = edge.view();
-            let open = monitoring.public == Some(true) || has_key();
-            let body = if open { health::details(&view) } else { health::bare(&view) };
+            let body = if sees_all() { health::details(&view) } else { health::bare(&view) };
             (health::status(&view), JSON, body.into())
         }
-        Page::Vhealth if monitoring.public == Some(true) || has_key() => {
-            (200, HTML, page::render(&edge.view()).into())
-        }
+        Page::Vhealth if sees_all() => (200, HTML, page::render(&edge.view()).into()),
+        Page::Trace if sees_all() => (200, JSON, health::trace(&edge.view()).into()),
         Page::Metrics if !monitoring.prometheus_enabled => {
             return Err(refusals::no_such_path(client.req_header().uri.path()).into());
         }

@@ -57,6 +57,7 @@ use crate::config::{Credential, Settings};
 use crate::gateway::Gateway;
 use crate::observe::metrics::{BanEvent, Meters};
 use crate::observe::Recorder;
+use crate::providers::chained::{LEAVING, MOST_PATH, SERVED_BY};
 use crate::providers::headers::upstream_request_id;
 use crate::routing::{Lease, Plan, Transition};
 use crate::shared::Leave;
@@ -120,8 +121,10 @@ impl Edge {
     }
 
     /// The last look at the head of an upstream's answer: headers with one of our secrets in them are dropped, and
-    /// the credential is named where the operator wants that (`server.expose_route`).
-    pub fn seal(&self, credential: usize, head: &mut ResponseHeader) {
+    /// who has served is named to another router, and to anybody where the operator wants that (`server.expose_route`):
+    /// the credential and, where that is a router, what it has named itself. Another router is also told that this one
+    /// is about to leave.
+    pub fn seal(&self, ctx: &RequestContext, credential: usize, head: &mut ResponseHeader) {
         let scrubber = &self.gateway.scrubber;
         let told = |(name, value): (&HeaderName, &HeaderValue)| {
             (name != CONTENT_TYPE && scrubber.is_told_by(value.as_bytes())).then(|| name.clone())
@@ -130,9 +133,18 @@ impl Edge {
         for name in telling {
             head.remove_header(&name);
         }
-        if self.gateway.settings.server.expose_route {
-            let name = self.gateway.upstream(credential).name.escape_default().to_string();
-            let _ = head.insert_header("x-auto-ai-router-credential", name);
+        let behind = head.remove_header(SERVED_BY);
+        if self.gateway.settings.server.expose_route || ctx.from_router {
+            let upstream = self.gateway.upstream(credential);
+            let mut path = upstream.name.escape_default().to_string();
+            let behind = behind.filter(|path| upstream.provider.is_router && path.len() <= MOST_PATH);
+            if let Some(behind) = behind.as_ref().and_then(|path| path.to_str().ok()) {
+                path = format!("{path}/{behind}");
+            }
+            let _ = head.insert_header(SERVED_BY, path);
+        }
+        if ctx.from_router && self.drain.is_draining() {
+            let _ = head.insert_header(LEAVING, "true");
         }
     }
 

@@ -197,11 +197,11 @@ impl Refused {
         self.body.len() == MOST_ERROR_BODY
     }
 
-    /// The verdict on it.
-    pub fn failure(self) -> Box<Failure> {
+    /// The verdict on it; `by_router`: of another router.
+    pub fn failure(self, by_router: bool) -> Box<Failure> {
         let Self { status, headers, body } = self;
         let body = decoded(&headers, body.freeze());
-        Failure::refused(status, headers, body)
+        Failure::refused(by_router, status, headers, body)
     }
 }
 

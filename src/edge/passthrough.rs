@@ -312,7 +312,7 @@ fn accept(
     ctx.outcome.upstream_request_id = id.map(str::to_owned);
     let length = head.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
     let mut relayed = reply::unopened_head(client.as_downstream(), ctx, head, length)?;
-    edge.seal(credential, &mut relayed);
+    edge.seal(ctx, credential, &mut relayed);
     *head = *relayed;
     ctx.answered(status);
     ctx.ended(if ends { Ended::Complete } else { Ended::ClientGone });
@@ -321,7 +321,9 @@ fn accept(
 
 /// The verdict on an error answer, as far as it came.
 fn refused_by(edge: &Edge, ctx: &mut RequestContext, refused: Refused) -> Box<Error> {
-    let failure = refused.failure();
+    let router =
+        ctx.passage.as_ref().is_some_and(|passage| edge.gateway.upstream(passage.credential).peer.is_some());
+    let failure = refused.failure(router);
     let mut error = Error::new_up(ErrorType::HTTPStatus(failure.verdict.code));
     let has_body = ctx.passage.as_ref().is_none_or(|passage| passage.has_body);
     error.set_retry(!has_body && failure.verdict.next == Next::Other);

@@ -66,7 +66,7 @@ pub fn no_such_path(path: &str) -> Box<Refusal> {
 
 /// A request that has come back to a router which it had passed.
 pub fn looped(path: &str) -> Box<Refusal> {
-    let mut refusal = Refusal::new(ApiError::looped(path), "loop");
+    let mut refusal = Refusal::new(ApiError::looped(&path.replace(',', " -> ")), "loop");
     refusal.should_retry = Some(false);
     refusal
 }
@@ -170,6 +170,7 @@ pub fn from_failure(edge: &Edge, failure: Failure) -> Box<Refusal> {
         refusal = refusal.retry_after(wait);
     }
     refusal.should_retry = should_retry(&failure, &refusal);
+    refusal.own = failure.verdict.blame == Blame::Busy;
     let id = edge.upstream_id(&failure.headers);
     refusal.headers.extend(id.map(|id| (UPSTREAM_REQUEST_ID, id.clone())));
     refusal

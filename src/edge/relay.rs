@@ -89,7 +89,7 @@ impl Accepted<'_> {
         client: &mut ServerSession,
         ctx: &mut RequestContext,
     ) -> Result<(), End> {
-        self.edge.seal(self.lease.credential(), &mut head);
+        self.edge.seal(ctx, self.lease.credential(), &mut head);
         let gateway = &self.edge.gateway;
         gateway.memory.pin(&facts.ids, &gateway.upstream(self.lease.credential()).name);
         let usage = facts.usage.unwrap_or_else(|| seen(self.endpoint, self.prompt, body.len() as u64));
@@ -149,7 +149,7 @@ impl Stream<'_> {
         let mut head = head.map_err(|_| Stop::ClientGone)?;
         self.exchange.forget_head();
         if let Some(lease) = &self.lease {
-            self.edge.seal(lease.credential(), &mut head);
+            self.edge.seal(ctx, lease.credential(), &mut head);
         }
         ctx.answered(head.status.as_u16());
         client.write_response_header(head).await.map_err(|_| Stop::ClientGone)?;
@@ -369,7 +369,7 @@ async fn raw(
     let length =
         upstream.headers.get(http::header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
     let mut head = reply::unopened_head(client, ctx, upstream, length).map_err(|_| End::Cut)?;
-    edge.seal(lease.credential(), &mut head);
+    edge.seal(ctx, lease.credential(), &mut head);
     ctx.answered(head.status.as_u16());
     client.write_response_header(head).await.map_err(|_| End::ClientGone)?;
     let stall = edge.gateway.settings.routing.stall_timeout;

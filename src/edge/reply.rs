@@ -17,6 +17,7 @@ use pingora::time::timeout;
 use super::context::RequestContext;
 use crate::llm::error::ApiError;
 use crate::llm::Wire;
+use crate::providers::chained;
 use crate::providers::headers::{keep_response_header, upstream_request_id};
 
 /// Our request id, on every answer.
@@ -48,6 +49,8 @@ pub struct Refusal {
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Why, for the access log and `rejected_total`.
     pub reason: &'static str,
+    /// It is this router that refuses, or one behind it, and not somebody who was asked.
+    pub own: bool,
 }
 
 impl Refusal {
@@ -60,6 +63,7 @@ impl Refusal {
             should_retry: None,
             headers: Vec::new(),
             reason,
+            own: true,
         })
     }
 
@@ -92,6 +96,9 @@ pub async fn refuse(
     }
     for (name, value) in &refusal.headers {
         head.insert_header(name, value)?;
+    }
+    if ctx.from_router {
+        head.insert_header(chained::ERROR, if refusal.own { chained::OWN } else { chained::UPSTREAM })?;
     }
     send(client, ctx, head, body).await
 }
@@ -141,7 +148,8 @@ pub fn relayed_head(
 ) -> pingora::Result<Box<ResponseHeader>> {
     let mut head = ResponseHeader::build_no_case(upstream.status, Some(upstream.headers.len() + 3))?;
     for (name, value) in &upstream.headers {
-        if keep_response_header(name.as_str()) {
+        // Who has served behind a router: `Edge::seal` looks at it.
+        if keep_response_header(name.as_str()) || name == chained::SERVED_BY {
             head.append_header(name, value)?;
         }
     }

@@ -38,7 +38,7 @@ pub async fn carry(
             head.insert_header(name, value).map_err(|_| End::Cut)?;
         }
     }
-    edge.seal(lease.credential(), &mut head);
+    edge.seal(ctx, lease.credential(), &mut head);
     client.write_response_header(head).await.map_err(|_| End::ClientGone)?;
     ctx.answered(101);
     client.set_read_timeout(None);

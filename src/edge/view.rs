@@ -4,9 +4,10 @@ use std::collections::HashSet;
 use std::time::Instant;
 
 use super::Edge;
-use crate::gateway::Gateway;
-use crate::observe::view::{CredentialView, ModelView, Standing, State, Used, View};
-use crate::routing::{self, Condition, Use};
+use crate::gateway::{Gateway, Seen};
+use crate::observe::view::{CredentialView, ModelView, PeerState, PeerView, Standing, State, Used, View};
+use crate::providers::peer_health::Figure;
+use crate::routing::{self, Condition, Outlook, Use};
 
 impl Edge {
     /// The router at this moment.
@@ -22,6 +23,7 @@ pub fn view(gateway: &Gateway, draining: bool) -> View {
     let listed: HashSet<String> = gateway.pool.models().into_iter().map(|model| model.name).collect();
     let seen = snapshot.credentials.iter().enumerate();
     View {
+        instance: gateway.hop.clone(),
         version: crate::VERSION,
         uptime: gateway.started.elapsed(),
         draining,
@@ -38,18 +40,41 @@ fn credential(
     seen: &routing::CredentialSnapshot,
 ) -> CredentialView {
     let configured = &gateway.settings.credentials[at];
+    let peer = gateway.upstream(at).peer.as_ref().map(|peer| known(&peer.seen(), seen.outlook));
+    let load = peer.as_ref().and_then(|peer| peer.health.load());
     CredentialView {
         name: seen.name.to_string(),
         kind: configured.kind.as_str(),
         is_fallback: configured.is_fallback,
         tier: seen.tier,
         weight: seen.weight,
-        rpm: used(seen.rpm),
-        tpm: used(seen.tpm),
+        rpm: learned(seen.rpm, load.map(|load| load.rpm)),
+        tpm: learned(seen.tpm, load.map(|load| load.tpm)),
         in_flight: seen.in_flight,
         banned: seen.is_banned,
         standing: whole_standing(seen),
-        models: seen.models.iter().map(|seen| model(listed, seen)).collect(),
+        models: seen.models.iter().map(|seen| model(listed, peer.as_ref(), seen)).collect(),
+        peer,
+    }
+}
+
+/// A router behind this one.
+fn known(seen: &Seen, outlook: Outlook) -> PeerView {
+    let state = match (outlook, &seen.health) {
+        (Outlook::Down, _) => PeerState::Down,
+        (Outlook::Draining, _) => PeerState::Draining,
+        _ if seen.misses > 0 => PeerState::Stale,
+        (_, None) => PeerState::Unknown,
+        (_, Some(_)) => PeerState::Fresh,
+    };
+    PeerView { state, age: seen.at.map(|at| at.elapsed()), health: seen.health.clone().unwrap_or_default() }
+}
+
+/// Where the file sets no limit, that of the router behind holds, and what all its callers together have used of it.
+fn learned(own: Use, behind: Option<Figure>) -> Used {
+    match behind.filter(|_| own.limit.is_none()) {
+        Some(behind) => Used { current: behind.used.max(own.used), limit: behind.limit },
+        None => used(own),
     }
 }
 
@@ -70,13 +95,14 @@ fn whole_standing(seen: &routing::CredentialSnapshot) -> Standing {
     }
 }
 
-fn model(listed: &HashSet<String>, seen: &routing::ModelSnapshot) -> ModelView {
+fn model(listed: &HashSet<String>, peer: Option<&PeerView>, seen: &routing::ModelSnapshot) -> ModelView {
     let standing = standing(&seen.standing);
+    let load = peer.and_then(|peer| peer.health.models.get(&*seen.name));
     ModelView {
         model: seen.name.to_string(),
         listed: listed.contains(&*seen.name),
-        rpm: used(seen.rpm),
-        tpm: used(seen.tpm),
+        rpm: learned(seen.rpm, load.map(|load| load.rpm)),
+        tpm: learned(seen.tpm, load.map(|load| load.tpm)),
         banned: matches!(standing.state, State::Banned | State::BannedForGood),
         standing,
     }

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use pingora::http::RequestHeader;
 use url::Url;
 
-use super::HOPS;
+use super::{Peer, HOPS};
 use crate::config::Credential;
 use crate::edge::addresses::AddressSet;
 use crate::edge::reply::REQUEST_ID;
@@ -29,6 +29,8 @@ pub struct Upstream {
     pub provider: &'static Provider,
     /// Where it lives.
     pub addresses: Arc<AddressSet>,
+    /// What is known of it, if it is another router.
+    pub peer: Option<Peer>,
     site: Site,
     host: HeaderValue,
     sign: Sign,
@@ -88,6 +90,7 @@ impl Upstream {
             name,
             provider,
             addresses,
+            peer: provider.is_router.then(Peer::default),
             site: Site {
                 base: url.path().trim_end_matches('/').to_owned(),
                 api_version: credential.api_version.clone(),
@@ -161,24 +164,27 @@ impl Upstream {
         Ok(Box::new(head))
     }
 
-    /// Whether its models can be asked for.
-    pub fn lists_models(&self) -> bool {
-        (self.provider.models)(&self.site).is_some()
+    /// Where its models can be asked for, if they can.
+    pub fn models_path(&self) -> Option<String> {
+        (self.provider.models)(&self.site)
     }
 
-    /// A request of our own for the list of models.
-    pub fn list_request(
+    /// Where another router says how it is.
+    pub fn health_path(&self) -> String {
+        format!("{}/health", self.site.base)
+    }
+
+    /// A request of our own for what is at `path`.
+    pub fn get(
         &self,
+        path: &str,
         authorization: &Authorization,
         hop: &str,
-    ) -> Option<pingora::Result<Box<RequestHeader>>> {
-        let path = (self.provider.models)(&self.site)?;
-        let built = RequestHeader::build_no_case(Method::GET, path.as_bytes(), Some(8));
-        Some(built.and_then(|mut head| {
-            head.insert_header(HOST, &self.host)?;
-            self.finish(&mut head, authorization, chained::passed(None, hop))?;
-            Ok(Box::new(head))
-        }))
+    ) -> pingora::Result<Box<RequestHeader>> {
+        let mut head = RequestHeader::build_no_case(Method::GET, path.as_bytes(), Some(8))?;
+        head.insert_header(HOST, &self.host)?;
+        self.finish(&mut head, authorization, chained::passed(None, hop))?;
+        Ok(Box::new(head))
     }
 
     fn finish(

@@ -23,6 +23,8 @@ pub enum Page {
     Ready,
     /// `/vhealth`.
     Vhealth,
+    /// `/trace`.
+    Trace,
     /// `/metrics`.
     Metrics,
     /// `/v1/models`.
@@ -109,7 +111,7 @@ const PAGE: &str = "GET, HEAD";
 const POST: &str = "POST";
 
 /// All of them; the first that fits holds.
-static ROWS: [Row; 53] = [
+static ROWS: [Row; 54] = [
     row("/v1/chat/completions", Takes::Model, Gives::Text, Wire::Chat, "GET, POST"),
     row("/v1/completions", Takes::Model, Gives::Text, Wire::Completions, POST),
     row("/v1/responses", Takes::Model, Gives::Text, Wire::Responses, POST),
@@ -162,6 +164,7 @@ static ROWS: [Row; 53] = [
     row("/health/live", Takes::Page, Gives::Json, Wire::Opaque, PAGE),
     row("/health/ready", Takes::Page, Gives::Json, Wire::Opaque, PAGE),
     row("/vhealth", Takes::Page, Gives::Either, Wire::Opaque, PAGE),
+    row("/trace", Takes::Page, Gives::Json, Wire::Opaque, PAGE),
     row("/metrics", Takes::Page, Gives::Either, Wire::Opaque, PAGE),
 ];
 
@@ -349,6 +352,7 @@ impl Endpoint {
             "/health/live" => Page::Live,
             "/health/ready" => Page::Ready,
             "/vhealth" => Page::Vhealth,
+            "/trace" => Page::Trace,
             "/metrics" => Page::Metrics,
             "/v1/models" => Page::Models,
             "/v1beta/models" => Page::GeminiModels,

@@ -12,7 +12,7 @@ use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricT
 
 use super::metrics::PREFIX;
 use super::sink;
-use super::view::{CredentialView, ModelView, View};
+use super::view::{CredentialView, ModelView, PeerState, PeerView, View};
 
 type Source = Arc<dyn Fn() -> View + Send + Sync>;
 
@@ -80,6 +80,10 @@ fn families(view: &View) -> Vec<MetricFamily> {
     of_credentials("credential_rpm_limit", "Requests allowed a minute", |c| c.rpm.limit.map(as_sample));
     of_credentials("credential_tpm_limit", "Tokens allowed a minute", |c| c.tpm.limit.map(as_sample));
     of_credentials("credential_banned", "1 while banned", |c| Some(as_sample(c.banned.into())));
+    let up = |peer: &PeerView| !matches!(peer.state, PeerState::Down | PeerState::Draining);
+    let peers = view.credentials.iter().filter_map(|c| Some((&c.name, up(c.peer.as_ref()?))));
+    let peers = peers.map(|(name, up)| sample(&[("credential", name)], as_sample(up.into()))).collect();
+    families.push(family("peer_up", "0 while a router behind this one is down or about to leave", peers));
     let pairs = || {
         own().flat_map(|c| c.models.iter().filter(|m| m.listed).map(move |model| (c.name.as_str(), model)))
     };
@@ -170,10 +174,14 @@ mod tests {
     }
 
     #[test]
-    fn an_unlimited_credential_has_no_limit_series_and_a_peer_has_none_at_all() {
-        let text = text(&view());
+    fn an_unlimited_credential_has_no_limit_series_and_a_peer_has_only_its_state() {
+        let mut down = view();
+        let text = text(&down);
         assert!(!text.contains("credential_tpm_limit{"));
-        assert!(!text.contains("peer"));
+        let told: Vec<_> = text.lines().filter(|line| line.contains("\"peer\"")).collect();
+        assert_eq!(told, ["auto_ai_router_peer_up{credential=\"peer\"} 1"]);
+        down.credentials[2].peer.as_mut().unwrap().state = PeerState::Down;
+        assert!(self::text(&down).contains("auto_ai_router_peer_up{credential=\"peer\"} 0"));
     }
 
     #[test]

@@ -2,11 +2,13 @@
 //!
 //! The details are what chained routers read of each other, so the fields of the first generation keep their names,
 //! types and meaning (-1 = no limit): `status`, `credentials_available`, `credentials_banned`, `total_credentials`,
-//! `credentials`, `models`. All others are additions.
+//! `credentials`, `models`. All others are additions. A credential that is a router has `peer` besides: what that one
+//! said of itself, with the credentials that it has, and so on for the routers behind it.
 
 use serde::ser::{SerializeMap, Serializer};
 use serde::Serialize;
 
+use super::chain::PeerEntry;
 use super::view::{CredentialView, ModelView, Standing, Used, View};
 
 /// HTTP status of `/health`: 200 while anything can be served, else 503.
@@ -32,17 +34,14 @@ pub fn details(view: &View) -> String {
         total_credentials: view.credentials.len(),
         credentials: Credentials(view),
         models: Models(view),
-        version: view.version,
-        uptime_seconds: view.uptime.as_secs(),
-        draining: view.draining,
-        state: view.state.map(|state| StateEntry {
-            mode: state.mode,
-            up: state.up,
-            routers: state.routers,
-            since: state.since.as_secs(),
-            outages: state.outages,
-        }),
+        process: Process::new(view),
     };
+    serde_json::to_string(&document).unwrap_or_else(|_| bare(view))
+}
+
+/// `/trace`: this router and all behind it, with ages, versions and limits, and without models.
+pub fn trace(view: &View) -> String {
+    let document = Trace { status: word(view), process: Process::new(view), credentials: Credentials(view) };
     serde_json::to_string(&document).unwrap_or_else(|_| bare(view))
 }
 
@@ -62,6 +61,21 @@ struct Document<'v> {
     total_credentials: usize,
     credentials: Credentials<'v>,
     models: Models<'v>,
+    #[serde(flatten)]
+    process: Process<'v>,
+}
+
+#[derive(Serialize)]
+struct Trace<'v> {
+    status: &'static str,
+    #[serde(flatten)]
+    process: Process<'v>,
+    credentials: Credentials<'v>,
+}
+
+#[derive(Serialize)]
+struct Process<'v> {
+    instance: &'v str,
     version: &'static str,
     uptime_seconds: u64,
     draining: bool,
@@ -78,6 +92,21 @@ struct StateEntry {
     /// Seconds that it has been up or out.
     since: u64,
     outages: u64,
+}
+
+impl<'v> Process<'v> {
+    fn new(view: &'v View) -> Self {
+        let uptime_seconds = view.uptime.as_secs();
+        let state = view.state.map(|state| StateEntry {
+            mode: state.mode,
+            up: state.up,
+            routers: state.routers,
+            since: state.since.as_secs(),
+            outages: state.outages,
+        });
+        let View { instance, version, draining, .. } = view;
+        Self { instance, version, uptime_seconds, draining: *draining, state }
+    }
 }
 
 /// By name.
@@ -120,6 +149,8 @@ struct CredentialEntry<'v> {
     in_flight: u32,
     #[serde(flatten)]
     standing: StandingEntry<'v>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer: Option<PeerEntry<'v>>,
 }
 
 impl<'v> CredentialEntry<'v> {
@@ -132,6 +163,7 @@ impl<'v> CredentialEntry<'v> {
             tier: credential.tier,
             in_flight: credential.in_flight,
             standing: StandingEntry::new(credential.banned, &credential.standing),
+            peer: credential.peer.as_ref().map(PeerEntry::new),
         }
     }
 }
@@ -157,8 +189,9 @@ impl<'v> ModelEntry<'v> {
     }
 }
 
+/// The members that tell use and limits.
 #[derive(Serialize)]
-struct UseOfLimits {
+pub(super) struct UseOfLimits {
     current_rpm: u64,
     current_tpm: u64,
     limit_rpm: i64,
@@ -166,7 +199,7 @@ struct UseOfLimits {
 }
 
 impl UseOfLimits {
-    fn new(rpm: Used, tpm: Used) -> Self {
+    pub(super) fn new(rpm: Used, tpm: Used) -> Self {
         let limit = |used: Used| used.limit.map_or(-1, |limit| i64::try_from(limit).unwrap_or(i64::MAX));
         Self {
             current_rpm: rpm.current,
@@ -205,6 +238,7 @@ mod tests {
     use super::super::view::StateView;
     use super::*;
     use serde_json::{json, Value};
+    use std::time::Duration;
 
     #[test]
     fn details_have_the_first_generation_fields_and_ours() {
@@ -226,6 +260,40 @@ mod tests {
                    "next_recovery": null})
         );
         assert_eq!(read["credentials"]["peer"]["type"], "proxy");
+        assert_eq!(read["instance"], "0123456789abcdef");
+    }
+
+    #[test]
+    fn a_router_behind_this_one_is_told_with_all_behind_it() {
+        let expected = json!({
+            "state": "fresh", "age_seconds": 5, "instance": "p", "version": "<0.9>", "uptime_seconds": 60,
+            "draining": false, "status": "healthy", "credentials": {
+                "main": {"type": "openai", "is_fallback": false, "is_banned": false, "current_rpm": 3,
+                         "current_tpm": 0, "limit_rpm": 50, "limit_tpm": -1},
+                "far": {"type": "proxy", "is_fallback": true, "is_banned": true, "current_rpm": 0,
+                        "current_tpm": 0, "limit_rpm": -1, "limit_tpm": -1,
+                        "peer": {"state": "stale", "age_seconds": 35, "instance": "q", "version": null,
+                                 "uptime_seconds": null, "draining": false, "status": "healthy",
+                                 "credentials": {}}}}});
+        for text in [details(&view()), trace(&view())] {
+            let read: Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(read["credentials"]["peer"]["peer"], expected);
+        }
+    }
+
+    #[test]
+    fn what_is_told_can_be_read_by_the_router_in_front() {
+        let read =
+            crate::providers::peer_health::PeerHealth::read(details(&view()).as_bytes(), "front").unwrap();
+        assert_eq!(read.instance.as_deref(), Some("0123456789abcdef"));
+        let peer = read.credentials["peer"].peer.as_ref().expect("the router behind");
+        assert_eq!((peer.age, peer.health.version.as_deref()), (Some(Duration::from_secs(5)), Some("<0.9>")));
+        assert!(peer.health.credentials["far"].peer.is_some());
+        assert_eq!(
+            read.load().unwrap().rpm.limit,
+            Some(10),
+            "of main alone: spare is banned, peer a fallback"
+        );
     }
 
     #[test]

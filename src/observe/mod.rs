@@ -5,6 +5,7 @@
 //! request wait for I/O.
 
 pub mod access_log;
+mod chain;
 pub mod gauges;
 pub mod health;
 mod json;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use askama::Template;
 
+use super::chain::Chain;
 use super::view::{CredentialView, ModelView, Standing, State, Used, View};
 
 /// How many models the table shows: the busiest. `/health` has all.
@@ -20,7 +21,8 @@ pub fn render(view: &View) -> String {
     models.sort_by(|a, b| b.busy().total_cmp(&a.busy()));
     let hidden = models.len().saturating_sub(MODELS);
     models.truncate(MODELS);
-    let page = Page { view, credentials: view.credentials.iter().map(Row::of).collect(), models, hidden };
+    let (credentials, chain) = (view.credentials.iter().map(Row::of).collect(), Chain::of(&view.credentials));
+    let page = Page { view, credentials, chain, models, hidden };
     // Rendering writes to a string, and nothing in the template can fail.
     page.render().unwrap_or_default()
 }
@@ -30,6 +32,7 @@ pub fn render(view: &View) -> String {
 struct Page<'v> {
     view: &'v View,
     credentials: Vec<Row<'v>>,
+    chain: Chain<'v>,
     models: Vec<ModelRow<'v>>,
     hidden: usize,
 }
@@ -168,6 +171,19 @@ mod tests {
         }
         assert!(page.contains("value=\"0.700\"") && page.contains("value=\"0.900\""));
         assert!(!page.contains("<script") && !page.contains("://"));
+    }
+
+    #[test]
+    fn the_page_shows_the_routers_behind_this_one_as_lists_in_lists() {
+        let page = render(&view());
+        for text in
+            ["5 s ago", "version &#60;0.9&#62;", "RPM 3 / 50", "<strong>far</strong>", "35 s ago", "stale"]
+        {
+            assert!(page.contains(text), "{text} is missing in\n{page}");
+        }
+        assert_eq!(page.matches("<ul>").count(), 2);
+        let alone = View { credentials: vec![credential("a")], ..view() };
+        assert!(!render(&alone).contains("Routers behind"));
     }
 
     #[test]

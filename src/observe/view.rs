@@ -3,11 +3,16 @@
 //! Plain values that the shell fills from the pool's snapshot, so that the three can never disagree, and so that each
 //! of them can be tested without a pool.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::providers::peer_health::PeerHealth;
 
 /// The whole router.
 #[derive(Clone, Debug, Default)]
 pub struct View {
+    /// Names the running process to other routers.
+    pub instance: String,
     /// Version of the program.
     pub version: &'static str,
     /// Time since the start.
@@ -62,6 +67,47 @@ pub struct CredentialView {
     pub standing: Standing,
     /// Its models, configured or seen.
     pub models: Vec<ModelView>,
+    /// What is known of it, if it is another router.
+    pub peer: Option<PeerView>,
+}
+
+/// Another router.
+#[derive(Clone, Debug)]
+pub struct PeerView {
+    /// How much to think of what is known.
+    pub state: PeerState,
+    /// Since it last answered; none if it never has.
+    pub age: Option<Duration>,
+    /// What it said then.
+    pub health: Arc<PeerHealth>,
+}
+
+/// How much to think of what is known of a router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerState {
+    /// It has not been asked yet.
+    Unknown,
+    /// It has answered when it was asked last.
+    Fresh,
+    /// It has not.
+    Stale,
+    /// It is about to leave.
+    Draining,
+    /// It does not answer, or can serve nothing.
+    Down,
+}
+
+impl PeerState {
+    /// The word in `/health`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Fresh => "fresh",
+            Self::Stale => "stale",
+            Self::Draining => "draining",
+            Self::Down => "down",
+        }
+    }
 }
 
 /// One model on one credential.
@@ -135,9 +181,12 @@ impl State {
 }
 
 impl View {
-    /// Credentials that may be asked: those that are not banned.
+    /// Credentials that may be asked: those that are neither banned nor routers that seem to be down.
     pub fn available(&self) -> usize {
-        self.credentials.iter().filter(|credential| !credential.banned).count()
+        let down = |credential: &CredentialView| {
+            credential.peer.as_ref().is_some_and(|peer| peer.state == PeerState::Down)
+        };
+        self.credentials.iter().filter(|credential| !credential.banned && !down(credential)).count()
     }
 
     /// Credentials that are banned.
@@ -188,6 +237,7 @@ pub(crate) mod samples {
                 banned: false,
                 standing: Standing::default(),
             }],
+            peer: None,
         }
     }
 
@@ -205,8 +255,21 @@ pub(crate) mod samples {
 
     /// A router of one well, one banned and one peer.
     pub(crate) fn view() -> View {
-        let peer = CredentialView { kind: "proxy", is_fallback: true, tier: u16::MAX, ..credential("peer") };
+        let health = br#"{"instance": "p", "version": "<0.9>", "uptime_seconds": 60, "credentials": {
+            "main": {"type": "openai", "current_rpm": 3, "limit_rpm": 50},
+            "far": {"type": "proxy", "is_fallback": true, "is_banned": true,
+                    "peer": {"instance": "q", "state": "stale", "age_seconds": 30}}}}"#;
+        let health = Arc::new(PeerHealth::read(health, "us").expect("an object"));
+        let known = PeerView { state: PeerState::Fresh, age: Some(Duration::from_secs(5)), health };
+        let peer = CredentialView {
+            kind: "proxy",
+            is_fallback: true,
+            tier: u16::MAX,
+            peer: Some(known),
+            ..credential("peer")
+        };
         View {
+            instance: "0123456789abcdef".into(),
             version: "1.2.3",
             uptime: Duration::from_secs(93_784),
             draining: false,

@@ -13,6 +13,7 @@ pub mod judge;
 mod kind;
 pub mod listing;
 mod openai;
+pub mod peer_health;
 mod provider;
 pub mod retry_after;
 mod route;

@@ -16,6 +16,8 @@ pub enum Blame {
     Key,
     /// This model on this credential (429, a broken answer, a stream that stalls): the pair is struck.
     Pair,
+    /// Nobody: it takes nothing just now and says so itself. It is left alone, and nobody is struck.
+    Busy,
     /// The model is unknown to this credential (an upstream 404): others may have it, and nobody is struck.
     Absent,
     /// The host or the way to it (5xx, refused, reset, name, TLS, timeout): the pair is struck, unless every

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::clock::Tick;
 use super::fleet::Need;
+use super::outlook::Outlook;
 use super::plan::{Plan, Stopped, Which};
 use super::rotation::Account;
 use super::standing::Gate;
@@ -24,6 +25,8 @@ const TOO_MANY_REQUESTS: u16 = 429;
 pub enum Availability {
     /// At once.
     Ready,
+    /// At once, but others are asked before it.
+    Behind(Outlook),
     /// It is at a limit of ours, or cools down after a 429.
     Limited {
         /// Which.
@@ -80,7 +83,12 @@ impl Member {
 
     /// The same with the wait: until nothing at all stands in the way any more.
     pub(super) fn availability(&self, pair: Option<&Account>, need: Need, tick: Tick) -> Availability {
-        let Some(block) = self.block(pair, need, tick) else { return Availability::Ready };
+        let Some(block) = self.block(pair, need, tick) else {
+            return match self.outlook {
+                Outlook::Fair => Availability::Ready,
+                outlook => Availability::Behind(outlook),
+            };
+        };
         let Some(retry_after) = self.recovery(pair, need, tick) else {
             return Availability::Banned { retry_after: None };
         };
@@ -177,10 +185,19 @@ impl State {
 }
 
 impl Availability {
+    /// With which outlook it can serve; none if it cannot.
+    pub(super) fn outlook(self) -> Option<Outlook> {
+        match self {
+            Self::Ready => Some(Outlook::Fair),
+            Self::Behind(outlook) => Some(outlook),
+            _ => None,
+        }
+    }
+
     /// When it can serve; none if not by itself.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Ready => Some(Duration::ZERO),
+            Self::Ready | Self::Behind(_) => Some(Duration::ZERO),
             Self::Limited { retry_after, .. } | Self::CoolingDown { retry_after } => Some(*retry_after),
             Self::Banned { retry_after } => *retry_after,
             Self::Probing => Some(PROBE),
@@ -195,7 +212,8 @@ impl fmt::Display for Availability {
             |wait: &Duration| Duration::from_secs(wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
         let text = |wait: &Duration| humantime::format_duration(seconds(wait)).to_string();
         match self {
-            Self::Ready => f.write_str("is available"),
+            Self::Ready => Outlook::Fair.fmt(f),
+            Self::Behind(outlook) => outlook.fmt(f),
             Self::Limited { which: Which::Upstream, retry_after, .. } => {
                 write!(f, "is at its upstream's limit for {}", text(retry_after))
             }

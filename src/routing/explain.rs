@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::availability::Availability;
 use super::clock::Tick;
 use super::fleet::Need;
+use super::outlook::Outlook;
 use super::rotation::Row;
 use super::state::State;
 
@@ -22,6 +23,8 @@ pub struct Considered {
     pub upstream_model: Arc<str>,
     /// Which attempt it would be, from 1, or why it would not be tried.
     pub turn: Result<u32, String>,
+    /// Why others come before it.
+    pub remark: Option<String>,
 }
 
 /// All credentials for `model` and then for its fallbacks, those that would be tried first; none if nobody serves it.
@@ -62,7 +65,7 @@ impl View<'_> {
             let member = self.state.members.get(credential);
             member.map(|member| member.availability(row.pair(credential), self.need, self.tick))
         };
-        let order = row.order(|seat| availability(seat.candidate.credential) == Some(Availability::Ready));
+        let order = row.order(|seat| availability(seat.candidate.credential)?.outlook());
         for seat in order.iter().filter_map(|&at| row.seats.get(at)) {
             *turn += 1;
             let turn = if *turn <= max {
@@ -92,7 +95,9 @@ impl View<'_> {
         turn: Result<u32, String>,
     ) -> Option<Considered> {
         let member = self.state.members.get(credential)?;
+        let behind = turn.is_ok() && member.outlook != Outlook::Fair;
         Some(Considered {
+            remark: behind.then(|| member.outlook.to_string()),
             credential: member.name.clone(),
             tier: member.tier,
             model: self.name.clone(),
@@ -117,9 +122,9 @@ impl fmt::Display for Considered {
         if self.upstream_model != self.model {
             write!(f, " as {:?}", self.upstream_model)?;
         }
-        match &self.turn {
-            Ok(_) => Ok(()),
-            Err(why) => write!(f, ": {why}"),
+        match self.turn.as_ref().err().or(self.remark.as_ref()) {
+            Some(why) => write!(f, ": {why}"),
+            None => Ok(()),
         }
     }
 }

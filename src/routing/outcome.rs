@@ -12,7 +12,7 @@ use super::hosts::Strike;
 use super::lease::Claim;
 use super::ledger::Event;
 use super::plan::Plan;
-use super::standing::{Gate, Sentence};
+use super::standing::{Gate, Sentence, Standing};
 use super::state::{pair, State};
 use super::transition::{By, Transition};
 use crate::providers::verdict::{Blame, Verdict};
@@ -39,6 +39,7 @@ impl State {
             changes.push(Transition::Unbanned { credential, model, by: By::Success });
         };
         let Some(member) = self.members.get_mut(claim.credential) else { return changes };
+        member.answered();
         if member.account.standing.succeed(claim.ticket) {
             ended(&member.name, None);
         }
@@ -82,14 +83,14 @@ impl State {
         let mut changes = std::mem::take(&mut self.news);
         let target = match verdict.blame {
             Blame::Key => Some(None),
-            Blame::Pair | Blame::Host => Some(claim.model.as_ref()),
+            Blame::Pair | Blame::Host | Blame::Busy => Some(claim.model.as_ref()),
             Blame::Caller | Blame::Absent | Blame::Local => None,
         };
         let host_is_down = self.hear(claim, verdict, tick, &mut changes);
         if let Some(model) = target {
             let fault = Fault { claim, model, verdict, now: tick.now };
             changes.extend(self.cool(&fault));
-            if !host_is_down {
+            if !host_is_down && verdict.blame != Blame::Busy {
                 changes.extend(self.strike(&fault, may_be_poison));
             }
         }
@@ -125,26 +126,34 @@ impl State {
     /// An operator lifts all that stands against the credential called `name`; none if there is no such credential.
     pub(super) fn unban(&mut self, name: &str, now: Instant) -> Option<Vec<Transition>> {
         self.clock.tick(now);
-        let (credential, member) =
-            self.members.iter_mut().enumerate().find(|(_, member)| &*member.name == name)?;
-        let shared = member.name.clone();
+        let credential = self.members.iter().position(|member| &*member.name == name)?;
+        Some(self.lift(credential, By::Operator, Standing::lift))
+    }
+
+    /// The host of `credential` says that it is well; `back`: and it was gone, so that what was held against it meanwhile
+    /// is not held any longer.
+    pub(super) fn vouch(&mut self, credential: usize, back: bool, now: Instant) -> Vec<Transition> {
+        self.clock.tick(now);
+        self.lift(credential, By::Host, if back { Standing::pardon } else { Standing::warm })
+    }
+
+    /// Lifts by `act` what stands against a credential and all models on it.
+    fn lift(&mut self, credential: usize, by: By, act: fn(&mut Standing) -> bool) -> Vec<Transition> {
         let mut changes = std::mem::take(&mut self.news);
+        let Some(member) = self.members.get_mut(credential) else { return changes };
+        let shared = member.name.clone();
         let mut lifted = |model: Option<&Arc<str>>| {
-            changes.push(Transition::Unbanned {
-                credential: shared.clone(),
-                model: model.cloned(),
-                by: By::Operator,
-            });
+            changes.push(Transition::Unbanned { credential: shared.clone(), model: model.cloned(), by });
         };
-        if member.account.standing.lift() {
+        if act(&mut member.account.standing) {
             lifted(None);
         }
         for (_, name, account) in self.rows.pairs_mut().filter(|(owner, ..)| *owner == credential) {
-            if account.standing.lift() {
+            if act(&mut account.standing) {
                 lifted(Some(name));
             }
         }
-        Some(changes)
+        changes
     }
 
     /// Notes what the failure says about the host. Whether the host is at fault; then what it has caused is undone.
@@ -152,7 +161,7 @@ impl State {
         match verdict.blame {
             Blame::Local => return false,
             Blame::Host => {}
-            Blame::Caller | Blame::Absent | Blame::Key | Blame::Pair => {
+            Blame::Caller | Blame::Absent | Blame::Key | Blame::Pair | Blame::Busy => {
                 self.hosts.answered(claim.credential, tick.now);
                 return false;
             }

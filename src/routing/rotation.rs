@@ -12,10 +12,13 @@ use super::catalog::{Candidate, Catalog};
 use super::clock::Tick;
 use super::fleet::Held;
 use super::limits::{Limits, Meter};
+use super::outlook::Outlook;
 use super::standing::Standing;
 
 /// Pairs for names that are not configured, roughly: rows times credentials.
 const MOST_SEEN_PAIRS: usize = 65_536;
+/// Outlooks in the order in which a tier is asked: all tiers for the first round, then all for the second.
+const ROUNDS: [[Outlook; 2]; 2] = [[Outlook::Fair, Outlook::Full], [Outlook::Draining, Outlook::Down]];
 
 /// Windows, standing and use of one key: a credential, or a model on it.
 pub(super) struct Account {
@@ -186,19 +189,25 @@ impl Row {
         self.seats.iter_mut().find(|seat| seat.candidate.credential == credential)
     }
 
-    /// The next seat in turn among those of the first tier that has an `available` one.
-    pub(super) fn rotate(&mut self, available: impl FnMut(&Seat) -> bool) -> Option<&mut Seat> {
-        rotate(&mut self.seats, available)
+    /// The next seat in turn among those that are `open`: of the first tier that has one, and there of those with the
+    /// best outlook; those that are asked last come after all tiers.
+    pub(super) fn rotate(
+        &mut self,
+        outlook: impl Fn(&Seat) -> Outlook,
+        open: impl FnMut(&Seat) -> bool,
+    ) -> Option<&mut Seat> {
+        rotate(&mut self.seats, outlook, open)
     }
 
-    /// The order in which its seats would be tried from here on, each once, as places in `seats`.
-    pub(super) fn order(&self, mut available: impl FnMut(&Seat) -> bool) -> Vec<usize> {
-        let mut open: Vec<bool> = self.seats.iter().map(&mut available).collect();
+    /// The order in which its seats would be tried from here on, each once, as places in `seats`. `available` says
+    /// with which outlook.
+    pub(super) fn order(&self, available: impl FnMut(&Seat) -> Option<Outlook>) -> Vec<usize> {
+        let mut open: Vec<Option<Outlook>> = self.seats.iter().map(available).collect();
         let mut currents: Vec<i64> = self.seats.iter().map(|seat| seat.current).collect();
         let mut order = Vec::new();
         while let Some(at) = next_in_turn(&self.seats, &mut currents, &open) {
             order.push(at);
-            open[at] = false;
+            open[at] = None;
         }
         order
     }
@@ -208,34 +217,55 @@ impl Row {
     }
 }
 
-/// Smooth weighted round robin: everybody available gains its weight, the richest serves and pays what all have
-/// gained. Seats are sorted by tier; the earlier seat wins a tie.
-fn rotate(seats: &mut [Seat], mut available: impl FnMut(&Seat) -> bool) -> Option<&mut Seat> {
-    let mut best: Option<(usize, i64)> = None;
-    let (mut gained, mut tier) = (0, None);
-    for (at, seat) in seats.iter_mut().enumerate() {
-        if best.is_some() && tier != Some(seat.candidate.tier) {
-            break;
+/// Seats are sorted by tier. What decides on a turn is cheap for those who are looked at in vain: of most pools, all
+/// have a fair outlook.
+fn rotate(
+    seats: &mut [Seat],
+    outlook: impl Fn(&Seat) -> Outlook,
+    mut open: impl FnMut(&Seat) -> bool,
+) -> Option<&mut Seat> {
+    for round in ROUNDS {
+        let mut from = 0;
+        while let Some(tier) = seats.get(from).map(|seat| seat.candidate.tier) {
+            let rest = seats.get_mut(from..).unwrap_or_default();
+            let size = rest.iter().take_while(|seat| seat.candidate.tier == tier).count();
+            let (tier, _) = rest.split_at_mut(size);
+            for wanted in round {
+                if let Some(at) = turn(tier, |seat| outlook(seat) == wanted && open(seat)) {
+                    return seats.get_mut(from + at);
+                }
+            }
+            from += size;
         }
+    }
+    None
+}
+
+/// Smooth weighted round robin: everybody available gains its weight, the richest serves and pays what all have
+/// gained. The earlier seat wins a tie.
+fn turn(tier: &mut [Seat], mut available: impl FnMut(&Seat) -> bool) -> Option<usize> {
+    let mut best: Option<(usize, i64)> = None;
+    let mut gained = 0;
+    for (at, seat) in tier.iter_mut().enumerate() {
         if !available(seat) {
             continue;
         }
-        tier = Some(seat.candidate.tier);
         seat.current += seat.candidate.weight;
         gained += seat.candidate.weight;
         if best.is_none_or(|(_, current)| seat.current > current) {
             best = Some((at, seat.current));
         }
     }
-    let seat = seats.get_mut(best?.0)?;
-    seat.current -= gained;
-    Some(seat)
+    let (at, _) = best?;
+    tier.get_mut(at)?.current -= gained;
+    Some(at)
 }
 
 /// One step of `rotate` on a copy, for the dry run.
-fn next_in_turn(seats: &[Seat], currents: &mut [i64], open: &[bool]) -> Option<usize> {
-    let tier = seats.iter().zip(open).find(|(_, open)| **open)?.0.candidate.tier;
-    let mine = || (0..seats.len()).filter(|&at| open[at] && seats[at].candidate.tier == tier);
+fn next_in_turn(seats: &[Seat], currents: &mut [i64], open: &[Option<Outlook>]) -> Option<usize> {
+    let group = |at: usize| open[at].map(|outlook| (outlook.is_last(), seats[at].candidate.tier, outlook));
+    let first = (0..seats.len()).filter_map(group).min()?;
+    let mine = || (0..seats.len()).filter(|&at| group(at) == Some(first));
     mine().for_each(|at| currents[at] += seats[at].candidate.weight);
     let best = mine().rev().max_by_key(|&at| currents[at])?;
     currents[best] -= mine().map(|at| seats[at].candidate.weight).sum::<i64>();

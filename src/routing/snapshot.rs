@@ -9,6 +9,7 @@ use super::availability::PROBE;
 use super::catalog::Catalog;
 use super::clock::Tick;
 use super::limits::{Limits, Window};
+use super::outlook::Outlook;
 use super::rotation::Account;
 use super::standing::{Gate, Standing};
 use super::state::{Member, State};
@@ -35,6 +36,8 @@ pub struct CredentialSnapshot {
     pub tpm: Use,
     /// Requests under way.
     pub in_flight: u32,
+    /// What is known without asking.
+    pub outlook: Outlook,
     /// Where it stands itself.
     pub standing: StandingSnapshot,
     /// It is banned, or all of its configured models (without such: all that were asked for) are.
@@ -159,6 +162,7 @@ impl CredentialSnapshot {
             rpm: Use::of(&meter.requests, tick),
             tpm: Use::of(&meter.tokens, tick),
             in_flight: *in_flight,
+            outlook: member.outlook,
             standing: StandingSnapshot::of(standing, tick),
             is_banned: false,
             models: Vec::new(),

@@ -14,6 +14,9 @@ use super::bans::{BanPolicy, Term};
 /// No upstream can ask to be left alone for longer.
 const LONGEST_COOL_DOWN: Duration = Duration::from_secs(24 * 3600);
 
+/// Codes from here on are about a host.
+const SERVER_ERROR: u16 = 500;
+
 /// The ban machine and the cool-down of one key.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Standing {
@@ -219,6 +222,22 @@ impl Standing {
         let lifted = self.record.state != State::Clear;
         *self = Self::default();
         lifted
+    }
+
+    /// A host that has asked to be left alone says that it is well.
+    pub(super) fn warm(&mut self) -> bool {
+        self.cool_down = self.cool_down.filter(|cool_down| cool_down.code < SERVER_ERROR);
+        false
+    }
+
+    /// The same of a host that was gone: forgets what was its fault, if no operator is to decide on it. Whether there was
+    /// a ban or a probation.
+    pub(super) fn pardon(&mut self) -> bool {
+        self.warm();
+        if self.record.code < SERVER_ERROR || self.record.state == State::Banned(Until::Lifted) {
+            return false;
+        }
+        std::mem::take(&mut self.record).state != State::Clear
     }
 
     /// Left alone until `now + term`; the later end wins. The term, if this begins a cool-down.

@@ -14,8 +14,9 @@ use super::hosts::Hosts;
 use super::lease::{Claim, Grant};
 use super::ledger::{Event, Succession};
 use super::limits::Limits;
+use super::outlook::Outlook;
 use super::plan::Plan;
-use super::rotation::{Account, Rows};
+use super::rotation::{Account, Rows, Seat};
 use super::transition::Transition;
 use super::{Blueprint, CredentialSpec};
 
@@ -47,6 +48,7 @@ pub(super) struct Member {
     pub(super) tier: u16,
     pub(super) weight: u32,
     pub(super) max_concurrent: Option<u32>,
+    pub(super) outlook: Outlook,
     pub(super) account: Account,
     /// The last ticket that was given out for another key than the one it has now.
     pub(super) stranger: u64,
@@ -80,7 +82,10 @@ impl State {
         let Self { catalog, members, rows, news, tickets, .. } = self;
         let row = rows.row(catalog, model, Some(tick))?;
         let name = row.name.clone();
-        let seat = row.rotate(|seat| {
+        let outlook = |seat: &Seat| {
+            members.get(seat.candidate.credential).map_or(Outlook::Fair, |member| member.outlook)
+        };
+        let seat = row.rotate(outlook, |seat| {
             let member = members.get(seat.candidate.credential);
             let open = |member: &Member| member.block(seat.pair.as_deref(), need, tick).is_none();
             plan.allows(seat.candidate.credential) && member.is_some_and(open)
@@ -199,6 +204,7 @@ impl Member {
             tier: spec.tier,
             weight: spec.weight.max(1),
             max_concurrent: spec.max_concurrent,
+            outlook: Outlook::default(),
             account: Account::new(Limits { rpm: spec.rpm, tpm: spec.tpm }),
             stranger: 0,
         }

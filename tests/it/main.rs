@@ -14,6 +14,7 @@ mod dialects;
 mod exhaustion;
 mod failover;
 mod failover_bench;
+mod fleet;
 mod hardening;
 mod harness;
 mod headers;

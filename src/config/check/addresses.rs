@@ -37,6 +37,49 @@ impl Check<'_, '_> {
         url.set_path(&prefix);
         Some(url)
     }
+
+    /// Hosts that stand in for the one of `base_url`, each with its port or that one's.
+    pub(super) fn addresses(
+        &mut self,
+        path: &str,
+        written: &[String],
+        of: Option<&Url>,
+    ) -> Vec<(String, u16)> {
+        let usual = of.and_then(Url::port_or_known_default).unwrap_or(443);
+        let checked = written.iter().enumerate().filter_map(|(index, text)| {
+            let place = host_and_port(text, usual);
+            if place.is_none() {
+                let fault =
+                    Fault::new(format!("{} is no host", self.places.written(&format!("{path}[{index}]"))));
+                self.error(
+                    &format!("{path}[{index}]"),
+                    fault.help("write `10.0.0.1`, `10.0.0.1:8080` or a name"),
+                );
+            }
+            place
+        });
+        let places: Vec<_> = checked.collect();
+        if (1..places.len()).any(|at| places[..at].contains(&places[at])) {
+            self.error(path, Fault::new("an address is listed twice").help("remove one"));
+        }
+        places
+    }
+}
+
+/// A host with its port, or with the `usual` one.
+fn host_and_port(text: &str, usual: u16) -> Option<(String, u16)> {
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return Some((ip.to_string(), usual));
+    }
+    // A scheme without a port of its own, so that every port that was written is kept.
+    let url = Url::parse(&format!("tcp://{text}")).ok()?;
+    let bare = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
+    let host = url.host_str().filter(|_| bare && url.username().is_empty() && url.password().is_none())?;
+    let named = host
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':' | b'[' | b']'));
+    (named && url.port() != Some(0))
+        .then(|| (host.trim_matches(['[', ']']).to_owned(), url.port().unwrap_or(usual)))
 }
 
 /// What is wrong with an address, and what to write instead.

@@ -44,6 +44,7 @@ impl Check<'_, '_> {
         let vertex = self.vertex(path, &file);
         let api_version = self.api_version(path, &file);
         let base_url = self.address(path, &file, server);
+        let addresses = self.addresses(&at("addresses"), &file.addresses, base_url.as_ref());
         if file.is_fallback && self.places.has(&at("priority")) {
             let fault =
                 Fault::new("`priority` says nothing beside `is_fallback: true`, which is the last tier");
@@ -57,6 +58,7 @@ impl Check<'_, '_> {
         Some(Credential {
             name: name?,
             base_url: base_url?,
+            addresses,
             kind: file.r#type,
             api_key: file.api_key.map(|key| key.0),
             rpm,

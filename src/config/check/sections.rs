@@ -186,6 +186,7 @@ impl Check<'_, '_> {
             health_check_path: health,
             public: file.public,
             prometheus_listen: self.prometheus_listen(file.prometheus_listen),
+            peer_health_interval: self.finite("monitoring.peer_health_interval", file.peer_health_interval),
             log_errors: file.log_errors,
             errors_log_path: file.errors_log_path.map(Into::into),
         }

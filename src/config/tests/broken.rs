@@ -67,6 +67,22 @@ fn unknown_keys() {
 }
 
 #[test]
+fn addresses_are_hosts_with_or_without_a_port() {
+    for address in ["http://h", "h/path", "a b", "h:0", "h:99999", "user@h", "\u{e4}"] {
+        let loaded =
+            World::default().load(&GOOD.replace("name: a", &format!("name: a, addresses: ['{address}']")));
+        assert!(loaded.settings.is_none(), "{address}");
+        assert!(lines(&loaded)[0].ends_with("is no host"), "{address}: {:?}", lines(&loaded));
+    }
+    credential("addresses: [h, 'h:443']", &["3:15 an address is listed twice"]);
+    let text =
+        GOOD.replace("name: a", "name: a, addresses: [10.0.0.1, 'h:8080', '[::1]:9', '::1', h-2.internal]");
+    let settings = World::default().load(&text).settings.expect("all of them are addresses");
+    let expected = [("10.0.0.1", 443), ("h", 8080), ("::1", 9), ("::1", 443), ("h-2.internal", 443)];
+    assert_eq!(settings.credentials[0].addresses, expected.map(|(host, port)| (host.to_owned(), port)));
+}
+
+#[test]
 fn missing_and_doubled_keys() {
     told(
         "credentials: [{name: a, api_key: k, base_url: https://h}]\n",

@@ -10,8 +10,35 @@ fn seat(credential: usize, tier: u16, weight: i64) -> Seat {
 
 fn turns(seats: &mut [Seat], count: usize, available: impl Fn(usize) -> bool) -> Vec<usize> {
     let open = |seat: &Seat| available(seat.candidate.credential);
-    let turn = |_| rotate(seats, open).map(|seat| seat.candidate.credential);
+    let turn = |_| rotate(seats, |_| Outlook::Fair, open).map(|seat| seat.candidate.credential);
     (0..count).map_while(turn).collect()
+}
+
+/// Who would be asked if each failed, with these outlooks.
+fn asked(seats: Vec<Seat>, outlooks: &[Outlook]) -> Vec<usize> {
+    let mut row = Row { seats, fallbacks: Arc::default(), name: "m".into(), configured: true, version: 0 };
+    let of = |seat: &Seat| outlooks[seat.candidate.credential];
+    let told: Vec<usize> = row.order(|seat| Some(of(seat)));
+    let mut tried = Vec::new();
+    while let Some(seat) = row.rotate(of, |seat| !tried.contains(&seat.candidate.credential)) {
+        tried.push(seat.candidate.credential);
+    }
+    assert_eq!(told, tried, "the dry run tells the same");
+    tried
+}
+
+#[test]
+fn who_leaves_or_is_down_is_asked_after_all_tiers() {
+    let seats = || vec![seat(0, 0, 9), seat(1, 0, 1), seat(2, u16::MAX, 1)];
+    let fair = Outlook::Fair;
+    assert_eq!(asked(seats(), &[Outlook::Draining, fair, fair]), [1, 2, 0]);
+    assert_eq!(asked(seats(), &[Outlook::Down, Outlook::Draining, fair]), [2, 1, 0]);
+}
+
+#[test]
+fn who_is_full_is_asked_after_the_others_of_its_tier_only() {
+    let seats = vec![seat(0, 0, 9), seat(1, 0, 1), seat(2, 1, 1)];
+    assert_eq!(asked(seats, &[Outlook::Full, Outlook::Fair, Outlook::Fair]), [1, 0, 2]);
 }
 
 #[test]
@@ -54,19 +81,20 @@ proptest! {
     /// The dry run tells the turns as they come.
     #[test]
     fn the_dry_run_agrees_with_the_rotation(
-        places in prop::collection::vec((0u16..3, 1i64..5, any::<bool>()), 1..8),
+        places in prop::collection::vec((0u16..3, 1i64..5, any::<bool>(), 0usize..4), 1..8),
         warm in 0usize..20,
     ) {
         let mut seats: Vec<_> =
-            places.iter().enumerate().map(|(at, (tier, weight, _))| seat(at, *tier, *weight)).collect();
+            places.iter().enumerate().map(|(at, (tier, weight, ..))| seat(at, *tier, *weight)).collect();
         seats.sort_by_key(|seat| seat.candidate.tier);
         let _ = turns(&mut seats, warm, |_| true);
         let open = |credential: usize| places[credential].2;
         let mut row = Row { seats, fallbacks: Arc::default(), name: "m".into(), configured: true, version: 0 };
-        let told: Vec<usize> = row.order(|seat| open(seat.candidate.credential)).iter()
+        let outlook = |seat: &Seat| ROUNDS.concat()[places[seat.candidate.credential].3];
+        let told: Vec<usize> = row.order(|seat| open(seat.candidate.credential).then(|| outlook(seat))).iter()
             .map(|at| row.seats[*at].candidate.credential).collect();
         let mut tried: Vec<usize> = Vec::new();
-        while let Some(seat) = row.rotate(|s| open(s.candidate.credential) && !tried.contains(&s.candidate.credential)) {
+        while let Some(seat) = row.rotate(outlook, |s| open(s.candidate.credential) && !tried.contains(&s.candidate.credential)) {
             tried.push(seat.candidate.credential);
         }
         prop_assert_eq!(told, tried);

@@ -131,3 +131,70 @@ fn models_are_listed_once_in_a_stable_order() {
     let names: Vec<String> = pool.models().into_iter().map(|listed| listed.name).collect();
     assert_eq!(names, ["m", "fast", "b", "z"]);
 }
+
+#[test]
+fn a_peer_that_seems_down_is_asked_last_until_it_answers_and_is_never_struck() {
+    let credentials = vec![credential("peer"), CredentialSpec { tier: u16::MAX, ..credential("spare") }];
+    let pool = Pool::new(blueprint(credentials));
+    assert_eq!(pool.regard(0, Outlook::Down), Outlook::Fair);
+    assert_eq!(serve(&pool, "m", at(0.0)), 1);
+    let lines: Vec<String> =
+        pool.explain("m", 0, at(0.0)).expect("served").iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            "  1. \"spare\", last tier, model \"m\"",
+            "  2. \"peer\", tier 0, model \"m\": seems to be down: asked after all others",
+        ]
+    );
+    assert_eq!(pool.state_of(0, Some("m"), at(0.0)), Availability::Behind(Outlook::Down));
+    assert_eq!(pool.snapshot(at(0.0)).credentials[0].standing, StandingSnapshot::default());
+    let ask = Ask { model: Some("m"), pinned: Some(0), ..Ask::default() };
+    let mut lease = lease(pool.next(&mut pool.plan(ask).expect("served"), at(1.0)));
+    let _ = lease.succeeded(at(1.0));
+    assert_eq!((pool.outlook(0), serve(&pool, "m", at(1.0))), (Outlook::Fair, 0));
+}
+
+#[test]
+fn a_draining_peer_is_better_than_nobody_and_a_success_does_not_call_it_back() {
+    let pool = pool(&["peer"]);
+    pool.regard(0, Outlook::Draining);
+    assert_eq!(serve(&pool, "m", at(0.0)), 0);
+    assert_eq!(pool.outlook(0), Outlook::Draining);
+}
+
+#[test]
+fn a_host_that_is_back_is_pardoned_for_errors_of_a_host_and_for_nothing_else() {
+    let pool = pool(&["peer"]);
+    let hurried = |model| pool.plan(Ask { model: Some(model), deadline: Some(at(0.0)), ..Ask::default() });
+    for (model, verdict) in [("gone", host(502)), ("limited", pair(429))] {
+        for _ in 0..3 {
+            fail(&pool, &mut hurried(model).expect("served"), &verdict, at(0.0));
+        }
+        assert_eq!(condition(&pool, 0, model, at(1.0)), Condition::Banned);
+    }
+    let told: Vec<String> = pool.vouch(0, true, at(1.0)).iter().map(ToString::to_string).collect();
+    assert_eq!(told, ["credential \"peer\", model \"gone\": unbanned, its host was at fault"]);
+    assert_eq!(condition(&pool, 0, "gone", at(1.0)), Condition::Clear);
+    assert_eq!(condition(&pool, 0, "limited", at(1.0)), Condition::Banned);
+}
+
+#[test]
+fn a_host_that_says_it_is_well_is_not_left_alone_any_longer_but_keeps_its_bans_and_its_limits() {
+    let pool = pool(&["peer"]);
+    let hurried = |model| pool.plan(Ask { model: Some(model), deadline: Some(at(0.0)), ..Ask::default() });
+    let shut =
+        Verdict { cool_down: Some(Duration::from_secs(30)), ..Verdict::new(Blame::Busy, Next::Other, 503) };
+    for (model, verdict) in [("gone", host(502)), ("shut", shut), ("full", busy(30))] {
+        for _ in 0..3 {
+            fail(&pool, &mut hurried(model).expect("served"), &verdict, at(0.0));
+            if verdict.cool_down.is_some() {
+                break;
+            }
+        }
+    }
+    assert_eq!(condition(&pool, 0, "shut", at(1.0)), Condition::CoolingDown);
+    assert!(pool.vouch(0, false, at(1.0)).is_empty());
+    let now = ["shut", "full", "gone"].map(|model| condition(&pool, 0, model, at(1.0)));
+    assert_eq!(now, [Condition::Clear, Condition::CoolingDown, Condition::Banned]);
+}

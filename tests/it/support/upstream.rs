@@ -82,6 +82,8 @@ type Script = Arc<dyn Fn(&Call) -> Reply + Send + Sync>;
 struct Shared {
     script: Mutex<Script>,
     listing: Mutex<Reply>,
+    health: Mutex<Reply>,
+    unready: AtomicBool,
     calls: Mutex<Vec<Arc<Call>>>,
     heads: Mutex<Vec<(Instant, String)>>,
     discoveries: AtomicUsize,
@@ -98,11 +100,18 @@ pub struct Upstream {
 impl Upstream {
     /// Every reply is chosen by `script`.
     pub fn scripted(script: impl Fn(&Call) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port for the upstream");
+        Self::scripted_on("127.0.0.1", script)
+    }
+
+    /// The same at this address.
+    fn scripted_on(ip: &str, script: impl Fn(&Call) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind((ip, 0)).expect("a port for the upstream");
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             script: Mutex::new(Arc::new(script)),
             listing: Mutex::new(respond(200).json(&json!({"object": "list", "data": []}))),
+            health: Mutex::new(respond(404).error("no such path", "invalid_request_error", None)),
+            unready: AtomicBool::new(false),
             calls: Mutex::default(),
             heads: Mutex::default(),
             discoveries: AtomicUsize::new(0),
@@ -117,6 +126,11 @@ impl Upstream {
     /// A healthy provider: answers each endpoint as the real one does.
     pub fn healthy() -> Self {
         Self::scripted(Reply::good)
+    }
+
+    /// A healthy provider at this address.
+    pub fn healthy_on(ip: &str) -> Self {
+        Self::scripted_on(ip, Reply::good)
     }
 
     /// The same reply to everything.
@@ -155,6 +169,17 @@ impl Upstream {
     pub fn lists_with(self, reply: Reply) -> Self {
         *self.shared.listing.lock().unwrap() = reply;
         self
+    }
+
+    /// What `GET /health` answers, as another router. Set it before the router starts.
+    pub fn tells(self, health: Reply) -> Self {
+        *self.shared.health.lock().unwrap() = health;
+        self
+    }
+
+    /// Whether `GET /health/ready` says so.
+    pub fn tells_ready(&self, ready: bool) {
+        self.shared.unready.store(!ready, Ordering::SeqCst);
     }
 
     pub fn url(&self) -> String {
@@ -266,9 +291,9 @@ impl Connection {
     /// Chooses the reply and keeps the call.
     fn file(&self, mut call: Call) -> (Reply, Arc<Call>) {
         let path = call.path.split('?').next().unwrap_or_default();
-        if call.method == "GET" && (path.ends_with("/models") || path.ends_with("/health")) {
+        if let Some(reply) = self.own_account(&call.method, path) {
             self.shared.discoveries.fetch_add(1, Ordering::SeqCst);
-            return (self.shared.listing.lock().unwrap().clone(), Arc::new(call));
+            return (reply, Arc::new(call));
         }
         let script = self.shared.script.lock().unwrap().clone();
         let call = {
@@ -279,6 +304,18 @@ impl Connection {
             call
         };
         (script(&call), call)
+    }
+
+    /// The reply to what the router asks on its own account.
+    fn own_account(&self, method: &str, path: &str) -> Option<Reply> {
+        let status = if self.shared.unready.load(Ordering::SeqCst) { 503 } else { 200 };
+        match path.rsplit('/').next()? {
+            _ if method != "GET" => None,
+            "models" => Some(self.shared.listing.lock().unwrap().clone()),
+            "health" => Some(self.shared.health.lock().unwrap().clone()),
+            "ready" => Some(respond(status).json(&json!({}))),
+            _ => None,
+        }
     }
 
     fn read_call(&mut self, reuse: usize) -> Option<Call> {
