@@ -156,17 +156,12 @@ impl Gateway {
         self.memory.signature(call)
     }
 
-    /// What is to be done at the end of the process.
-    pub fn last_words(&self) -> impl Fn() + Send + Sync + 'static {
-        let fleet = self.fleet.clone();
-        move || fleet.iter().for_each(|fleet| fleet.leave())
-    }
-
     /// Tells the other routers what has changed here.
     pub fn spread(&self, changes: &[Transition]) {
         let Some(fleet) = &self.fleet else { return };
-        let identity = |name: &str| self.identities(fleet.namespace()).remove(name);
-        changes.iter().for_each(|change| fleet.tell(change, identity));
+        let named = |name: &str| self.settings.credentials.iter().find(|c| c.name.as_str() == name);
+        let digest = |name: &str| named(name).map(|credential| identity(credential, fleet.namespace()));
+        changes.iter().for_each(|change| fleet.tell(change, digest));
     }
 
     /// What tells a credential's key and place from others, by its name: strikes and bans belong to that.
@@ -175,6 +170,16 @@ impl Gateway {
         let named =
             |credential: &Credential| (credential.name.as_str().to_owned(), identity(credential, salt));
         self.settings.credentials.iter().map(named).collect()
+    }
+
+    /// Which credentials, by their names, have the keys that they had when `identities` were made with this `salt`.
+    pub fn same_keys<'i>(
+        &self,
+        salt: &str,
+        identities: &'i HashMap<String, String>,
+    ) -> impl Fn(&str) -> bool + use<'i> {
+        let own = self.identities(salt);
+        move |name| own.get(name).is_some_and(|own| identities.get(name) == Some(own))
     }
 
     /// The token of the same account under the same name, if there is one.

@@ -20,7 +20,7 @@
 //! - [`observe`]: log, access log, metrics, `/health`, `/vhealth`
 //! - [`gateway`]: a configuration, assembled; [`server`]: a process, assembled
 //! - [`handover`]: one process takes over from another; [`operator`]: reload and upgrade, asked for from outside;
-//!   [`loading`]: the file; [`supervisor`]: what the service manager is told
+//!   [`loading`]: the file; [`descriptors`]: sockets that change hands; [`supervisor`]: what the service manager is told
 //! - [`cli`], [`demo`]: the command, and an upstream to try it without any key
 //!
 //! Words: *downstream* is the client's side, *upstream* the provider's. A *credential* is one key with its limits, a
@@ -32,6 +32,7 @@ pub mod background;
 pub mod cli;
 pub mod config;
 pub mod demo;
+pub mod descriptors;
 pub mod dialect;
 pub mod edge;
 pub mod gateway;

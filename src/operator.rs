@@ -51,7 +51,15 @@ impl Binary {
 }
 
 /// What came of a reload.
-pub type Reloaded = Result<Vec<Change>, String>;
+pub enum Reloaded {
+    /// The configuration is in place; what differs.
+    Applied(Vec<Change>),
+    /// It is not taken, and nothing has changed; the report of what is wrong.
+    Refused(String),
+    /// It needs what this process has not bought at start, and nothing has changed: another one has to take over, with
+    /// the same program.
+    Outgrown,
+}
 
 impl Operator {
     /// Hands for a process that has just started.
@@ -67,14 +75,20 @@ impl Operator {
     }
 
     /// Reads the configuration again and puts it in place of the old one, at once for all new requests. What the two
-    /// have in common goes on: counts of a name, strikes and bans of a key, connections. An error is the report of what
-    /// is wrong with the file; nothing has changed then.
+    /// have in common goes on: counts of a name, strikes and bans of a key, connections.
     pub fn reload(&self) -> Reloaded {
+        let read = match &self.file {
+            Some(file) => loading::settings(file, false),
+            None => Err("there is no file to read again".into()),
+        };
+        if read.as_ref().is_ok_and(|(settings, _)| !self.running.reach.covers(Reach::of(settings))) {
+            return Reloaded::Outgrown;
+        }
         supervisor::reloading();
-        let reloaded = self.try_reload();
+        let applied = read.and_then(|(settings, report)| self.apply(settings, &report));
         supervisor::reloaded();
-        metrics::reloaded(reloaded.is_ok());
-        match &reloaded {
+        metrics::reloaded(applied.is_ok());
+        match &applied {
             Ok(changes) if changes.is_empty() => log::info!("configuration read again: nothing has changed"),
             Ok(changes) => changes.iter().for_each(|change| match change.needs_start {
                 true => {
@@ -84,12 +98,10 @@ impl Operator {
             }),
             Err(report) => log::error!("the configuration is not taken, the old one stays:\n{report}"),
         }
-        reloaded
+        applied.map_or_else(Reloaded::Refused, Reloaded::Applied)
     }
 
-    fn try_reload(&self) -> Reloaded {
-        let Some(file) = &self.file else { return Err("there is no file to read again".into()) };
-        let (settings, report) = loading::settings(file, false)?;
+    fn apply(&self, settings: Settings, report: &str) -> Result<Vec<Change>, String> {
         if !report.is_empty() {
             log::warn!("{}", report.trim_end());
         }
@@ -107,19 +119,12 @@ impl Operator {
         Ok(changes)
     }
 
-    /// Whether the configuration on disk needs what this process has not bought at start: then another one has to take
-    /// over, with the same program.
-    pub fn is_outgrown(&self) -> bool {
-        let settings = self.file.as_ref().and_then(|file| loading::settings(file, false).ok());
-        settings.is_some_and(|(settings, _)| !self.running.reach.covers(Reach::of(&settings)))
-    }
-
     /// One pool closes its books, the next one opens with them.
     fn replace(&self, old: &Arc<Edge>, settings: Settings) {
         self.running.drain.set_limit(settings.server.drain_timeout);
         let new = Arc::new(old.renewed(settings));
-        let (before, after) = (old.gateway.identities(""), new.gateway.identities(""));
-        let keeps = |name: &str| before.get(name).is_some_and(|own| after.get(name) == Some(own));
+        let identities = old.gateway.identities("");
+        let keeps = new.gateway.same_keys("", &identities);
         old.courses.set(Course::Settling);
         let ledger = old.gateway.pool.close(Instant::now());
         if let Some(epoch) = ledger.epoch {

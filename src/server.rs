@@ -95,7 +95,6 @@ pub fn serve(process: Process) -> Result<(), CannotServe> {
     let pins = places::pins(&settings);
     let keeping = Keeping::at(places::ledger(&settings));
     let gateway = Gateway::assemble(settings, pins);
-    drain.at_end(gateway.last_words());
     let sockets = sockets(predecessor.as_ref(), &address)?;
     let main = sockets.tcp(&address).map_err(|why| cannot_listen(predecessor.as_ref(), &address, why))?;
 
@@ -143,7 +142,7 @@ pub fn serve(process: Process) -> Result<(), CannotServe> {
     let care = managed.then(|| Care { operator: operator.clone(), front: front.clone() });
     let succession = predecessor.map(|predecessor| {
         let predecessor = Mutex::new(Some(predecessor));
-        Succession { predecessor, running: running.clone(), front, arrivals }
+        Succession { predecessor, front, arrivals }
     });
     server.add_service(background_service("background", Background { running, care, succession }));
     server.run(RunArgs { shutdown_signal: Box::new(Signals(operator)) });

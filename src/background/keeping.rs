@@ -115,11 +115,10 @@ fn read(path: &Path) -> Result<Option<Kept>, String> {
 }
 
 fn resume(gateway: &Gateway, kept: &Kept) {
-    let identities = gateway.identities(&kept.salt);
-    let keeps = |name: &str| identities.get(name).is_some_and(|own| kept.identities.get(name) == Some(own));
     // At least as old as it was: a wall clock that has gone backwards makes nothing younger.
     let age = unix(SystemTime::now()).saturating_sub(kept.epoch).max(kept.age);
     if let Some(epoch) = Instant::now().checked_sub(Duration::from_millis(age)) {
+        let keeps = gateway.same_keys(&kept.salt, &kept.identities);
         gateway.pool.inherit(&kept.ledger, epoch, &keeps);
     }
 }

@@ -48,7 +48,7 @@ impl BackgroundService for Background {
             tokio::spawn(worker::run(fleet, self.running.live.clone()));
         }
         if let Some(succession) = &self.succession {
-            succession.begin(&shutdown).await;
+            succession.begin(&self.running, &shutdown).await;
         }
         let care = async {
             if let Some(care) = &self.care {

@@ -14,8 +14,6 @@ use crate::handover::Running;
 pub struct Succession {
     /// Who serves until then.
     pub predecessor: Mutex<Option<Predecessor>>,
-    /// This process.
-    pub running: Arc<Running>,
     /// Who answers.
     pub front: Arc<Front>,
     /// Where connections go that the other process gives away.
@@ -23,14 +21,14 @@ pub struct Succession {
 }
 
 impl Succession {
-    pub(super) async fn begin(&self, shutdown: &ShutdownWatch) {
+    pub(super) async fn begin(&self, running: &Arc<Running>, shutdown: &ShutdownWatch) {
         let predecessor = self.predecessor.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(predecessor) = predecessor else { return };
         if !self.front.answers("/v1/models", shutdown).await {
             predecessor.refuse("a request to itself was not answered");
             std::process::exit(1);
         }
-        let (running, arrivals) = (self.running.clone(), self.arrivals.clone());
+        let (running, arrivals) = (running.clone(), self.arrivals.clone());
         std::thread::spawn(move || predecessor.follow(&running, &arrivals));
     }
 }

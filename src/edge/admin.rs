@@ -20,8 +20,9 @@ use serde_json::{json, Value};
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::admission;
+use crate::config::Change;
 use crate::llm::error::ApiError;
-use crate::operator::Operator;
+use crate::operator::{Operator, Reloaded};
 
 /// What can be asked for, for those who ask for something else.
 const PATHS: &str = "/admin/credentials/NAME/unban";
@@ -56,14 +57,8 @@ impl HttpServerApp for Admin {
         session.set_keepalive(None);
         let answered = match self.act(&session) {
             Ok(Act::Unban(name)) => whole(&mut session, self.unban(&name)).await,
-            Ok(Act::Reload) if self.operator.is_replaced() || self.operator.is_outgrown() => {
-                self.upgrade(&mut session, None).await
-            }
-            Ok(Act::Reload) => {
-                let operator = self.operator.clone();
-                let reloaded = tokio::task::spawn_blocking(move || reload(&operator)).await;
-                whole(&mut session, reloaded.unwrap_or_else(|_| (500, Bytes::new()))).await
-            }
+            Ok(Act::Reload) if self.operator.is_replaced() => self.upgrade(&mut session, None).await,
+            Ok(Act::Reload) => self.reload(&mut session).await,
             Ok(Act::Upgrade(binary)) => self.upgrade(&mut session, binary).await,
             Ok(Act::Status) => {
                 let status = json!({ "status": self.operator.status(), "pid": std::process::id(), "version": crate::VERSION });
@@ -129,6 +124,18 @@ impl Admin {
         (200, text(&json!({ "credential": name, "lifted": lifted })))
     }
 
+    async fn reload(&self, session: &mut ServerSession) -> pingora::Result<()> {
+        let operator = self.operator.clone();
+        match tokio::task::spawn_blocking(move || operator.reload()).await {
+            Ok(Reloaded::Outgrown) => self.upgrade(session, None).await,
+            Ok(Reloaded::Applied(changes)) => whole(session, (200, applied(changes))).await,
+            Ok(Reloaded::Refused(report)) => {
+                whole(session, (422, text(&json!({ "reloaded": false, "report": report })))).await
+            }
+            Err(_) => whole(session, (500, Bytes::new())).await,
+        }
+    }
+
     /// Lets another process take over, and tells each step as it is done: a JSON object a line.
     async fn upgrade(&self, session: &mut ServerSession, binary: Option<PathBuf>) -> pingora::Result<()> {
         // The process does not leave before it has told the last step.
@@ -155,18 +162,12 @@ impl Admin {
     }
 }
 
-/// What came of a reload: the changes, or the report of what is wrong.
-fn reload(operator: &Operator) -> (u16, Bytes) {
-    match operator.reload() {
-        Ok(changes) => {
-            let changes: Vec<Value> = changes
-                .into_iter()
-                .map(|change| json!({ "change": change.text, "needs_start": change.needs_start }))
-                .collect();
-            (200, text(&json!({ "reloaded": true, "changes": changes })))
-        }
-        Err(report) => (422, text(&json!({ "reloaded": false, "report": report }))),
-    }
+fn applied(changes: Vec<Change>) -> Bytes {
+    let changes: Vec<Value> = changes
+        .into_iter()
+        .map(|change| json!({ "change": change.text, "needs_start": change.needs_start }))
+        .collect();
+    text(&json!({ "reloaded": true, "changes": changes }))
 }
 
 fn text(value: &Value) -> Bytes {

@@ -8,7 +8,7 @@
 //! before the cut.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -35,11 +35,7 @@ pub struct Drain {
     limit_ms: AtomicU64,
     log: Log,
     recorder: Recorder,
-    last: OnceLock<Last>,
 }
-
-/// What is to be done last, within a second or so.
-type Last = Box<dyn Fn() + Send + Sync>;
 
 /// Resolves when `cut` says that the time is up.
 pub async fn over(cut: &mut watch::Receiver<bool>) {
@@ -64,15 +60,9 @@ impl Drain {
             limit_ms: AtomicU64::new(0),
             log,
             recorder,
-            last: OnceLock::new(),
         };
         drain.set_limit(limit);
         Arc::new(drain)
-    }
-
-    /// Says what is to be done last, once nothing is in flight.
-    pub fn at_end(&self, last: impl Fn() + Send + Sync + 'static) {
-        let _ = self.last.set(Box::new(last));
     }
 
     /// Another limit, from now on.
@@ -132,7 +122,8 @@ impl Drain {
     }
 
     /// Waits in a thread of its own, outside every runtime that is being shut down, and ends the process, unless it
-    /// `is_needed` although nothing is in flight in it. `shut` stops accepting, and `last` is the last thing done.
+    /// `is_needed` although nothing is in flight in it. `shut` stops accepting, and `last` is the
+    /// last thing done, within a second or so.
     pub fn leave(&self, is_needed: impl Fn() -> bool, shut: impl FnOnce(), last: impl FnOnce()) -> ! {
         self.wait(|| false, &is_needed);
         shut();
@@ -151,7 +142,12 @@ impl Drain {
 
     /// The same after another process has taken over, once connections have gone there as well. Comes back if `is_back`
     /// says that this process has to go on after all.
-    pub fn leave_to_another(&self, is_back: impl Fn() -> bool, is_needed: impl Fn() -> bool) {
+    pub fn leave_to_another(
+        &self,
+        is_back: impl Fn() -> bool,
+        is_needed: impl Fn() -> bool,
+        last: impl FnOnce(),
+    ) {
         self.leaving.store(true, Ordering::SeqCst);
         std::thread::sleep(ACCEPTED);
         let is_back = || is_back() && !self.is_draining();
@@ -166,6 +162,7 @@ impl Drain {
             self.cut.send_replace(false);
             return;
         }
+        last();
         self.end()
     }
 
@@ -188,9 +185,6 @@ impl Drain {
     }
 
     fn end(&self) -> ! {
-        if let Some(last) = self.last.get() {
-            last();
-        }
         self.flush();
         std::process::exit(0);
     }

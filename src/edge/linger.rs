@@ -5,17 +5,15 @@
 //! whose write fails gives up what it has not read yet. So the socket is kept open by a duplicate, and read until the
 //! client closes it as well (RFC 9112 section 9.6 has the same for HTTP/1).
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use nix::sys::socket::{sendmsg, ControlMessage, MsgFlags};
 use pingora::time::timeout;
-use rustix::net::{recvmsg, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::reply::{LINGER, LINGER_BYTES};
+use crate::descriptors;
 
 /// A duplicate of a connection.
 pub struct Linger(OwnedFd);
@@ -24,18 +22,10 @@ impl Linger {
     /// Pingora's sockets show their numbers only, so the duplicate is made by a message to ourselves.
     pub fn on(socket: &impl AsRawFd) -> io::Result<Self> {
         let (here, there) = UnixStream::pair()?;
-        let number = [socket.as_raw_fd()];
-        let rights = [ControlMessage::ScmRights(&number)];
-        sendmsg::<()>(here.as_raw_fd(), &[IoSlice::new(&[0])], &rights, MsgFlags::MSG_NOSIGNAL, None)?;
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut rights = RecvAncillaryBuffer::new(&mut space);
-        let mut byte = [0];
-        recvmsg(&there, &mut [IoSliceMut::new(&mut byte)], &mut rights, RecvFlags::CMSG_CLOEXEC)?;
-        let received = rights.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut received) => received.next(),
-            _ => None,
-        });
-        received.map(Self).ok_or_else(|| io::ErrorKind::InvalidData.into())
+        let mut received = Vec::new();
+        descriptors::send(&here, &[IoSlice::new(&[0])], &[socket.as_raw_fd()])?;
+        descriptors::receive(&there, &mut [0], &mut received)?;
+        received.pop().map(Self).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
     /// Says that nothing more comes, and waits for the client to do the same.

@@ -294,7 +294,8 @@ fn follow(running: &Arc<Running>, edge: &Edge, candidate: Candidate, mail: &Mail
         });
     }
     let is_back = || gone.load(Ordering::SeqCst);
-    running.drain.leave_to_another(is_back, || running.before.is_there() || !mail.is_empty());
+    let is_needed = || running.before.is_there() || !mail.is_empty();
+    running.drain.leave_to_another(is_back, is_needed, || running.last_words());
     log::error!("process {}, which had taken over, is gone; this one serves again", candidate.number());
     edge.gateway.memory.bequeath(None);
     edge.gateway.pool.reopen();

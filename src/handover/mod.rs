@@ -88,8 +88,16 @@ impl Running {
                 let shut = || {
                     running.gate.send_replace(false);
                 };
-                running.drain.leave(|| running.before.is_there(), shut, || running.keep())
+                running.drain.leave(|| running.before.is_there(), shut, || running.last_words())
             });
+        }
+    }
+
+    /// What is done last.
+    fn last_words(&self) {
+        self.keep();
+        if let Some(fleet) = &self.live.edge().gateway.fleet {
+            fleet.leave();
         }
     }
 

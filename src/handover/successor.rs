@@ -143,8 +143,7 @@ fn hear(running: &Running, arrivals: &UnboundedSender<Arrived>, message: Message
 
 fn inherit(running: &Running, estate: &Estate) {
     let gateway = &running.live.edge().gateway;
-    let identities = gateway.identities("");
-    let keeps = |name: &str| identities.get(name).is_some_and(|own| estate.identities.get(name) == Some(own));
+    let keeps = gateway.same_keys("", &estate.identities);
     if let Some(epoch) = own(estate.epoch) {
         gateway.pool.inherit(&estate.ledger, epoch, &keeps);
     }

@@ -2,19 +2,16 @@
 //! descriptors beside some of them.
 //!
 //! A frame is its length as four bytes, little end first, then JSON. Descriptors ride on the length (`SCM_RIGHTS`), so
-//! that they belong to exactly one frame: the kernel ends a read before the bytes that carry the next ones. nix sends,
-//! since Pingora's sockets show their numbers only; rustix receives, since it gives descriptors that have an owner.
+//! that they belong to exactly one frame: the kernel ends a read before the bytes that carry the next ones.
 
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::io::{self, IoSlice, Read, Write};
+use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use nix::sys::socket::{sendmsg, ControlMessage, MsgFlags};
-use rustix::net::{recvmsg, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 use serde::{Deserialize, Serialize};
 
+use crate::descriptors;
 use crate::gateway::Learned;
 use crate::routing::{Ledger, Note};
 
@@ -22,8 +19,6 @@ use crate::routing::{Ledger, Note};
 pub const PROTOCOL: u32 = 1;
 /// A longer frame is none.
 const MOST: usize = 1 << 30;
-/// Descriptors in one frame.
-const MOST_FDS: usize = 64;
 
 /// One message.
 #[derive(Serialize, Deserialize)]
@@ -93,12 +88,8 @@ impl Message {
 pub fn send(mut socket: &UnixStream, message: &Message, fds: &[RawFd]) -> io::Result<()> {
     let body = serde_json::to_vec(message)?;
     let length = u32::try_from(body.len()).map_err(|_| io::ErrorKind::InvalidData)?.to_le_bytes();
-    let rights = [ControlMessage::ScmRights(fds)];
-    let rights = if fds.is_empty() { &rights[..0] } else { &rights[..] };
-    let flags = MsgFlags::MSG_NOSIGNAL;
     // In one piece as far as it goes, since two processes may speak at this end.
-    let frame = [IoSlice::new(&length), IoSlice::new(&body)];
-    let sent = sendmsg::<()>(socket.as_raw_fd(), &frame, rights, flags, None)?;
+    let sent = descriptors::send(socket, &[IoSlice::new(&length), IoSlice::new(&body)], fds)?;
     socket.write_all(length.get(sent..).unwrap_or_default())?;
     socket.write_all(body.get(sent.saturating_sub(length.len())..).unwrap_or_default())
 }
@@ -109,7 +100,7 @@ pub fn receive(mut socket: &UnixStream) -> io::Result<Option<(Message, Vec<Owned
     let mut length = [0; 4];
     let mut read = 0;
     while read < length.len() {
-        match receive_some(socket, &mut length[read..], &mut fds)? {
+        match descriptors::receive(socket, &mut length[read..], &mut fds)? {
             0 if read == 0 => return Ok(None),
             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
             some => read += some,
@@ -124,28 +115,11 @@ pub fn receive(mut socket: &UnixStream) -> io::Result<Option<(Message, Vec<Owned
     Ok(Some((serde_json::from_slice(&body)?, fds)))
 }
 
-fn receive_some(socket: &UnixStream, into: &mut [u8], fds: &mut Vec<OwnedFd>) -> io::Result<usize> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_FDS))];
-    let mut rights = RecvAncillaryBuffer::new(&mut space);
-    let flags = RecvFlags::CMSG_CLOEXEC;
-    let got = loop {
-        match recvmsg(socket, &mut [IoSliceMut::new(into)], &mut rights, flags) {
-            Err(rustix::io::Errno::INTR) => {}
-            got => break got?,
-        }
-    };
-    for message in rights.drain() {
-        if let RecvAncillaryMessage::ScmRights(received) = message {
-            fds.extend(received);
-        }
-    }
-    Ok(got.bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs::File;
     use std::io::Seek;
+    use std::os::fd::AsRawFd;
 
     use super::*;
 

@@ -15,7 +15,7 @@ use super::lease::Claim;
 use super::limits::Limits;
 use super::plan::Which;
 use super::rotation::Account;
-use super::standing::{Gate, News};
+use super::standing::Gate;
 use super::state::State;
 use super::transition::{By, Transition};
 
@@ -39,6 +39,8 @@ pub struct Question {
     pub tokens: u64,
     /// It decides on a ban of that scope: there is one such request in the fleet.
     pub probe: Option<Scope>,
+    /// By how much each limit was divided when it was admitted here.
+    pub among: u32,
 }
 
 /// Which of a lease's two keys.
@@ -170,7 +172,7 @@ impl State {
     /// What the lease with `claim` has to ask; none if nothing that it takes is shared.
     pub(super) fn question(&mut self, claim: &Claim) -> Option<Box<Question>> {
         let member = self.members.get(claim.credential)?;
-        let (credential, most) = (member.name.clone(), member.max_concurrent);
+        let (credential, most, among) = (member.name.clone(), member.max_concurrent, self.among);
         let mut accounts = self.accounts(claim);
         let own = accounts.next()?;
         let (own_limits, own_probe) = (own.limits(), own.standing.is_probed_by(claim.ticket));
@@ -195,6 +197,7 @@ impl State {
             most,
             tokens: claim.tokens,
             probe,
+            among,
         }))
     }
 
@@ -219,25 +222,22 @@ impl State {
         let tick = self.clock.tick(now);
         let place = self.members.iter().position(|member| *member.name == *word.credential);
         let Some(credential) = place.filter(|_| self.succession.is_none()) else { return Vec::new() };
-        let news = match word.fact {
-            Fact::Lifted => return self.unban(&word.credential, now).unwrap_or_default(),
-            Fact::Banned { left, term, code } => News::Banned { left, term, code },
-            Fact::Cleared => News::Cleared,
-            Fact::Cooling { left, code } => News::Cooling { left, code },
-        };
+        if word.fact == Fact::Lifted {
+            return self.unban(&word.credential, now).unwrap_or_default();
+        }
         let model: Option<Arc<str>> = word.model.as_deref().map(Arc::from);
         let Some(account) = self.account_made(credential, model.as_deref()) else { return Vec::new() };
-        let changed = account.standing.adopt(news, tick.now);
+        let changed = account.standing.adopt(word.fact, tick.now);
         let ends = account.standing.term_ends();
         self.next_expiry = self.next_expiry.into_iter().chain(ends).min();
         let credential = self.name_of(credential);
-        let change = match news {
-            News::Banned { left, code, .. } => {
+        let change = match word.fact {
+            Fact::Banned { left, code, .. } => {
                 let term = left.map_or(super::Term::Permanent, super::Term::For);
                 Transition::Banned { credential, model, code, strikes: 1, term }
             }
-            News::Cleared => Transition::Unbanned { credential, model, by: By::Fleet },
-            News::Cooling { left, code } => Transition::CooledDown { credential, model, code, term: left },
+            Fact::Cleared | Fact::Lifted => Transition::Unbanned { credential, model, by: By::Fleet },
+            Fact::Cooling { left, code } => Transition::CooledDown { credential, model, code, term: left },
         };
         changed.then_some(change).into_iter().collect()
     }

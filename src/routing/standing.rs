@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::bans::{BanPolicy, Term};
+use super::fleet::Fact;
 
 /// No upstream can ask to be left alone for longer.
 const LONGEST_COOL_DOWN: Duration = Duration::from_secs(24 * 3600);
@@ -90,22 +91,6 @@ pub(super) enum Gate {
     /// The probe is out.
     Probing,
     Cooling(CoolDown),
-}
-
-/// What another router has found out about the key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum News {
-    /// For how long from now; none = for good.
-    Banned {
-        left: Option<Duration>,
-        term: Duration,
-        code: u16,
-    },
-    Cleared,
-    Cooling {
-        left: Duration,
-        code: u16,
-    },
 }
 
 /// A ban that has begun.
@@ -321,21 +306,22 @@ impl Standing {
     }
 
     /// Takes over what another router has found. Whether that changes anything that is worth telling.
-    pub(super) fn adopt(&mut self, news: News, now: Instant) -> bool {
-        match news {
-            News::Banned { left, term, code } => {
+    pub(super) fn adopt(&mut self, fact: Fact, now: Instant) -> bool {
+        match fact {
+            Fact::Banned { left, term, code } => {
                 let until = left.and_then(|left| now.checked_add(left)).map_or(Until::Lifted, Until::Time);
                 let known = matches!(self.record.state, State::Banned(own) if own.is_about(until));
                 self.record =
                     Record { state: State::Banned(until), term, code, since: Some(now), ..Record::default() };
                 !known
             }
-            News::Cleared => {
+            Fact::Cleared => {
                 let lifted = self.record.state != State::Clear;
                 self.record = Record::default();
                 lifted
             }
-            News::Cooling { left, code } => self.cool(left, code, now).is_some(),
+            Fact::Cooling { left, code } => self.cool(left, code, now).is_some(),
+            Fact::Lifted => self.lift(),
         }
     }
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{signal, Signal, SignalKind};
 
-use crate::operator::Operator;
+use crate::operator::{Operator, Reloaded};
 use crate::supervisor;
 
 /// How long the listeners stay after SIGTERM while requests are still in flight.
@@ -64,10 +64,8 @@ impl ShutdownSignalWatch for Signals {
                     return ShutdownSignal::GracefulTerminate;
                 }
                 _ = watched.hang_up.recv() => self.apart(|operator| {
-                    if operator.is_outgrown() {
+                    if let Reloaded::Outgrown = operator.reload() {
                         let _ = operator.upgrade(None, &|_| {});
-                    } else {
-                        let _ = operator.reload();
                     }
                 }),
                 _ = watched.upgrade.recv() => self.apart(|operator| {

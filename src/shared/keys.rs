@@ -149,6 +149,7 @@ mod tests {
             most: None,
             tokens: 0,
             probe: None,
+            among: 1,
         };
         let taken = Keys::new("ns").taken(&question);
         let named: Vec<_> = taken.windows.iter().map(|(key, ..)| key.as_str()).collect();

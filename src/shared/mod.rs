@@ -110,11 +110,13 @@ impl Fleet {
         let ticket = |granted| Ticket::new(self.clone(), taken.clone(), id.clone(), is_counted, granted);
         let Some(mut line) = self.line() else {
             return match self.shared.on_outage {
+                OnOutage::Reject => Leave::Rejected,
+                // Admitted just before the store was lost, and not out of this router's part.
+                OnOutage::LocalShare if question.among < self.among() => self.again(pool, plan, lease),
                 OnOutage::LocalShare => {
                     lease.confirm(Box::new(ticket(None)));
                     Leave::Granted(lease)
                 }
-                OnOutage::Reject => Leave::Rejected,
             };
         };
         let asked = Instant::now();
@@ -125,13 +127,21 @@ impl Fleet {
                 lease.confirm(Box::new(ticket(Some((second, ms, asked)))));
                 return Leave::Granted(lease);
             }
-            Ok(Answer::Denied(denial)) => pool.denied(plan, lease, denial, Instant::now()),
+            Ok(Answer::Denied(denial)) => {
+                pool.denied(plan, lease, denial, Instant::now());
+                Leave::Again
+            }
             Err(why) => {
                 self.failed(&why);
-                pool.join(self.among());
-                pool.withdraw(plan, lease);
+                self.again(pool, plan, lease)
             }
         }
+    }
+
+    /// Gives a lease back, so that the next one is out of this router's part.
+    fn again(&self, pool: &Pool, plan: &mut Plan, lease: Lease) -> Leave {
+        pool.join(self.among());
+        pool.withdraw(plan, lease);
         Leave::Again
     }
 
