@@ -219,6 +219,7 @@ fn route(credential: &Credential) -> addresses::Route {
         places: credential.addresses.clone(),
         router: credential.kind.provider().is_router,
         tls: url.scheme() == "https",
+        trust: credential.tls.clone(),
         http2: credential.http2,
         connect_timeout: credential.connect_timeout,
     }

@@ -28,14 +28,16 @@ use tokio::sync::watch;
 
 use crate::background::keeping::Keeping;
 use crate::background::{care::Care, succession::Succession, Background};
-use crate::config::{AdminListen, Settings};
+use crate::config::{AdminListen, Listener, Settings};
 use crate::edge::admin::Admin;
 use crate::edge::admission::Budget;
 use crate::edge::course::{Courses, Live};
+use crate::edge::crowd::Crowd;
 use crate::edge::drain::Drain;
+use crate::edge::entrance::Entrance;
 use crate::edge::exchange::Dialer;
 use crate::edge::front::Front;
-use crate::edge::listening::{closed, Listening, Sockets};
+use crate::edge::listening::{closed, Listening, Socket, Sockets};
 use crate::edge::proxy::EdgeProxy;
 use crate::edge::view::view;
 use crate::edge::Edge;
@@ -87,7 +89,7 @@ pub enum CannotServe {
 /// Serves until a signal. Returns only when the process is to end.
 pub fn serve(process: Process) -> Result<(), CannotServe> {
     let Process { settings, file, predecessor, recorder, log, more } = process;
-    let address = places::main(&settings);
+    let listeners = settings.server.listeners.clone();
     let port = settings.server.port;
     let drain = Drain::new(settings.server.drain_timeout, log, recorder.clone());
     let mut server = Server::new_with_opt_and_conf(None, conf(&settings));
@@ -95,8 +97,8 @@ pub fn serve(process: Process) -> Result<(), CannotServe> {
     let pins = places::pins(&settings);
     let keeping = Keeping::at(places::ledger(&settings));
     let gateway = Gateway::assemble(settings, pins);
-    let sockets = sockets(predecessor.as_ref(), &address)?;
-    let main = sockets.tcp(&address).map_err(|why| cannot_listen(predecessor.as_ref(), &address, why))?;
+    let sockets = sockets(predecessor.as_ref(), &listeners)?;
+    let bound = bind(&sockets, &listeners, predecessor.as_ref())?;
 
     if predecessor.is_none() {
         keeping.restore(&gateway);
@@ -106,8 +108,8 @@ pub fn serve(process: Process) -> Result<(), CannotServe> {
     gauges::watch(move || view(&shown.0.edge().gateway, shown.1.is_draining()));
     let gate = watch::Sender::new(predecessor.is_none());
     let (arrivals, arrived) = unbounded_channel();
-    let front = Arc::new(front(&server, &live));
-    let app = (front.clone(), gate.subscribe());
+    let crowd = Arc::<Crowd>::default();
+    let front = Arc::new(front(&server, &live, &crowd));
     let running = Arc::new(Running {
         live: live.clone(),
         drain,
@@ -124,9 +126,14 @@ pub fn serve(process: Process) -> Result<(), CannotServe> {
     // No read buffer below the parser: `Front` reads a whole head at once, and the default costs 64 KiB a connection.
     // Head and body of a small answer leave in one write.
     let buffers = L4BufferSettings { read: Some(0), write: Some(2048) };
-    let listening =
-        Listening { name: "router", socket: Some(main), app: app.0, gate: app.1, buffers, threads: None };
-    server.add_service(MainPort { listening, arrived: Some(arrived) });
+    let mut arrived = Some((front.clone(), arrived));
+    for (listener, socket) in bound {
+        let (front, live, crowd) = (front.clone(), live.clone(), crowd.clone());
+        let app = Arc::new(Entrance { front, live, crowd, listener });
+        let (name, gate, socket) = ("router", running.gate.subscribe(), Some(socket));
+        let listening = Listening { name, socket, app, gate, buffers, threads: None };
+        server.add_service(MainPort { listening, arrived: arrived.take() });
+    }
     add_monitoring(&mut server, &running);
     add_admin(&mut server, &running, &operator);
     running.sockets.drop_unused();
@@ -134,7 +141,10 @@ pub fn serve(process: Process) -> Result<(), CannotServe> {
         server.add_boxed_service(service);
     });
     if predecessor.is_none() {
-        log::info!("listening on http://{address}/v1");
+        for listener in &listeners {
+            let scheme = if listener.tls { "https" } else { "http" };
+            log::info!("listening on {scheme}://{}/v1", listener.address);
+        }
         places::write_pid(port);
         supervisor::ready();
     }
@@ -175,14 +185,34 @@ fn conf(settings: &Settings) -> ServerConf {
 }
 
 /// What is listened to already: by the process before this one, or by systemd.
-fn sockets(predecessor: Option<&Predecessor>, address: &str) -> Result<Sockets, CannotServe> {
+fn sockets(predecessor: Option<&Predecessor>, listeners: &[Listener]) -> Result<Sockets, CannotServe> {
     if let Some(predecessor) = predecessor {
         return predecessor.greet().map(Sockets::offered).map_err(CannotServe::TakeOver);
     }
-    let activated = listenfd::ListenFd::from_env().take_tcp_listener(0).ok().flatten();
-    let offered: HashMap<String, OwnedFd> =
-        activated.map(|socket| (format!("tcp:{address}"), socket.into())).into_iter().collect();
+    let mut activated = listenfd::ListenFd::from_env();
+    let offered: HashMap<String, OwnedFd> = listeners
+        .iter()
+        .enumerate()
+        .filter_map(|(at, listener)| {
+            let socket = activated.take_tcp_listener(at).ok().flatten()?;
+            Some((format!("tcp:{}", listener.address), socket.into()))
+        })
+        .collect();
     Ok(Sockets::offered(offered))
+}
+
+/// Every place where callers are met must be had.
+fn bind(
+    sockets: &Sockets,
+    listeners: &[Listener],
+    predecessor: Option<&Predecessor>,
+) -> Result<Vec<(Listener, Arc<Socket>)>, CannotServe> {
+    let bound = listeners.iter().map(|listener| {
+        let socket = sockets.tcp(&listener.address);
+        let socket = socket.map_err(|why| cannot_listen(predecessor, &listener.address, why))?;
+        Ok((listener.clone(), socket))
+    });
+    bound.collect()
 }
 
 fn cannot_listen(predecessor: Option<&Predecessor>, address: &str, why: io::Error) -> CannotServe {
@@ -204,14 +234,14 @@ fn edge(server: &Server, gateway: Arc<Gateway>, drain: &Arc<Drain>, recorder: Re
     }
 }
 
-fn front(server: &Server, live: &Arc<Live>) -> Front {
+fn front(server: &Server, live: &Arc<Live>, crowd: &Arc<Crowd>) -> Front {
     let mut proxy = http_proxy(&server.configuration, EdgeProxy(live.clone()));
     let mut options = HttpServerOptions::default();
     options.h2c = true;
     options.h2_idle_timeout = Some(H2_IDLE);
     proxy.server_options = Some(options);
     proxy.h2_options = Some(h2_options());
-    Front::new(live.clone(), proxy)
+    Front::new(live.clone(), proxy, crowd.clone())
 }
 
 fn h2_options() -> H2Options {
@@ -224,18 +254,17 @@ fn h2_options() -> H2Options {
     options
 }
 
-/// The main port, and the connections that another process gives away.
+/// A place where callers are met, and for the first of them the connections that another process gives away.
 struct MainPort {
-    listening: Listening<Front>,
-    arrived: Option<UnboundedReceiver<Arrived>>,
+    listening: Listening<Entrance>,
+    arrived: Option<(Arc<Front>, UnboundedReceiver<Arrived>)>,
 }
 
 #[async_trait]
 impl Service for MainPort {
     async fn start_service(&mut self, fds: Option<ListenFds>, shutdown: ShutdownWatch, tasks: usize) {
-        if let Some(mut arrived) = self.arrived.take() {
-            let (front, closed) =
-                (self.listening.app.clone(), closed(self.listening.gate.clone(), shutdown.clone()));
+        if let Some((front, mut arrived)) = self.arrived.take() {
+            let closed = closed(self.listening.gate.clone(), shutdown.clone());
             tokio::spawn(async move {
                 while let Some(arrived) = arrived.recv().await {
                     let (front, mut shutdown) = (front.clone(), closed.clone());

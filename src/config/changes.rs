@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use super::{Credential, Model, Settings, Shared};
+use super::{Credential, Model, Server, Settings, Shared};
 use crate::secret::Secret;
 
 /// One difference.
@@ -68,6 +68,24 @@ impl Found {
         self.value("server.replace_v1_models", &old.replace_v1_models, &new.replace_v1_models);
         self.at_start("server.logging_level", &old.logging_level, &new.logging_level);
         self.value("server.expose_route", &old.expose_route, &new.expose_route);
+        self.entrances(old, new);
+    }
+
+    /// Places to listen are bound at start; what happens at them is taken up at once.
+    fn entrances(&mut self, old: &Server, new: &Server) {
+        let places = |server: &Server| {
+            server.listeners.iter().skip(1).map(|listener| listener.address.clone()).collect::<Vec<_>>()
+        };
+        self.at_start("server.listen", &places(old), &places(new));
+        let doors = |server: &Server| {
+            server.listeners.iter().map(|door| (door.tls, door.proxy_protocol)).collect::<Vec<_>>()
+        };
+        self.value("server.listen: (tls, proxy_protocol)", &doors(old), &doors(new));
+        self.value("server.tls", &old.tls, &new.tls);
+        self.value("server.trusted_proxies", &old.trusted_proxies, &new.trusted_proxies);
+        self.value("server.max_connections", &old.max_connections, &new.max_connections);
+        let (before, after) = (old.max_connections_per_address, new.max_connections_per_address);
+        self.value("server.max_connections_per_address", &before, &after);
     }
 
     fn monitoring(&mut self, old: &Settings, new: &Settings) {
@@ -130,6 +148,7 @@ impl Found {
         self.value(&at("max_concurrent"), &old.max_concurrent, &new.max_concurrent);
         self.value(&at("connect_timeout"), &old.connect_timeout, &new.connect_timeout);
         self.value(&at("http2"), &old.http2, &new.http2);
+        self.value(&at("tls"), &old.tls, &new.tls);
         self.value(&at("api_version"), &old.api_version, &new.api_version);
         let same_headers = old.headers.len() == new.headers.len()
             && old.headers.iter().zip(&new.headers).all(|(a, b)| a.0 == b.0 && same(Some(&a.1), Some(&b.1)));

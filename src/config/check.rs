@@ -7,9 +7,11 @@ mod addresses;
 mod clouds;
 mod credentials;
 mod keys;
+mod listeners;
 mod models;
 mod sections;
 mod state;
+mod tls;
 
 use std::time::Duration;
 

@@ -5,6 +5,8 @@
 //! that must be present are `Option` and named in `required`, so that one missing key does not hide the problems of
 //! the rest. "-1" is no limit everywhere, as in the original program.
 
+mod entrance;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -14,6 +16,8 @@ use serde::{Deserialize, Serialize};
 use super::quantity::{Limit, Listen, Size, Span, Term};
 use super::secret_text::SecretText;
 use super::settings::{Kind, LogLevel, OnOutage};
+
+pub use entrance::{Listener, ServerTls, UpstreamTls};
 
 /// Auto AI Router: config.yaml.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -89,6 +93,21 @@ pub struct Server {
     pub logging_level: LogLevel,
     /// Whether an answer names the credential that gave it, in a header. Default false: names are the operator's.
     pub expose_route: bool,
+    /// TLS for callers.
+    pub tls: ServerTls,
+    /// More places to listen, beside `host` and `port`. Default: none.
+    pub listen: Vec<Listener>,
+    /// Whether a proxy in front of `host` and `port` begins each connection with the PROXY protocol, version 1 or 2. It
+    /// is taken from `trusted_proxies` only; all others are refused there. Default false.
+    pub proxy_protocol: bool,
+    /// The networks of the proxies in front, whose word is taken for who a caller is (`Forwarded`, `X-Forwarded-For`, the
+    /// PROXY protocol). Default: none, so that nobody can pass for another.
+    pub trusted_proxies: Vec<String>,
+    /// Connections of callers at one time; more are answered by 503 and closed. Default 16384: idle ones are small.
+    pub max_connections: Limit,
+    /// Connections of one caller's address (IPv6: of its /64) at one time. Loopback and `trusted_proxies` stand for many
+    /// and are not counted. Default 1024: room for an office behind one address.
+    pub max_connections_per_address: Limit,
 }
 
 impl Default for Server {
@@ -110,6 +129,12 @@ impl Default for Server {
             replace_v1_models: false,
             logging_level: LogLevel::Info,
             expose_route: false,
+            tls: ServerTls::default(),
+            listen: Vec::new(),
+            proxy_protocol: false,
+            trusted_proxies: Vec::new(),
+            max_connections: Limit(Some(16_384)),
+            max_connections_per_address: Limit(Some(1024)),
         }
     }
 }
@@ -323,6 +348,8 @@ pub struct Credential {
     pub headers: BTreeMap<String, SecretText>,
     /// Whether to speak HTTP/2 to it. Default false: one connection per stream, so that no stream holds up another.
     pub http2: bool,
+    /// TLS to it, where that is not what all the world uses.
+    pub tls: UpstreamTls,
     /// The version in each request, for `azure`. Default: 2024-10-21, or none where `base_url` ends in `/openai/v1`.
     pub api_version: Option<String>,
     /// The project, for `vertex-ai` with a service account.
@@ -353,6 +380,7 @@ impl Default for Credential {
             connect_timeout: seconds(5),
             headers: BTreeMap::new(),
             http2: false,
+            tls: UpstreamTls::default(),
             api_version: None,
             project_id: None,
             location: None,

@@ -9,6 +9,7 @@ mod check;
 mod file;
 mod interpolate;
 mod mask;
+mod network;
 mod node;
 mod problem;
 mod quantity;
@@ -39,8 +40,9 @@ pub use interpolate::{Files, Variables};
 pub use problem::{Problem, Severity};
 pub use schema::{schema, table};
 pub use settings::{
-    Admin, AdminListen, CodeRule, Credential, Fail2ban, Kind, LogLevel, Model, Monitoring, OnOutage, Routing,
-    Server, Settings, Shared, State, Term, Vertex, FOREVER,
+    address, Admin, AdminListen, CodeRule, Credential, Fail2ban, Kind, Listener, LogLevel, Model, Monitoring,
+    Network, OnOutage, Routing, Server, ServerTls, Settings, Shared, State, Term, UpstreamTls, Vertex,
+    FOREVER,
 };
 
 /// The smallest configuration that works, shown to whoever has none.

@@ -2,6 +2,8 @@
 //!
 //! Made once at start by `check.rs` and read by everything else; nothing here can be wrong any more.
 
+mod entrance;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,8 +15,10 @@ use url::Url;
 use crate::names::CredentialName;
 use crate::secret::Secret;
 
+pub use super::network::Network;
 pub use super::quantity::Term;
 pub use crate::providers::Kind;
+pub use entrance::{Listener, Presented, ServerTls, UpstreamTls};
 
 /// What a time of `-1` becomes where a time must be given: longer than any process lives, and far from where a clock
 /// overflows.
@@ -72,6 +76,25 @@ pub struct Server {
     pub logging_level: LogLevel,
     /// Whether an answer names the credential that gave it.
     pub expose_route: bool,
+    /// TLS for callers; none is plain HTTP.
+    pub tls: Option<ServerTls>,
+    /// Where to listen: first at `host` and `port`, then elsewhere. Addresses are unique.
+    pub listeners: Vec<Listener>,
+    /// Whose word is taken for who a caller is.
+    pub trusted_proxies: Vec<Network>,
+    /// Connections of callers at one time; none is no limit.
+    pub max_connections: Option<u32>,
+    /// The same for one address.
+    pub max_connections_per_address: Option<u32>,
+}
+
+/// A host, which may be an IPv6 address in brackets or without, and a port.
+pub fn address(host: &str, port: u16) -> String {
+    let host = host.trim_matches(['[', ']']);
+    match host.contains(':') {
+        true => format!("[{host}]:{port}"),
+        false => format!("{host}:{port}"),
+    }
 }
 
 /// How much is logged.
@@ -253,6 +276,8 @@ pub struct Credential {
     pub headers: Vec<(String, Secret)>,
     /// Whether to speak HTTP/2 to it.
     pub http2: bool,
+    /// TLS to it; none where it is that of all the world.
+    pub tls: Option<UpstreamTls>,
     /// The version in each request, for `azure`; none where the address has it.
     pub api_version: Option<String>,
     /// The project and its account, for `vertex-ai`; none when there is an API key instead.

@@ -17,14 +17,19 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use futures::FutureExt;
 use pingora::protocols::l4::socket::SocketAddr as L4Addr;
+use pingora::protocols::tls::CaType;
 use pingora::upstreams::peer::HttpPeer;
+use pingora::utils::tls::{parse_x509, CertKey, WrappedX509};
 use pingora::{Error, ErrorType};
 use pingora_load_balancing::discovery::ServiceDiscovery;
 use pingora_load_balancing::health_check::{HealthCheck, HttpHealthCheck, TcpHealthCheck};
 use pingora_load_balancing::selection::RoundRobin;
 use pingora_load_balancing::{Backend, Backends, LoadBalancer};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::PrivateKeyDer;
 use tokio::sync::watch;
 
+use crate::config::UpstreamTls;
 use crate::providers::Transport;
 
 /// How to dial a host. Two credentials with the same route share connections.
@@ -40,6 +45,8 @@ pub struct Route {
     pub router: bool,
     /// TLS with certificate verification for `host`.
     pub tls: bool,
+    /// What is special about it.
+    pub trust: Option<UpstreamTls>,
     /// Offer HTTP/2 by ALPN.
     pub http2: bool,
     /// TCP and TLS must be up within this time.
@@ -143,11 +150,27 @@ impl AddressSet {
 }
 
 impl Route {
+    /// The name to ask for by TLS; empty without TLS.
+    fn name(&self) -> &str {
+        let own = self.trust.as_ref().and_then(|trust| trust.server_name.as_deref());
+        if self.tls {
+            own.unwrap_or(&self.host)
+        } else {
+            ""
+        }
+    }
+
     fn peer(&self, address: SocketAddr) -> HttpPeer {
-        let sni = if self.tls { self.host.clone() } else { String::new() };
-        let mut peer = HttpPeer::new(address, self.tls, sni);
-        // ALPN is not part of Pingora's reuse key, so routes that differ in it need groups of their own.
+        let mut peer = HttpPeer::new(address, self.tls, self.name().to_owned());
+        // Neither ALPN nor the authorities are part of Pingora's reuse key, so routes that differ in them need groups of
+        // their own.
         peer.group_key = u64::from(self.http2);
+        if let Some(trust) = &self.trust {
+            let [a, b, c, d, ..] = trust.fingerprint;
+            peer.group_key |= u64::from(u32::from_le_bytes([a, b, c, d])) << 1;
+            peer.client_cert_key = presented(trust);
+            peer.options.ca = trusted(trust);
+        }
         peer.options.connection_timeout = Some(self.connect_timeout);
         peer.options.total_connection_timeout = Some(self.connect_timeout);
         peer.options.idle_timeout = Some(Duration::from_secs(60));
@@ -165,6 +188,19 @@ impl Route {
         }
         peer
     }
+}
+
+/// The certificate for an upstream that wants one.
+fn presented(trust: &UpstreamTls) -> Option<Arc<CertKey>> {
+    let (chain, key) = trust.identity.as_ref()?;
+    let key = PrivateKeyDer::from_pem_slice(key.expose().as_bytes()).ok()?;
+    Some(Arc::new(CertKey::new(chain.clone(), key.secret_der().to_vec())))
+}
+
+/// The authorities that alone are trusted.
+fn trusted(trust: &UpstreamTls) -> Option<Arc<CaType>> {
+    let authorities = trust.ca.iter().map(|der| WrappedX509::new(der.clone(), parse_x509));
+    (!trust.ca.is_empty()).then(|| authorities.collect())
 }
 
 fn inet(backend: &Backend) -> Option<SocketAddr> {
@@ -202,22 +238,27 @@ impl ServiceDiscovery for Names {
 
 /// Pingora's checks read the TLS roots when they are made, which only a set with a choice should cost.
 struct Check {
-    host: String,
-    tls: bool,
-    router: bool,
+    route: Route,
     made: OnceLock<Box<dyn HealthCheck + Send + Sync>>,
 }
 
 impl Check {
     fn of(route: &Route) -> Self {
-        Self { host: route.host.clone(), tls: route.tls, router: route.router, made: OnceLock::new() }
+        Self { route: route.clone(), made: OnceLock::new() }
     }
 
     fn make(&self) -> Box<dyn HealthCheck + Send + Sync> {
-        if !self.router {
-            return if self.tls { TcpHealthCheck::new_tls(&self.host) } else { TcpHealthCheck::new() };
+        let route = &self.route;
+        let ca = route.trust.as_ref().and_then(trusted);
+        if !route.router {
+            let mut check =
+                if route.tls { TcpHealthCheck::new_tls(route.name()) } else { TcpHealthCheck::new() };
+            check.peer_template.options.ca = ca;
+            return check;
         }
-        let mut check = HttpHealthCheck::new(&self.host, self.tls);
+        let mut check = HttpHealthCheck::new(route.name(), route.tls);
+        check.peer_template.options.ca = ca;
+        check.peer_template.client_cert_key = route.trust.as_ref().and_then(presented);
         check.req.set_uri(http::Uri::from_static("/health/ready"));
         // A router of the first generation has no such path; it is there if it answers at all.
         check.validator = Some(Box::new(|head| match head.status.as_u16() {

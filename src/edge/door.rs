@@ -16,9 +16,11 @@ use pingora::protocols::http::ServerSession;
 
 use super::context::RequestContext;
 use super::lifecycle::{self, End};
-use super::{admission, local, refusals, reply, Edge};
+use super::reply::Refusal;
+use super::{admission, grammar, local, origin, refusals, reply, Edge};
 use crate::gateway::HOPS;
 use crate::llm::endpoint::{Door, Endpoint, Sent};
+use crate::llm::error::ApiError;
 use crate::llm::{socket, Wire, ANTHROPIC_VERSION};
 use crate::providers::chained;
 
@@ -86,6 +88,14 @@ pub async fn serve(
 fn enter(edge: &Edge, client: &ServerSession, ctx: &mut RequestContext) -> Result<Endpoint, End> {
     let request = client.req_header();
     let path = request.uri.path();
+    ctx.outcome.client =
+        origin::caller(client.client_addr(), &request.headers, &edge.gateway.settings.server.trusted_proxies);
+    if request.version == Version::HTTP_2 {
+        // Over HTTP/1 the whole head has been looked at.
+        if let Some((status, fault)) = grammar::path_fault(path.as_bytes()) {
+            return Err(Refusal::new(ApiError::invalid(status, fault), "malformed_head").into());
+        }
+    }
     let health = path == edge.gateway.settings.monitoring.health_check_path;
     let endpoint = Endpoint::of(&request.method, if health { "/health" } else { path });
     ctx.outcome.endpoint = endpoint.template();

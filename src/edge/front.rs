@@ -1,16 +1,17 @@
 //! In front of Pingora's parser: one deadline for a whole request head, a bound on its size, and a refusal of heads
-//! whose framing can be read in two ways.
+//! that can be read in two ways (`grammar`).
 //!
 //! Pingora's read timeout counts from byte to byte, so that a head which drips stays for ever, and it takes
 //! Content-Length beside Transfer-Encoding. Here the head is read up to its blank line first and handed to Pingora as
-//! a prefix; HTTP/2 (by its preface, "h2c") is handed over untouched. Idle keep-alive connections end here, too.
+//! a prefix; HTTP/2 (by ALPN or by its preface, "h2c") is handed over with its frames counted. Idle keep-alive
+//! connections end here, too.
 //! HTTP/1 requests go from here straight to the door, and into Pingora's proxy only if it is to carry them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::{Buf, Bytes, BytesMut};
+use http::HeaderMap;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream, ServerApp};
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::l4::stream::Stream as SocketStream;
@@ -20,14 +21,17 @@ use pingora::server::ShutdownWatch;
 use pingora::time::timeout;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
+use tokio::sync::watch;
 
 use super::course::{Line, Live, Moved};
+use super::crowd::Crowd;
 use super::door::{self, Served, Way};
 use super::drain::Connected;
+use super::frames::Counted;
 use super::http1::read_once;
 use super::linger::Linger;
 use super::proxy::EdgeProxy;
-use super::{reply, Edge};
+use super::{grammar, origin, reply, Edge};
 use crate::llm::error::ApiError;
 use crate::observe::outcome::Ended;
 use crate::providers::Transport;
@@ -37,21 +41,37 @@ const MOST_HEAD: usize = 64 * 1024;
 /// For an answer to ourselves.
 const PROBE: Duration = Duration::from_secs(5);
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
+/// An HTTP/2 connection is asked to end after this, so that none outlives what it was opened for.
+const H2_AGE: Duration = Duration::from_secs(60 * 60);
+/// How long a connection that cannot be given away waits for one more request.
+const LAST_REQUEST: Duration = Duration::from_secs(3);
 
 /// The front of the proxy service.
 pub struct Front {
     live: Arc<Live>,
     proxy: Arc<HttpProxy<EdgeProxy>>,
+    crowd: Arc<Crowd>,
 }
 
 /// How a connection begins.
-struct Begin {
+pub struct Begin {
     /// What has been read already.
-    prefix: BytesMut,
+    pub prefix: BytesMut,
     /// No request has come on it.
-    first: bool,
+    pub first: bool,
     /// Its requests are not told.
-    quiet: bool,
+    pub quiet: bool,
+    /// It means nothing to another process: its keys are here, or who it is from.
+    pub stays: bool,
+}
+
+/// For what a connection waits.
+#[derive(Clone, Copy)]
+enum Wait {
+    First,
+    Next,
+    /// Another process serves, and the connection cannot go there.
+    Last,
 }
 
 /// A request whose head has been read.
@@ -73,13 +93,20 @@ enum Head {
 
 impl Front {
     /// A front for the edge as it is, with the proxy that serves what is handed on.
-    pub fn new(live: Arc<Live>, proxy: HttpProxy<EdgeProxy>) -> Self {
-        Self { live, proxy: Arc::new(proxy) }
+    pub fn new(live: Arc<Live>, proxy: HttpProxy<EdgeProxy>, crowd: Arc<Crowd>) -> Self {
+        Self { live, proxy: Arc::new(proxy), crowd }
+    }
+
+    /// The end of the service.
+    pub async fn cleanup(&self) {
+        self.proxy.http_cleanup().await;
     }
 
     /// A connection that another process has begun with; `prefix` is what it has read of the next request.
     pub async fn take_over(&self, stream: SocketStream, prefix: BytesMut, shutdown: &ShutdownWatch) {
-        self.connection(Box::new(stream), Begin { prefix, first: false, quiet: false }, shutdown).await;
+        let _place = self.crowd.enter(None);
+        let begin = Begin { prefix, first: false, quiet: false, stays: false };
+        self.connection(Box::new(stream), begin, shutdown).await;
     }
 
     /// Whether a request to ourselves is answered, all the way through; nobody is told of it.
@@ -87,7 +114,7 @@ impl Front {
         let Ok((mut ours, theirs)) = UnixStream::pair() else { return false };
         let key = self.live.edge().gateway.settings.server.master_key.clone();
         let stream = SocketStream::from(theirs);
-        let begin = Begin { prefix: BytesMut::new(), first: true, quiet: true };
+        let begin = Begin { prefix: BytesMut::new(), first: true, quiet: true, stays: false };
         let ask = async {
             let head = format!(
                 "GET {path} HTTP/1.1\r\nHost: self\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\r\n",
@@ -103,26 +130,32 @@ impl Front {
         matches!(answered, Ok(Ok(true)))
     }
 
-    async fn next_head(&self, edge: &Edge, stream: &mut Stream, mut head: BytesMut, first: bool) -> Head {
+    async fn next_head(&self, edge: &Edge, stream: &mut Stream, mut head: BytesMut, wait: Wait) -> Head {
         let server = &edge.gateway.settings.server;
-        let patience = if first { server.header_timeout } else { server.keepalive_timeout };
+        let patience = match wait {
+            Wait::First => server.header_timeout,
+            Wait::Next => server.keepalive_timeout,
+            Wait::Last => LAST_REQUEST,
+        };
         if head.is_empty() {
             let begin = timeout(patience, read_more(stream, &mut head));
             let begun = tokio::select! {
                 biased;
                 begun = begin => begun,
-                line = edge.courses.leaves() => return Head::Leaves(line),
+                line = edge.courses.leaves(), if !matches!(wait, Wait::Last) => return Head::Leaves(line),
             };
             match begun {
                 Ok(Ok(read)) if read > 0 => {}
-                Err(_) if first => return Head::Refused(408, "the request head did not come in time"),
+                Err(_) if matches!(wait, Wait::First) => {
+                    return Head::Refused(408, "the request head did not come in time")
+                }
                 _ => return Head::Gone,
             }
         }
         match timeout(server.header_timeout, rest_of_head(stream, &mut head)).await {
-            Ok(Rest::Whole(end)) => match framing_fault(&head[..end]) {
+            Ok(Rest::Whole(end)) => match grammar::fault(&head[..end]) {
                 None => Head::Read(head),
-                Some(fault) => Head::Refused(400, fault),
+                Some((status, fault)) => Head::Refused(status, fault),
             },
             Ok(Rest::Http2) => Head::Http2(head),
             Ok(Rest::TooLarge) => Head::Refused(431, "the request head is larger than 64 KiB"),
@@ -183,83 +216,63 @@ pub fn blank_line(head: &[u8], from: usize) -> Option<usize> {
     })
 }
 
-/// Why the framing of a head can be read in two ways, if it can (RFC 9112 sections 3.2 and 6.3).
-fn framing_fault(head: &[u8]) -> Option<&'static str> {
-    let (mut lengths, mut encodings, mut hosts) = (0, 0, 0);
-    for line in head.split(|b| *b == b'\n').skip(1) {
-        let Some(colon) = line.iter().take(20).position(|b| *b == b':') else { continue };
-        let name = &line[..colon];
-        if name.eq_ignore_ascii_case(b"content-length") {
-            lengths += 1;
-        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
-            encodings += 1;
-            if !line[colon + 1..].trim_ascii().eq_ignore_ascii_case(b"chunked") {
-                return Some("the only transfer encoding taken is chunked");
-            }
-        } else if name.eq_ignore_ascii_case(b"host") {
-            hosts += 1;
-        }
-    }
-    match (lengths, encodings, hosts) {
-        (l, e, _) if l > 0 && e > 0 => Some("both Content-Length and Transfer-Encoding are given"),
-        (l, e, _) if l > 1 || e > 1 => Some("Content-Length or Transfer-Encoding is given twice"),
-        (_, _, h) if h > 1 => Some("Host is given twice"),
-        _ => None,
-    }
-}
-
-#[async_trait]
-impl ServerApp for Front {
-    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let begin = Begin { prefix: BytesMut::new(), first: true, quiet: false };
-        self.connection(stream, begin, shutdown).await;
-        None
-    }
-
-    async fn cleanup(&self) {
-        self.proxy.http_cleanup().await;
-    }
-}
-
 impl Front {
     /// A connection: one request after the other, each with the edge as it then is. Between two requests it can go to
     /// the process that has taken over.
-    async fn connection(&self, mut stream: Stream, begin: Begin, shutdown: &ShutdownWatch) {
-        let Begin { mut prefix, mut first, quiet } = begin;
+    pub async fn connection(&self, mut stream: Stream, begin: Begin, shutdown: &ShutdownWatch) {
+        let Begin { mut prefix, first, quiet, stays } = begin;
+        let mut wait = if first { Wait::First } else { Wait::Next };
         let mut kept: Option<HttpPersistentSettings> = None;
         let mut edge = self.live.edge();
         let mut open = Some(edge.drain.connected());
         loop {
             let (head, http2) = match self
-                .next_head(&edge, &mut stream, std::mem::take(&mut prefix), first)
+                .next_head(&edge, &mut stream, std::mem::take(&mut prefix), wait)
                 .await
             {
                 Head::Read(head) => (head, false),
                 Head::Http2(head) => (head, true),
                 Head::Refused(status, why) => return Box::pin(refuse(&edge, &mut stream, status, why)).await,
+                Head::Leaves(_) if stays => {
+                    wait = Wait::Last;
+                    continue;
+                }
                 Head::Leaves(line) => return give(&line, stream, Bytes::new(), open.take()),
                 Head::Gone => return,
             };
             edge = self.live.edge();
-            if let Some(line) = edge.courses.process() {
+            if let Some(line) = edge.courses.process().filter(|_| !stays) {
                 return give(&line, stream, head.freeze(), open.take());
             }
             if http2 {
-                return Box::pin(self.http2(stream, &head, shutdown)).await;
+                let Ok(mut socket) = stream.into_any().downcast::<SocketStream>() else { return };
+                socket.rewind(&head);
+                return Box::pin(self.http2(socket, shutdown)).await;
             }
             let next = Next { head, kept: kept.take(), quiet };
             let Some(reused) = self.request(&edge, stream, next, shutdown).await else { return };
             (stream, kept) = reused.consume();
-            first = false;
+            wait = Wait::Next;
         }
     }
 
-    async fn http2(&self, stream: Stream, read: &[u8], shutdown: &ShutdownWatch) {
-        let Ok(mut tcp) = stream.into_any().downcast::<SocketStream>().map_err(drop) else { return };
-        tcp.rewind(read);
-        let linger = Linger::on(&*tcp);
-        // Nothing is left over: HTTP/2 takes the connection to its end.
-        self.proxy.process_new(tcp, shutdown).await;
+    /// An HTTP/2 connection, from its preface to its end.
+    pub async fn http2(&self, stream: Stream, shutdown: &ShutdownWatch) {
+        let linger = Linger::on(stream.id());
+        let (close, closed) = watch::channel(*shutdown.borrow());
+        let mut shutdown = shutdown.clone();
+        let end = async {
+            let _ = timeout(H2_AGE, shutdown.wait_for(|down| *down)).await;
+            close.send_replace(true);
+            std::future::pending::<()>().await;
+        };
+        let open = self.live.edge().drain.connected();
+        tokio::select! {
+            // Nothing is left over: HTTP/2 takes the connection to its end.
+            _ = self.proxy.process_new(Box::new(Counted::new(stream)), &closed) => {}
+            () = end => {}
+        }
+        drop(open);
         match linger {
             Ok(linger) => linger.end().await,
             Err(why) => log::debug!("an HTTP/2 connection was closed at once: {why}"),
@@ -334,6 +347,10 @@ async fn refuse(edge: &Edge, stream: &mut Stream, status: u16, why: &'static str
     let mut ctx = edge.begin();
     ctx.ended(Ended::Refused);
     ctx.answered(status);
+    let peer = stream.get_socket_digest();
+    let trusted = &edge.gateway.settings.server.trusted_proxies;
+    ctx.outcome.client =
+        origin::caller(peer.as_ref().and_then(|peer| peer.peer_addr()), &HeaderMap::new(), trusted);
     ctx.outcome.refusal = Some("malformed_head");
     let body: Bytes = ApiError::invalid(status, why).body();
     let reason = http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("");
@@ -361,15 +378,5 @@ mod tests {
         assert_eq!(blank_line(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nbody", 0), Some(27));
         assert_eq!(blank_line(b"GET / HTTP/1.1\nHost: a\n\nbody", 0), Some(24));
         assert_eq!(blank_line(b"GET / HTTP/1.1\r\nHost: a\r\n", 0), None);
-    }
-
-    #[test]
-    fn framing_that_can_be_read_in_two_ways_is_a_fault() {
-        assert!(framing_fault(b"POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n")
-            .is_some());
-        assert!(framing_fault(b"POST / HTTP/1.1\r\nContent-Length: 3\r\ncontent-length: 3\r\n\r\n").is_some());
-        assert!(framing_fault(b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n").is_some());
-        assert!(framing_fault(b"POST / HTTP/1.1\r\nHost: a\r\nhost: b\r\n\r\n").is_some());
-        assert!(framing_fault(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n").is_none());
     }
 }

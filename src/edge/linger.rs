@@ -6,7 +6,7 @@
 //! client closes it as well (RFC 9112 section 9.6 has the same for HTTP/1).
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 use pingora::time::timeout;
@@ -20,10 +20,10 @@ pub struct Linger(OwnedFd);
 
 impl Linger {
     /// Pingora's sockets show their numbers only, so the duplicate is made by a message to ourselves.
-    pub fn on(socket: &impl AsRawFd) -> io::Result<Self> {
+    pub fn on(socket: RawFd) -> io::Result<Self> {
         let (here, there) = UnixStream::pair()?;
         let mut received = Vec::new();
-        descriptors::send(&here, &[IoSlice::new(&[0])], &[socket.as_raw_fd()])?;
+        descriptors::send(&here, &[IoSlice::new(&[0])], &[socket])?;
         descriptors::receive(&there, &mut [0], &mut received)?;
         received.pop().map(Self).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }

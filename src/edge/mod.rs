@@ -1,6 +1,7 @@
 //! The shell around the core: the only room that knows Pingora's sessions.
 //!
-//! Start reading in `lifecycle`: the life of a request from top to bottom. `front` stands before Pingora's parser, `door`
+//! Start reading in `lifecycle`: the life of a request from top to bottom. `entrance` lets connections in, `front` stands before
+//! Pingora's parser, `door`
 //! lets requests in, `proxy` is the `ProxyHttp`, `phrase` puts a request in an upstream's words, `attempt` and
 //! `exchange` talk to an upstream, `relay` brings its answer to the client and `socket` both sides of a WebSocket to each
 //! other, `refusals` and `reply` say no.
@@ -13,24 +14,30 @@ pub mod attempt;
 pub mod content;
 pub mod context;
 pub mod course;
+pub mod crowd;
 pub mod door;
 pub mod drain;
+pub mod entrance;
 pub mod exchange;
 pub mod failure;
 pub mod forward;
+pub mod frames;
 pub mod framing;
 pub mod front;
+pub mod grammar;
 pub mod http1;
 pub mod inflate;
 pub mod lifecycle;
 mod linger;
 pub mod listening;
 pub mod local;
+pub mod origin;
 pub mod passage;
 pub mod passthrough;
 pub mod phrase;
 pub mod pins;
 pub mod proxy;
+pub mod proxy_protocol;
 pub mod random;
 pub mod refusals;
 pub mod relay;

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `ts` | when the head had been read, RFC 3339, UTC |
 //! | `request_id` | what the client got as `x-request-id` |
+//! | `client` | its address, or the one that a trusted proxy has named |
 //! | `method`, `endpoint` | path template, not the raw path |
 //! | `status` | sent to the client; 499: it left before |
 //! | `ended` | `complete`, `refused`, `failed`, `client_gone`, `truncated`, `stalled`, `upstream_error`, `drained`, `panicked` |
@@ -82,6 +83,9 @@ pub fn json_line(line: &mut String, outcome: &Outcome) {
     // Writing to a string cannot fail.
     let _ = write!(object.field("ts"), "\"{}\"", humantime::format_rfc3339_millis(outcome.at));
     object.text("request_id", &outcome.request_id, 128);
+    if let Some(client) = outcome.client {
+        let _ = write!(object.field("client"), "\"{client}\"");
+    }
     object.text("method", outcome.method.as_str(), 32);
     object.text("endpoint", outcome.endpoint, 128);
     object.number("status", outcome.status.into());

@@ -51,6 +51,7 @@ struct Table {
     rejected: IntCounterVec,
     frames_dropped: IntCounter,
     in_flight: IntGauge,
+    connections: IntGauge,
     streams_open: IntGauge,
     reload_ok: IntGauge,
     reload_at: IntGauge,
@@ -92,6 +93,7 @@ impl Table {
                 "Frames of upstream streams that were not JSON",
             ),
             in_flight: gauge("in_flight", "Requests under way"),
+            connections: gauge("connections", "Connections of callers that are open"),
             streams_open: gauge("streams_open", "Event streams being relayed"),
             reload_ok: gauge(
                 "config_last_reload_successful",
@@ -185,6 +187,24 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         TABLE.in_flight.dec();
+    }
+}
+
+/// A caller's open connection, for as long as the value lives.
+#[must_use = "counts for as long as it is kept"]
+pub struct Connection(());
+
+impl Connection {
+    /// Counts it in.
+    pub fn open() -> Self {
+        TABLE.connections.inc();
+        Self(())
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        TABLE.connections.dec();
     }
 }
 

@@ -3,6 +3,7 @@
 //! A plain value with no behaviour, so that telling can happen in a `Drop` too: a request that panics or whose client
 //! leaves is recorded by the same one call as any other.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -13,6 +14,8 @@ pub struct Outcome {
     pub request_id: String,
     /// When the request's head had been read.
     pub at: SystemTime,
+    /// The caller's address, as far as it is known.
+    pub client: Option<IpAddr>,
     /// HTTP method.
     pub method: http::Method,
     /// Path template (`/v1/files/{id}`): bounded, so that it may be a metric label.
@@ -132,6 +135,7 @@ impl Outcome {
         Self {
             request_id,
             at,
+            client: None,
             method,
             endpoint,
             model: None,

@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use crate::config::{AdminListen, Settings};
+use crate::config::{address, AdminListen, Settings};
 use crate::edge::pins::Pinboard;
 
 /// Where systemd's unit has its sockets.
@@ -15,11 +15,7 @@ const SERVICE: &str = "/run/auto-ai-router";
 
 /// The main address.
 pub fn main(settings: &Settings) -> String {
-    let host = settings.server.host.trim_matches(['[', ']']);
-    match host.contains(':') {
-        true => format!("[{host}]:{}", settings.server.port),
-        false => format!("{host}:{}", settings.server.port),
-    }
+    address(&settings.server.host, settings.server.port)
 }
 
 /// Where the operator is listened to.

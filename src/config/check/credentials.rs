@@ -55,6 +55,7 @@ impl Check<'_, '_> {
         let connect_timeout = self.finite(&at("connect_timeout"), file.connect_timeout);
         let headers = self.headers(&at("headers"), file.headers);
         let models = file.models.map(|names| self.names(&at("models"), names));
+        let tls = self.upstream_tls(path, &file.tls);
         Some(Credential {
             name: name?,
             base_url: base_url?,
@@ -71,6 +72,7 @@ impl Check<'_, '_> {
             connect_timeout,
             headers,
             http2: file.http2,
+            tls,
             api_version,
             vertex,
         })

@@ -20,8 +20,11 @@ impl Check<'_, '_> {
             self.master_key("server.master_key", &master_key);
         }
         let max_body_size = self.max_body_size(file);
+        let host = self.host(&file.host);
+        let tls = self.server_tls(&file.tls);
+        let listeners = self.listeners(file, &host, tls.is_some());
         Server {
-            host: self.host(&file.host),
+            host,
             port: file.port,
             threads: usize::from(file.threads),
             master_key,
@@ -34,6 +37,12 @@ impl Check<'_, '_> {
             replace_v1_models: file.replace_v1_models,
             logging_level: file.logging_level,
             expose_route: file.expose_route,
+            tls,
+            listeners,
+            trusted_proxies: self.trusted_proxies(&file.trusted_proxies),
+            max_connections: self.count("server.max_connections", file.max_connections),
+            max_connections_per_address: self
+                .count("server.max_connections_per_address", file.max_connections_per_address),
         }
     }
 
@@ -84,12 +93,6 @@ impl Check<'_, '_> {
                 path,
                 fault.help("write an address such as `127.0.0.1` or `::1`; the port has its own key"),
             );
-        }
-        if address.is_ok_and(|address| address.is_unspecified()) {
-            let message =
-                "the router listens on every address without TLS, so keys cross the network readable; set \
-                           `server.host: 127.0.0.1` or put TLS in front";
-            self.warn(path, Fault::new(message));
         }
         host.to_owned()
     }

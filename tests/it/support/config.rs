@@ -21,6 +21,8 @@ pub struct Config {
     admin: Option<String>,
     master_key: Option<String>,
     threads: Option<u32>,
+    /// Where a router whose main port speaks TLS is met without it.
+    pub(super) plain: Option<u16>,
     /// Variables of its environment.
     pub(super) environment: Vec<(String, String)>,
 }
@@ -67,6 +69,14 @@ impl Config {
     pub fn server(mut self, lines: &str) -> Self {
         self.server.push(indented(lines));
         self
+    }
+
+    /// The main port speaks TLS, as these lines say; the tests' usual client is met at another one.
+    pub fn tls(mut self, lines: &str) -> Self {
+        let plain = super::router::free_port();
+        self.plain = Some(plain);
+        let listen = format!("listen: [{{address: \"127.0.0.1:{plain}\", tls: false}}]");
+        self.server(&format!("{listen}\ntls:\n{}", indented(lines)))
     }
 
     pub fn routing(mut self, lines: &str) -> Self {

@@ -2,6 +2,7 @@
 //!
 //! A test arranges in a line or two, acts once, and asserts what the client saw and what the upstream saw.
 
+pub mod authority;
 pub mod client;
 pub mod config;
 pub mod h2c;

@@ -105,6 +105,11 @@ impl Router {
     }
 
     pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.config.plain.unwrap_or(self.port)))
+    }
+
+    /// Where TLS is spoken.
+    pub fn secure_address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
