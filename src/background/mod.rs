@@ -27,8 +27,12 @@ use care::Care;
 use succession::Succession;
 
 use crate::edge::Edge;
+use crate::footprint;
 use crate::handover::Running;
 use crate::shared::worker;
+
+/// From the start of an edge until nothing of its beginning is needed any more.
+const BEGINNING: Duration = Duration::from_millis(500);
 
 /// The service: every task of this module.
 pub struct Background {
@@ -75,6 +79,7 @@ impl Background {
                     tokens::keep(gateway, shutdown.clone()),
                     bans::keep(&gateway.pool, recorder, shutdown.clone()),
                     keeping.run(gateway, serves, shutdown.clone()),
+                    trim(),
                 );
                 down(shutdown.clone()).await;
             };
@@ -84,6 +89,12 @@ impl Background {
             }
         }
     }
+}
+
+/// Gives back what only the beginning needed.
+async fn trim() {
+    tokio::time::sleep(BEGINNING).await;
+    footprint::trim();
 }
 
 /// Resolves at the shutdown.
