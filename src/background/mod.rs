@@ -12,6 +12,7 @@ pub mod peers;
 mod question;
 pub mod succession;
 pub mod tokens;
+mod trim;
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -27,12 +28,8 @@ use care::Care;
 use succession::Succession;
 
 use crate::edge::Edge;
-use crate::footprint;
 use crate::handover::Running;
 use crate::shared::worker;
-
-/// From the start of an edge until nothing of its beginning is needed any more.
-const BEGINNING: Duration = Duration::from_millis(500);
 
 /// The service: every task of this module.
 pub struct Background {
@@ -79,22 +76,16 @@ impl Background {
                     tokens::keep(gateway, shutdown.clone()),
                     bans::keep(&gateway.pool, recorder, shutdown.clone()),
                     keeping.run(gateway, serves, shutdown.clone()),
-                    trim(),
                 );
                 down(shutdown.clone()).await;
             };
             tokio::select! {
                 () = tasks => {}
+                () = trim::keep(&edge.drain) => {}
                 () = edge.courses.changed() => {}
             }
         }
     }
-}
-
-/// Gives back what only the beginning needed.
-async fn trim() {
-    tokio::time::sleep(BEGINNING).await;
-    footprint::trim();
 }
 
 /// Resolves at the shutdown.
