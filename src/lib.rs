@@ -6,7 +6,7 @@
 //! The core is pure: bytes, values and a `now` in, values and transitions out. It knows no Pingora, no runtime, no
 //! clock, no log and no file.
 //!
-//! - [`names`], [`secret`]: the types that cannot be mixed up, and the one that cannot be shown
+//! - [`names`], [`secret`], [`calendar`]: the types that cannot be mixed up, the one that cannot be shown, and days
 //! - [`config`]: a YAML text in, checked settings or a list of problems out
 //! - [`llm`]: what all dialects share: requests, streams, usage, errors
 //! - [`dialect`]: what clients and providers say, made one conversation and taken apart again
@@ -20,7 +20,8 @@
 //! - [`observe`]: log, access log, metrics, `/health`, `/vhealth`
 //! - [`gateway`]: a configuration, assembled; [`server`]: a process, assembled
 //! - [`handover`]: one process takes over from another; [`operator`]: reload and upgrade, asked for from outside;
-//!   [`loading`]: the file; [`descriptors`]: sockets that change hands; [`supervisor`]: what the service manager is told
+//!   [`loading`]: the file; [`descriptors`]: sockets that change hands; [`supervisor`]: what the service manager is told;
+//!   [`footprint`]: memory that only the start needed
 //! - [`cli`], [`demo`]: the command, and an upstream to try it without any key
 //!
 //! Words: *downstream* is the client's side, *upstream* the provider's. A *credential* is one key with its limits, a
@@ -29,12 +30,14 @@
 //! *attempt* is one exchange; the first is attempt one. *Pass through* means bytes we do not open.
 
 pub mod background;
+pub mod calendar;
 pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod descriptors;
 pub mod dialect;
 pub mod edge;
+pub mod footprint;
 pub mod gateway;
 pub mod handover;
 pub mod llm;

@@ -13,6 +13,7 @@ mod network;
 mod node;
 mod problem;
 mod quantity;
+mod quotas;
 mod schema;
 mod secret_text;
 mod settings;
