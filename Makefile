@@ -92,6 +92,9 @@ fuzz: tools ## many more property tests, and bent recordings for FUZZ_SECONDS (6
 soak: binary ## mixed load and faults for SOAK_SECONDS (120), then leaks are looked for, at most 5 minutes
 	SOAK_SECONDS=$(SOAK_SECONDS) timeout 300 python3 -B tests/more/soak.py $(BINARY)
 
+attack: binary ## slow clients, floods and smuggling, with what they cost, at most 6 minutes
+	timeout 360 python3 -B tests/more/attack.py $(BINARY)
+
 test-upgrade: binary ## upgrades and reloads under load, and all that can go wrong with them, at most 6 minutes
 	@test -d $(TARGET)/upgrade-venv || (python3 -m venv $(TARGET)/upgrade-venv && \
 		$(TARGET)/upgrade-venv/bin/pip install --quiet hpack hyperframe)

@@ -39,8 +39,8 @@ pub fn settings(path: &Path, color: bool) -> Result<(Settings, String), String> 
     }
 }
 
-/// Host and port of the main listener, as far as the file says them.
-pub fn listener(path: &Path) -> std::io::Result<(String, u16)> {
+/// Host and port of the main listener, as far as the file says them, and whether plain HTTP is spoken there.
+pub fn listener(path: &Path) -> std::io::Result<(String, u16, bool)> {
     let bytes = std::fs::read(path)?;
     let source = Source { path, text: &String::from_utf8_lossy(&bytes) };
     Ok(config::listener(source, &environment, &|path| std::fs::read_to_string(path)))

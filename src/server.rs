@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::future::join_all;
 use pingora::apps::HttpServerOptions;
 use pingora::listeners::L4BufferSettings;
 use pingora::protocols::http::v2::server::H2Options;
@@ -123,17 +124,11 @@ pub fn serve(process: Process) -> Result<(), CannotServe> {
     });
     let operator = Arc::new(Operator::new(running.clone(), file));
 
-    // No read buffer below the parser: `Front` reads a whole head at once, and the default costs 64 KiB a connection.
-    // Head and body of a small answer leave in one write.
-    let buffers = L4BufferSettings { read: Some(0), write: Some(2048) };
-    let mut arrived = Some((front.clone(), arrived));
-    for (listener, socket) in bound {
+    let entrances = bound.into_iter().map(|(listener, socket)| {
         let (front, live, crowd) = (front.clone(), live.clone(), crowd.clone());
-        let app = Arc::new(Entrance { front, live, crowd, listener });
-        let (name, gate, socket) = ("router", running.gate.subscribe(), Some(socket));
-        let listening = Listening { name, socket, app, gate, buffers, threads: None };
-        server.add_service(MainPort { listening, arrived: arrived.take() });
-    }
+        (Arc::new(Entrance { front, live, crowd, listener }), socket)
+    });
+    server.add_service(Entrances::new(entrances, (front.clone(), arrived), &running.gate));
     add_monitoring(&mut server, &running);
     add_admin(&mut server, &running, &operator);
     running.sockets.drop_unused();
@@ -141,12 +136,7 @@ pub fn serve(process: Process) -> Result<(), CannotServe> {
         server.add_boxed_service(service);
     });
     if predecessor.is_none() {
-        for listener in &listeners {
-            let scheme = if listener.tls { "https" } else { "http" };
-            log::info!("listening on {scheme}://{}/v1", listener.address);
-        }
-        places::write_pid(port);
-        supervisor::ready();
+        serves(&listeners, port);
     }
     let managed = std::env::var_os("NOTIFY_SOCKET").is_some();
     let care = managed.then(|| Care { operator: operator.clone(), front: front.clone() });
@@ -157,6 +147,16 @@ pub fn serve(process: Process) -> Result<(), CannotServe> {
     server.add_service(background_service("background", Background { running, care, succession }));
     server.run(RunArgs { shutdown_signal: Box::new(Signals(operator)) });
     Ok(())
+}
+
+/// Says where callers are met, to whoever waits for it.
+fn serves(listeners: &[Listener], port: u16) {
+    for listener in listeners {
+        let scheme = if listener.tls { "https" } else { "http" };
+        log::info!("listening on {scheme}://{}/v1", listener.address);
+    }
+    places::write_pid(port);
+    supervisor::ready();
 }
 
 fn conf(settings: &Settings) -> ServerConf {
@@ -201,12 +201,14 @@ fn sockets(predecessor: Option<&Predecessor>, listeners: &[Listener]) -> Result<
     Ok(Sockets::offered(offered))
 }
 
+type Bound = Vec<(Listener, Arc<Socket>)>;
+
 /// Every place where callers are met must be had.
 fn bind(
     sockets: &Sockets,
     listeners: &[Listener],
     predecessor: Option<&Predecessor>,
-) -> Result<Vec<(Listener, Arc<Socket>)>, CannotServe> {
+) -> Result<Bound, CannotServe> {
     let bound = listeners.iter().map(|listener| {
         let socket = sockets.tcp(&listener.address);
         let socket = socket.map_err(|why| cannot_listen(predecessor, &listener.address, why))?;
@@ -226,7 +228,7 @@ fn cannot_listen(predecessor: Option<&Predecessor>, address: &str, why: io::Erro
 fn edge(server: &Server, gateway: Arc<Gateway>, drain: &Arc<Drain>, recorder: Recorder) -> Edge {
     Edge {
         dialer: Arc::new(Dialer::new(&server.configuration, Reach::of(&gateway.settings).http2)),
-        budget: Budget::new(gateway.settings.server.max_buffered),
+        budget: Budget::new(gateway.settings.server.max_buffered, gateway.settings.server.max_body_size),
         gateway,
         drain: drain.clone(),
         recorder: Arc::new(recorder),
@@ -254,17 +256,37 @@ fn h2_options() -> H2Options {
     options
 }
 
-/// A place where callers are met, and for the first of them the connections that another process gives away.
-struct MainPort {
-    listening: Listening<Entrance>,
-    arrived: Option<(Arc<Front>, UnboundedReceiver<Arrived>)>,
+/// The places where callers are met, with one runtime for all, and the connections that another process gives away.
+struct Entrances {
+    listening: Vec<Listening<Entrance>>,
+    arrived: Option<Arrivals>,
+}
+
+type Arrivals = (Arc<Front>, UnboundedReceiver<Arrived>);
+
+impl Entrances {
+    fn new(
+        entrances: impl Iterator<Item = (Arc<Entrance>, Arc<Socket>)>,
+        arrived: Arrivals,
+        gate: &watch::Sender<bool>,
+    ) -> Self {
+        // No read buffer below the parser: `Front` reads a whole head at once, and the default costs 64 KiB a
+        // connection. Head and body of a small answer leave in one write.
+        let buffers = L4BufferSettings { read: Some(0), write: Some(2048) };
+        let listening = entrances.map(|(app, socket)| {
+            let (name, socket, gate) = ("router", Some(socket), gate.subscribe());
+            Listening { name, socket, app, gate, buffers, threads: None }
+        });
+        Self { listening: listening.collect(), arrived: Some(arrived) }
+    }
 }
 
 #[async_trait]
-impl Service for MainPort {
-    async fn start_service(&mut self, fds: Option<ListenFds>, shutdown: ShutdownWatch, tasks: usize) {
-        if let Some((front, mut arrived)) = self.arrived.take() {
-            let closed = closed(self.listening.gate.clone(), shutdown.clone());
+impl Service for Entrances {
+    async fn start_service(&mut self, _: Option<ListenFds>, shutdown: ShutdownWatch, tasks: usize) {
+        let gate = self.listening.first().map(|first| first.gate.clone());
+        if let (Some((front, mut arrived)), Some(gate)) = (self.arrived.take(), gate) {
+            let closed = closed(gate, shutdown.clone());
             tokio::spawn(async move {
                 while let Some(arrived) = arrived.recv().await {
                     let (front, mut shutdown) = (front.clone(), closed.clone());
@@ -275,11 +297,12 @@ impl Service for MainPort {
                 }
             });
         }
-        Service::start_service(&mut self.listening, fds, shutdown, tasks).await;
+        let all = self.listening.iter_mut();
+        join_all(all.map(|one| Service::start_service(one, None, shutdown.clone(), tasks))).await;
     }
 
     fn name(&self) -> &str {
-        self.listening.name
+        "router"
     }
 }
 

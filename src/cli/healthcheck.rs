@@ -1,7 +1,8 @@
 //! `healthcheck`: whether the router on this machine takes traffic, for images that have no curl.
 //!
-//! One request for `/health/ready`, over plain TCP: the main port has no TLS, and a supervisor that asks every few
-//! seconds should not start a runtime for it. Only host and port are taken from the configuration, so that a file
+//! One request for `/health/ready`, over plain TCP: a supervisor that asks every few seconds should not start a runtime
+//! for it. Where the main port speaks TLS or the PROXY protocol, which say who may come, the operator's socket is asked
+//! instead. Only host and port are taken from the configuration, so that a file
 //! that is being edited does not turn a serving router into a sick one.
 
 use std::io::{self, BufRead, BufReader, Error, ErrorKind, Read, Write};
@@ -10,7 +11,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::complain;
+use super::{complain, operate};
 use crate::loading;
 
 /// For each step; Docker gives up after 30 s unless told otherwise.
@@ -22,7 +23,11 @@ const LONGEST: u64 = 256;
 /// 0 where the router of this configuration takes traffic, else 1, as Docker wants it.
 pub fn healthcheck(file: Option<&Path>) -> ExitCode {
     let listener = loading::find(file).map_err(Error::other).and_then(|path| loading::listener(&path));
-    let asked = listener.and_then(|(host, port)| ask(&host, port));
+    let asked = match listener {
+        Ok((_, _, false)) => return operate::ready(file),
+        Ok((host, port, true)) => ask(&host, port),
+        Err(why) => Err(why),
+    };
     match asked {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {

@@ -58,6 +58,11 @@ pub fn status(config: Option<&Path>, socket: Option<PathBuf>) -> ExitCode {
     ask(config, socket, "GET", "/admin/status")
 }
 
+/// Whether the router takes traffic.
+pub fn ready(config: Option<&Path>) -> ExitCode {
+    ask(config, None, "GET", "/admin/ready")
+}
+
 fn ask(config: Option<&Path>, socket: Option<PathBuf>, method: &str, path: &str) -> ExitCode {
     let place = match socket.map(Place::Unix).map_or_else(|| find(config), Ok) {
         Ok(place) => place,
@@ -148,6 +153,8 @@ fn show(told: &Value) -> ExitCode {
         _ if told["reloaded"] == false => {
             fail(&format!("{}\nnot reloaded: the old configuration stays", word("report")), BAD_CONFIG)
         }
+        _ if told["ready"] == true => ExitCode::SUCCESS,
+        _ if told["ready"] == false => fail("not ready: the router drains", 1),
         _ if told["status"].is_string() => say(&word("status")),
         other => fail(&other.to_string(), 1),
     }

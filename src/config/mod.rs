@@ -100,13 +100,14 @@ pub fn load(source: Source, env: Variables, read: Files) -> Loaded {
 }
 
 /// Host and port of the main listener, as far as the file says them: whatever else is wrong with it, a router that
-/// took an earlier text still listens there.
-pub fn listener(source: Source, env: Variables, read: Files) -> (String, u16) {
+/// took an earlier text still listens there. Whether plain HTTP is spoken there, too.
+pub fn listener(source: Source, env: Variables, read: Files) -> (String, u16, bool) {
     let text = Text::new(&source.path.to_string_lossy(), source.text);
     let outside = Outside { env, read };
     let file = read_file::<File>(&text, outside, &mut Report::new(&text)).map(|(file, _)| file);
     let server = file.unwrap_or_default().server;
-    (server.host, server.port)
+    let is_plain = server.tls.certificate.is_none() && !server.proxy_protocol;
+    (server.host, server.port, is_plain)
 }
 
 /// What comes of a file that is no text: `valid` of its bytes are UTF-8.

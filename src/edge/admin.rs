@@ -41,6 +41,7 @@ enum Act {
     Reload,
     Upgrade(Option<PathBuf>),
     Status,
+    Ready,
 }
 
 #[async_trait]
@@ -64,6 +65,11 @@ impl HttpServerApp for Admin {
                 let status = json!({ "status": self.operator.status(), "pid": std::process::id(), "version": crate::VERSION });
                 whole(&mut session, (200, text(&status))).await
             }
+            Ok(Act::Ready) => {
+                let ready = !self.operator.running.drain.is_draining();
+                let status = if ready { 200 } else { 503 };
+                whole(&mut session, (status, text(&json!({ "ready": ready })))).await
+            }
             Err(refused) => whole(&mut session, refused).await,
         };
         answered.ok()?;
@@ -83,6 +89,7 @@ impl Admin {
         let unban = path.strip_prefix("/admin/credentials/").and_then(|rest| rest.strip_suffix("/unban"));
         let (act, method) = match (path, unban) {
             ("/admin/status", _) => (Act::Status, Method::GET),
+            ("/admin/ready", _) => (Act::Ready, Method::GET),
             ("/admin/reload", _) => (Act::Reload, Method::POST),
             ("/admin/upgrade", _) => (Act::Upgrade(self.binary(request.uri.query())?), Method::POST),
             (_, Some(name)) => (Act::Unban(percent_decoded(name)), Method::POST),

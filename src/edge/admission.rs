@@ -58,9 +58,14 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
 }
 
-/// Bytes of request bodies that may be held at once, over all requests.
+/// A request that holds no more than this is a small one.
+const SMALL: u64 = 64 * 1024;
+
+/// Bytes of request bodies that may be held at once, over all requests. A quarter is for small requests alone, so that
+/// large uploads, however many and however slow, do not keep them out.
 pub struct Budget {
     free: AtomicU64,
+    for_small: u64,
 }
 
 /// A part of the budget; given back on drop.
@@ -70,9 +75,10 @@ pub struct Held {
 }
 
 impl Budget {
-    /// A budget of `bytes`.
-    pub fn new(bytes: u64) -> Arc<Self> {
-        Arc::new(Self { free: AtomicU64::new(bytes) })
+    /// A budget of `bytes`, in which a body of `largest` finds room.
+    pub fn new(bytes: u64, largest: u64) -> Arc<Self> {
+        let for_small = (bytes / 4).min(bytes.saturating_sub(largest));
+        Arc::new(Self { free: AtomicU64::new(bytes), for_small })
     }
 
     /// Nothing held yet.
@@ -83,8 +89,9 @@ impl Budget {
 
 impl Held {
     fn take(&mut self, bytes: u64) -> bool {
-        let order = Ordering::AcqRel;
-        let taken = self.budget.free.fetch_update(order, Ordering::Acquire, |free| free.checked_sub(bytes));
+        let kept = if self.bytes + bytes > SMALL { self.budget.for_small } else { 0 };
+        let left = |free: u64| free.checked_sub(bytes).filter(|left| *left >= kept);
+        let taken = self.budget.free.fetch_update(Ordering::AcqRel, Ordering::Acquire, left);
         if taken.is_ok() {
             self.bytes += bytes;
         }
@@ -214,12 +221,23 @@ mod tests {
 
     #[test]
     fn what_is_held_comes_back_when_the_request_ends() {
-        let budget = Budget::new(10);
+        let budget = Budget::new(10, 10);
         let mut one = budget.hold();
         assert!(one.take(6));
         let mut two = budget.hold();
         assert!(!two.take(5));
         drop(one);
         assert!(two.take(10));
+    }
+
+    #[test]
+    fn large_bodies_leave_room_for_small_ones() {
+        let budget = Budget::new(16 << 20, 8 << 20);
+        let mut large = budget.hold();
+        assert!(large.take(12 << 20) && !large.take(1));
+        let mut small = budget.hold();
+        assert!(small.take(SMALL) && !small.take(1));
+        let mut only = Budget::new(16 << 20, 16 << 20).hold();
+        assert!(only.take(16 << 20), "the largest body that is allowed has no room");
     }
 }

@@ -98,9 +98,9 @@ fn after_authority(target: &[u8]) -> Option<&[u8]> {
 
 fn check_path(path: &[u8]) -> Result<(), Fault> {
     let mut names = false;
-    for (at, segment) in path.split(|b| *b == b'/').enumerate() {
-        let ends_here = at == path.iter().filter(|b| **b == b'/').count();
-        if segment.is_empty() && at > 0 && !ends_here {
+    let mut segments = path.split(|b| *b == b'/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        if segment.is_empty() && segments.peek().is_some() {
             return Err(bad("the path has an empty segment (`//`)"));
         }
         check_segment(segment, names)?;

@@ -19,6 +19,7 @@ use crate::gateway::Unpinnable;
 use crate::llm::endpoint::Endpoint;
 use crate::llm::error::ApiError;
 use crate::llm::request::BadBody;
+use crate::observe::metrics;
 use crate::providers::{Blame, Next};
 use crate::routing::{Bound, Plan, Stopped, UnknownModel, Which};
 
@@ -112,6 +113,9 @@ pub fn stopped(
     last: Option<Failure>,
     unfit: Option<Untranslatable>,
 ) -> Box<Refusal> {
+    if stopped == Stopped::Spent {
+        metrics::rejected("retry_budget");
+    }
     if let Some(failure) = last {
         return from_failure(edge, failure);
     }
@@ -143,7 +147,9 @@ pub fn stopped(
                 }
             }
         }
-        Stopped::Unfit | Stopped::Exhausted => Refusal::new(ApiError::unavailable(), "exhausted"),
+        Stopped::Unfit | Stopped::Exhausted | Stopped::Spent => {
+            Refusal::new(ApiError::unavailable(), "exhausted")
+        }
     }
 }
 

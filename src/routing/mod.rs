@@ -21,6 +21,7 @@ mod outlook;
 pub mod pins;
 mod plan;
 mod pool;
+mod retries;
 mod rotation;
 mod snapshot;
 mod standing;

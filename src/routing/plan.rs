@@ -66,6 +66,8 @@ pub enum Stopped {
     },
     /// Attempts were made, and no candidate or no attempt is left: the last answer is the answer.
     Exhausted,
+    /// Attempts were made, and all requests together have tried again too often: the last answer is the answer.
+    Spent,
     /// No attempt was made, and every candidate was barred.
     Unfit,
 }

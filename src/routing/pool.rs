@@ -68,7 +68,12 @@ impl Pool {
             return Step::Wait(pause);
         }
         while let Some(model) = plan.target().filter(|_| plan.may_attempt()) {
+            let again = plan.attempts() > 0;
+            if again && !state.retries.allow(tick.age) {
+                return Step::Stop(Stopped::Spent);
+            }
             if let Some(grant) = state.admit(plan, model.map(|name| &**name), tick) {
+                state.retries.count(again, tick.age);
                 let attempt = plan.begin(grant.claim.credential);
                 return Step::Try(Lease::new(self.clone(), grant, attempt));
             }

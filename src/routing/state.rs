@@ -16,6 +16,7 @@ use super::ledger::{Event, Succession};
 use super::limits::Limits;
 use super::outlook::Outlook;
 use super::plan::Plan;
+use super::retries::Retries;
 use super::rotation::{Account, Rows, Seat};
 use super::transition::Transition;
 use super::{Blueprint, CredentialSpec};
@@ -34,6 +35,7 @@ pub(super) struct State {
     /// The first end of a ban that runs, or earlier.
     pub(super) next_expiry: Option<Instant>,
     pub(super) tickets: u64,
+    pub(super) retries: Retries,
     /// How many routers each limit is divided by.
     pub(super) among: u32,
     /// Whether others use the same keys, so that each lease has to be asked about.
@@ -70,6 +72,7 @@ impl State {
             news: Vec::new(),
             next_expiry: None,
             tickets: 0,
+            retries: Retries::default(),
             among: 1,
             in_fleet: false,
             succession: None,

@@ -56,7 +56,8 @@ fn flood(router: &Router, most: u32, next: impl Fn(u32) -> Vec<u8>) -> Option<u3
 }
 
 fn is_unimpressed(name: &str, next: impl Fn(u32) -> Vec<u8>) {
-    let router = Config::single(&Upstream::healthy().url()).start();
+    let upstream = Upstream::healthy();
+    let router = Config::single(&upstream.url()).start();
     router.get("/v1/models").expect(200);
     let before = router.resident_kib();
     let ended = flood(&router, 5000, next);
@@ -112,7 +113,8 @@ fn a_small_block_that_unpacks_into_a_large_one_is_not_unpacked_for_long() {
     bomb.extend_from_slice(&[0x40, 1, b'x', 0x7f, 0xa1, 0x1e]);
     bomb.extend_from_slice(&[b'y'; 4000]);
     bomb.extend_from_slice(&[0xbe; 8000]);
-    let router = Config::single(&Upstream::healthy().url()).start();
+    let upstream = Upstream::healthy();
+    let router = Config::single(&upstream.url()).start();
     router.get("/v1/models").expect(200);
     let before = router.resident_kib();
     let mut sent = 0;

@@ -95,7 +95,7 @@ fn a_model_may_have_a_slash_in_its_name_and_an_address_its_own_host() {
     let mut conn = Conn::open(router.address());
     let key = router.key();
     let line = format!("GET http://{}/v1/models HTTP/1.1\r\n", router.address());
-    conn.write(format!("{line}Host: x\r\nAuthorization: Bearer {key}\r\n\r\n").as_bytes());
+    conn.write(format!("{line}Host: {}\r\nAuthorization: Bearer {key}\r\n\r\n", router.address()).as_bytes());
     conn.answer().expect(200);
 }
 

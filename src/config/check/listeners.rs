@@ -10,8 +10,9 @@ use crate::config::quantity::Listen;
 use crate::config::settings::{address, Listener};
 
 impl Check<'_, '_> {
-    /// All places: the one of `host` and `port` first. `has_tls` is whether there is a certificate.
-    pub(super) fn listeners(&mut self, file: &file::Server, host: &str, has_tls: bool) -> Vec<Listener> {
+    /// All places: the one of `host` and `port` first.
+    pub(super) fn listeners(&mut self, file: &file::Server, host: &str) -> Vec<Listener> {
+        let has_tls = file.tls.certificate.is_some();
         let main =
             Listener { address: address(host, file.port), tls: has_tls, proxy_protocol: file.proxy_protocol };
         if !has_tls {
@@ -24,7 +25,7 @@ impl Check<'_, '_> {
                 continue;
             };
             let tls = more.tls.unwrap_or(has_tls);
-            if tls && !has_tls && file.tls.certificate.is_none() {
+            if tls && !has_tls {
                 let fault = Fault::new("there is no certificate to speak TLS with");
                 self.error(&format!("{path}.tls"), fault.help("name one in `server.tls.certificate`"));
             }

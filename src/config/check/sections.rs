@@ -22,7 +22,7 @@ impl Check<'_, '_> {
         let max_body_size = self.max_body_size(file);
         let host = self.host(&file.host);
         let tls = self.server_tls(&file.tls);
-        let listeners = self.listeners(file, &host, tls.is_some());
+        let listeners = self.listeners(file, &host);
         Server {
             host,
             port: file.port,
