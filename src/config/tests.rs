@@ -1,6 +1,7 @@
 //! Whole files in, settings or problems out.
 
 mod broken;
+mod entrances;
 mod examples;
 mod secrets;
 

@@ -250,7 +250,9 @@ impl Front {
                 return Box::pin(self.http2(socket, shutdown)).await;
             }
             let next = Next { head, kept: kept.take(), quiet };
-            let Some(reused) = self.request(&edge, stream, next, shutdown).await else { return };
+            // Boxed, so that an idle connection holds nothing of what a request needs.
+            let served = Box::pin(self.request(&edge, stream, next, shutdown)).await;
+            let Some(reused) = served else { return };
             (stream, kept) = reused.consume();
             wait = Wait::Next;
         }

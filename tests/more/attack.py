@@ -5,9 +5,11 @@ ways. Each probe has its own router, is bounded in time, prints its figures and 
 """
 
 import asyncio
+import logging
 import os
 import pathlib
 import resource
+import socket
 import sys
 import time
 
@@ -109,9 +111,14 @@ class Target(routers.Router):
         return (f"POST {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {routers.KEY}\r\n"
                 f"Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n").encode()
 
-    async def open(self):
-        """A connection."""
-        return await asyncio.open_connection("127.0.0.1", self.port, limit=4096)
+    async def open(self, window=None):
+        """A connection, with a receive window of so many bytes."""
+        line = socket.socket()
+        line.setblocking(False)
+        if window:
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, window)
+        await asyncio.get_running_loop().sock_connect(line, ("127.0.0.1", self.port))
+        return await asyncio.open_connection(sock=line, limit=4096)
 
     async def small(self):
         """Whether a small request on a connection of its own is answered."""
@@ -179,7 +186,7 @@ async def stalled_readers(binary):
             open_files = len(os.listdir(f"/proc/{router.process.pid}/fd"))
 
             async def stall(_):
-                reader, writer = await router.open()
+                reader, writer = await router.open(8192)
                 writer.transport.pause_reading()
                 writer.write(router.head(len(STREAM)) + STREAM)
                 return reader, writer
@@ -353,6 +360,7 @@ PROBES = [slow_heads, smuggling, floods, slow_uploads, idle_crowd, stalled_reade
 
 def main(binary, names):
     """Runs the probes that are named, or all."""
+    logging.disable(logging.WARNING)
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     began = time.monotonic()
