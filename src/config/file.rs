@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::quantity::{Limit, Listen, Size, Span, Term};
 use super::secret_text::SecretText;
-use super::settings::{Kind, LogLevel, OnOutage};
+use super::settings::{Kind, LogLevel, OnOutage, Resume};
 
 /// Auto AI Router: config.yaml.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -130,6 +130,10 @@ pub struct Routing {
     pub first_token_timeout: Span,
     /// The longest silence between two pieces of an answer. Default 60s.
     pub stall_timeout: Span,
+    /// What becomes of a stream that breaks off after some of its text: `off` ends it with an error, `verify` asks the
+    /// next candidate, and goes on with its answer as soon as that has said exactly the text that was sent. Default
+    /// off: the text is paid for twice, and most answers at a temperature above 0 differ.
+    pub resume: Resume,
 }
 
 impl Default for Routing {
@@ -140,6 +144,7 @@ impl Default for Routing {
             response_timeout: seconds(300),
             first_token_timeout: seconds(60),
             stall_timeout: seconds(60),
+            resume: Resume::Off,
         }
     }
 }

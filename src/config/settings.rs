@@ -110,6 +110,18 @@ pub struct Routing {
     pub first_token_timeout: Option<Duration>,
     /// Between two pieces of an answer.
     pub stall_timeout: Option<Duration>,
+    /// What becomes of a stream that breaks off.
+    pub resume: Resume,
+}
+
+/// What becomes of a stream that breaks off after some of its text: it ends with an error, or another candidate goes on
+/// with it, whose answer must begin with exactly that text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Resume {
+    Off,
+    Verify,
 }
 
 /// When a failing credential is taken out, and for how long.

@@ -30,6 +30,7 @@ mod readers;
 mod readme;
 mod realtime;
 mod regressions;
+mod rescue;
 mod shared;
 mod shutdown;
 mod streaming;

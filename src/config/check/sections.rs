@@ -105,6 +105,7 @@ impl Check<'_, '_> {
             response_timeout: self.time("routing.response_timeout", file.response_timeout),
             first_token_timeout: self.time("routing.first_token_timeout", file.first_token_timeout),
             stall_timeout: self.time("routing.stall_timeout", file.stall_timeout),
+            resume: file.resume,
         }
     }
 
