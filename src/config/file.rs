@@ -32,6 +32,8 @@ pub struct File {
     pub admin: Admin,
     /// What is kept over a restart, and what several routers share.
     pub state: State,
+    /// How pictures are fetched for upstreams that cannot do so themselves (`credentials[].inline_images`).
+    pub images: Images,
     /// The keys behind the router, in the order of preference where all else is equal. At least one.
     #[schemars(length(min = 1))]
     pub credentials: Vec<Credential>,
@@ -279,6 +281,38 @@ impl Default for State {
     }
 }
 
+/// How pictures are fetched for upstreams that cannot do so themselves (`credentials[].inline_images`).
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Images {
+    /// The largest picture. Default 20MiB: no provider takes a larger one.
+    pub max_size: Size,
+    /// The time for a picture, redirects included. Default 30s.
+    pub timeout: Span,
+    /// How often an address may lead to another one. Default 3: a shortened link and what it stands for.
+    #[schemars(range(max = 10))]
+    pub max_redirects: u8,
+    /// The pictures fetched for one request; the others become notes. Default 16.
+    #[schemars(range(min = 1, max = 100))]
+    pub max_images: u16,
+    /// Hosts, each with a port or without, that may be asked wherever they are: in a private network, on this host, at
+    /// any port. What callers name there is fetched, at the operator's own risk. Default: none; only hosts in the public
+    /// network are asked, at ports 80 and 443.
+    pub allow: Vec<String>,
+}
+
+impl Default for Images {
+    fn default() -> Self {
+        Self {
+            max_size: Size(20 << 20),
+            timeout: seconds(30),
+            max_redirects: 3,
+            max_images: 16,
+            allow: Vec::new(),
+        }
+    }
+}
+
 /// Whether it is a cluster, or its nodes.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(untagged)]
@@ -328,6 +362,9 @@ pub struct Credential {
     pub headers: BTreeMap<String, SecretText>,
     /// Whether to speak HTTP/2 to it. Default false: one connection per stream, so that no stream holds up another.
     pub http2: bool,
+    /// Whether pictures that a request names by their address are fetched here and sent along, because it fetches none.
+    /// Default false: most providers fetch them, and closer to where they are needed.
+    pub inline_images: bool,
     /// The version in each request, for `azure`. Default: 2024-10-21, or none where `base_url` ends in `/openai/v1`.
     pub api_version: Option<String>,
     /// The project, for `vertex-ai` with a service account.
@@ -358,6 +395,7 @@ impl Default for Credential {
             connect_timeout: seconds(5),
             headers: BTreeMap::new(),
             http2: false,
+            inline_images: false,
             api_version: None,
             project_id: None,
             location: None,

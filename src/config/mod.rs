@@ -39,7 +39,7 @@ pub use interpolate::{Files, Variables};
 pub use problem::{Problem, Severity};
 pub use schema::{schema, table};
 pub use settings::{
-    Admin, AdminListen, CodeRule, Credential, Fail2ban, Kind, LogLevel, Model, Monitoring, OnOutage, Resume, Routing,
+    Admin, AdminListen, CodeRule, Credential, Fail2ban, Images, Kind, LogLevel, Model, Monitoring, OnOutage, Resume, Routing,
     Server, Settings, Shared, State, Term, Vertex, FOREVER,
 };
 

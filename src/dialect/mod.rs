@@ -13,6 +13,7 @@ pub mod foreign;
 pub mod gemini;
 pub mod json;
 pub mod messages;
+pub mod pictures;
 pub mod reply;
 pub mod responses;
 pub mod resume;

@@ -21,6 +21,7 @@ use super::content::Content;
 use super::context::RequestContext;
 use super::course::Course;
 use super::failure::{Failure, Trouble};
+use super::images::Pictures;
 use super::phrase::Spoken;
 use super::relay::{heartbeat, Accepted, HEARTBEAT};
 use super::reply::Refusal;
@@ -66,6 +67,7 @@ pub async fn converse(
     let (mut last, mut unfit): (Option<Failure>, Option<Untranslatable>) = (None, None);
     let prepared = OnceLock::new();
     let spoken = Spoken::new(endpoint, &content, &body, &prepared);
+    let pictures = Pictures::default();
     let mut told = resumable(edge, endpoint, &content);
     loop {
         let edge = newer.as_deref().unwrap_or(first);
@@ -96,7 +98,10 @@ pub async fn converse(
             Step::Stop(stop) => return Err(refusals::stopped(edge, &plan, stop, last, unfit).into()),
         };
         let told_so_far = told.as_deref().filter(|_| ctx.broken.is_some());
-        let attempt = Attempt { edge, spoken: &spoken, deadline, told: told_so_far, client, ctx };
+        let fetching = pictures.spoken(edge, &spoken, lease.credential(), deadline);
+        let illustrated = client_or(client, ctx, pin!(fetching)).await?;
+        let spoken_there = illustrated.as_ref().unwrap_or(&spoken);
+        let attempt = Attempt { edge, spoken: spoken_there, deadline, told: told_so_far, client, ctx };
         // Boxed, so that its room is given back before the answer is relayed.
         match Box::pin(attempt.run(&mut lease, &plan)).await {
             Ok(answer) => {

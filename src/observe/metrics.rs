@@ -50,6 +50,7 @@ struct Table {
     bans: IntCounterVec,
     rejected: IntCounterVec,
     resumed: IntCounterVec,
+    images: IntCounterVec,
     frames_dropped: IntCounter,
     in_flight: IntGauge,
     streams_open: IntGauge,
@@ -88,6 +89,7 @@ impl Table {
             tokens: counters("tokens_total", "Tokens by type", &["type", "credential"]),
             bans: counters("bans_total", "Ban events", &["event", "credential"]),
             rejected: counters("rejected_total", "Requests refused by the router itself", &["reason"]),
+            images: counters("images_total", "Pictures fetched for upstreams", &["outcome"]),
             resumed: counters("resumed_total", "Streams that broke off and were gone on with", &["outcome"]),
             frames_dropped: single(
                 "stream_frames_dropped_total",
@@ -142,6 +144,11 @@ fn histograms(name: &str, help: &str, buckets: &[f64], labels: &[&str]) -> Histo
 /// The shared state was asked, and has answered or not within that time.
 pub fn asked(took: Duration) {
     TABLE.shared_state.with_label_values::<&str>(&[]).observe(took.as_secs_f64());
+}
+
+/// A picture was fetched for an upstream, or why not.
+pub fn picture(outcome: &'static str) {
+    TABLE.images.with_label_values(&[outcome]).inc();
 }
 
 /// The configuration has been read, and was good or not.
