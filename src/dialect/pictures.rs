@@ -158,12 +158,15 @@ impl Picture {
         let Fetched { mime, data } = fetched;
         let with = match self.shape {
             Shape::Chat => {
-                let detail = self.detail.as_ref().map(|detail| format!(r#","detail":{detail}"#)).unwrap_or_default();
+                let detail =
+                    self.detail.as_ref().map(|detail| format!(r#","detail":{detail}"#)).unwrap_or_default();
                 format!(r#"{{"url":"data:{mime};base64,{data}"{detail}}}"#)
             }
             Shape::Responses => format!(r#""data:{mime};base64,{data}""#),
             Shape::Messages => format!(r#"{{"type":"base64","media_type":"{mime}","data":"{data}"}}"#),
-            Shape::Gemini => return self.replaced(format!(r#"{{"inlineData":{{"mimeType":"{mime}","data":"{data}"}}}}"#)),
+            Shape::Gemini => {
+                return self.replaced(format!(r#"{{"inlineData":{{"mimeType":"{mime}","data":"{data}"}}}}"#))
+            }
         };
         Edit { at: self.value.clone(), with: with.into() }
     }
@@ -241,7 +244,9 @@ struct Headers(Vec<(String, String)>);
 impl<'de> Deserialize<'de> for Headers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let named = deserializer.deserialize_map(Pairs::<serde_json::Value>(PhantomData))?;
-        let texts = named.into_iter().filter_map(|(name, value)| Some((name.0.into_owned(), value.as_str()?.to_owned())));
+        let texts = named
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.0.into_owned(), value.as_str()?.to_owned())));
         Ok(Self(texts.take(MOST_HEADERS).collect()))
     }
 }
@@ -274,7 +279,8 @@ mod tests {
         let body = Bytes::copy_from_slice(body.as_bytes());
         let found = find(wire, &body);
         let fetched = Fetched { mime: "image/png", data: "QUJD".into() };
-        let text = |edits: Vec<Edit>| String::from_utf8(Body::spliced(&body, edits).contiguous().to_vec()).unwrap();
+        let text =
+            |edits: Vec<Edit>| String::from_utf8(Body::spliced(&body, edits).contiguous().to_vec()).unwrap();
         let put = text(found.iter().map(|picture| picture.put(&fetched)).collect());
         (put, text(found.iter().map(|picture| picture.note("gone")).collect()))
     }
@@ -321,9 +327,13 @@ mod tests {
             (Wire::Messages, r#"{"type":"image","source":{"type":"file","url":"https://x"}}"#),
             (Wire::Messages, r#"{"type":"document","source":{"type":"url","url":"https://x"}}"#),
             (Wire::Gemini, r#"{"fileData":{"mimeType":"video/mp4","fileUri":"https://x"}}"#),
-            (Wire::Gemini, r#"{"fileData":{"mimeType":"image/png","fileUri":"https://generativelanguage.googleapis.com/v1beta/files/x"}}"#),
+            (
+                Wire::Gemini,
+                r#"{"fileData":{"mimeType":"image/png","fileUri":"https://generativelanguage.googleapis.com/v1beta/files/x"}}"#,
+            ),
         ] {
-            let body = format!(r#"{{"messages":[{{"content":[{part}]}}],"contents":[{{"parts":[{part}]}}]}}"#);
+            let body =
+                format!(r#"{{"messages":[{{"content":[{part}]}}],"contents":[{{"parts":[{part}]}}]}}"#);
             assert_eq!(find(wire, body.as_bytes()), [], "{part}");
         }
     }
@@ -337,7 +347,11 @@ mod tests {
 
     #[test]
     fn a_deep_body_costs_no_more_than_a_flat_one() {
-        let deep = format!(r#"{{"messages":{}{}}}"#, r#"[{"content":"#.repeat(100_000), "1".to_owned() + &"}]".repeat(100_000));
+        let deep = format!(
+            r#"{{"messages":{}{}}}"#,
+            r#"[{"content":"#.repeat(100_000),
+            "1".to_owned() + &"}]".repeat(100_000)
+        );
         assert_eq!(find(Wire::Chat, deep.as_bytes()), []);
     }
 }

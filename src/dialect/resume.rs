@@ -81,7 +81,9 @@ impl Told {
     pub fn text(&self) -> Option<&str> {
         let blocks = self.blocks().filter(|_| !self.lost)?;
         match blocks.split_last() {
-            Some((Block::Text(text), before)) => before.iter().all(|block| self.is_over(block)).then_some(text),
+            Some((Block::Text(text), before)) => {
+                before.iter().all(|block| self.is_over(block)).then_some(text)
+            }
             _ => blocks.iter().all(|block| self.is_over(block)).then_some(""),
         }
     }
@@ -219,4 +221,3 @@ impl WriteReply for ResumedWriter {
         self.diverged
     }
 }
-

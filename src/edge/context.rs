@@ -113,14 +113,7 @@ impl RequestContext {
         reason: &'static str,
     ) {
         let (credential, model) = (credential.clone(), model.clone());
-        self.outcome.attempts.push(AttemptRecord {
-            credential,
-            model,
-            status,
-            took,
-            reason,
-            tokens: None,
-        });
+        self.outcome.attempts.push(AttemptRecord { credential, model, status, took, reason, tokens: None });
     }
 
     /// The answer of the last attempt broke off for that `reason`, and another is to go on with it. Where that fails,

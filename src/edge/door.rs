@@ -16,7 +16,7 @@ use pingora::protocols::http::ServerSession;
 
 use super::context::RequestContext;
 use super::lifecycle::{self, End};
-use super::{Edge, admission, local, refusals, relay, reply};
+use super::{admission, local, refusals, relay, reply, Edge};
 use crate::gateway::HOPS;
 use crate::llm::endpoint::{Door, Endpoint, Sent};
 use crate::llm::{socket, Wire, ANTHROPIC_VERSION};

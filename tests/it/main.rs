@@ -19,6 +19,7 @@ mod hardening;
 mod harness;
 mod headers;
 mod health;
+mod images;
 mod kept;
 mod limits;
 mod models;

@@ -72,7 +72,9 @@ fn each_credential_is_charged_for_what_it_did() {
     assert_eq!(usages[0]["total_tokens"], 12);
     router.settles("two", 12);
     let spent = |name| {
-        router.metric("auto_ai_router_tokens_total", &[("type", "output"), ("credential", name)]).unwrap_or(0.0)
+        router
+            .metric("auto_ai_router_tokens_total", &[("type", "output"), ("credential", name)])
+            .unwrap_or(0.0)
     };
     until("both are counted", || spent("one") > 0.0 && spent("two") == 5.0);
     assert!(router.health_of("one")["current_tpm"].as_u64().unwrap() > 0);
@@ -80,7 +82,8 @@ fn each_credential_is_charged_for_what_it_did() {
 
 #[test]
 fn a_stream_that_stalls_or_reports_an_error_is_gone_on_with() {
-    let error = frame(&json!({"error": {"message": "overloaded", "type": "server_error", "code": "overloaded"}}));
+    let error =
+        frame(&json!({"error": {"message": "overloaded", "type": "server_error", "code": "overloaded"}}));
     let begun = || respond(200).open_sse([role("m"), word("m", "Hello")]);
     for end in [begun().hang(), begun().chunk(error.as_bytes()).close(), begun().reset()] {
         let first = Upstream::always(end);
@@ -115,9 +118,11 @@ fn the_next_candidate_is_asked_where_one_differs_or_breaks_off_again() {
     let second = Upstream::always(broken(&["Hello wor"]));
     let third = Upstream::always(others(&["Goodbye"]));
     let fourth = Upstream::always(others(&["Hello world."]));
-    let config = pair(&first, &second)
-        .credential("three", &third.url(), "priority: 2")
-        .credential("four", &fourth.url(), "priority: 3");
+    let config = pair(&first, &second).credential("three", &third.url(), "priority: 2").credential(
+        "four",
+        &fourth.url(),
+        "priority: 3",
+    );
     let router = config.start();
     let all = router.stream(&chat_streamed("m")).expect(200).rest();
     assert_eq!(stream::text(&all), "Hello world.");
@@ -153,7 +158,9 @@ fn a_lone_candidate_may_go_on_with_itself() {
 #[test]
 fn what_is_no_plain_text_is_not_gone_on_with() {
     let call = json!({"tool_calls": [{"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": "{"}}]});
-    let begun = |delta: Value| respond(200).open_sse([role("m"), word("m", "Hello"), chunk("m", delta, None)]).close();
+    let begun = |delta: Value| {
+        respond(200).open_sse([role("m"), word("m", "Hello"), chunk("m", delta, None)]).close()
+    };
     for delta in [call, json!({"refusal": "no"}), json!({"reasoning_content": "hm"})] {
         let first = Upstream::always(begun(delta.clone()));
         let second = Upstream::healthy();
@@ -162,7 +169,9 @@ fn what_is_no_plain_text_is_not_gone_on_with() {
         assert!(all.last().unwrap().is_error(), "{delta}: {all:?}");
         assert_eq!(second.count(), 0, "{delta}");
     }
-    for (name, value) in [("n", json!(2)), ("logprobs", json!(true)), ("modalities", json!(["text", "audio"]))] {
+    for (name, value) in
+        [("n", json!(2)), ("logprobs", json!(true)), ("modalities", json!(["text", "audio"]))]
+    {
         let first = Upstream::always(broken(&["Hello"]));
         let second = Upstream::healthy();
         let router = pair(&first, &second).start();

@@ -7,7 +7,9 @@ use super::{addresses, Check};
 use crate::config::file;
 use crate::config::problem::Fault;
 use crate::config::quantity::{Limit, Listen, Size, Term};
-use crate::config::settings::{AdminListen, CodeRule, Fail2ban, Images, Monitoring, Routing, Server, FOREVER};
+use crate::config::settings::{
+    AdminListen, CodeRule, Fail2ban, Images, Monitoring, Routing, Server, FOREVER,
+};
 use crate::secret::Secret;
 
 /// The smallest body limit that can be meant: below it, a unit was forgotten.

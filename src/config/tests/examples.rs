@@ -131,8 +131,18 @@ fn the_reference_file_says_every_key_and_its_default() {
 
 #[test]
 fn every_default_is_what_it_is_said_to_be() {
-    let Settings { server, routing, fail2ban, monitoring, admin, state, images, credentials, models, binding } =
-        settings(GOOD);
+    let Settings {
+        server,
+        routing,
+        fail2ban,
+        monitoring,
+        admin,
+        state,
+        images,
+        credentials,
+        models,
+        binding,
+    } = settings(GOOD);
     let seconds = Duration::from_secs;
     assert_eq!(
         (server.port, server.threads, server.max_body_size, server.max_buffered),

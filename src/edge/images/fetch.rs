@@ -16,7 +16,9 @@ use std::time::Duration;
 use base64::engine::general_purpose::STANDARD;
 use base64::Engine;
 use bytes::BytesMut;
-use http::header::{HeaderName, ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, HOST, LOCATION, USER_AGENT};
+use http::header::{
+    HeaderName, ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, HOST, LOCATION, USER_AGENT,
+};
 use http::{HeaderValue, Method};
 use pingora::http::RequestHeader;
 use pingora::upstreams::peer::HttpPeer;
@@ -142,7 +144,8 @@ pub async fn fetch(
 fn checked(url: &str) -> Result<Url, Missing> {
     let url = Some(url).filter(|url| url.len() <= MOST_URL).and_then(|url| Url::parse(url).ok());
     let web = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
-    url.filter(|url| web(url) && url.username().is_empty() && url.password().is_none()).ok_or(Missing::Unreachable)
+    url.filter(|url| web(url) && url.username().is_empty() && url.password().is_none())
+        .ok_or(Missing::Unreachable)
 }
 
 /// The headers of a caller that may go along.
