@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::quantity::{Limit, Listen, Size, Span, Term};
 use super::secret_text::SecretText;
-use super::settings::{Kind, LogLevel, OnOutage};
+use super::settings::{Ability, Kind, LogLevel, OnOutage, Strategy};
 
 /// Auto AI Router: config.yaml.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -38,6 +38,8 @@ pub struct File {
     /// The models and who serves them. If any is listed, only these are served; without the section every credential
     /// serves every model.
     pub models: Vec<Model>,
+    /// Other names for models: the name that callers use, and the model that it means. Default: none.
+    pub model_aliases: BTreeMap<String, String>,
 }
 
 /// `models.yaml` beside the configuration: limits per model, read at start and never written.
@@ -89,6 +91,9 @@ pub struct Server {
     pub logging_level: LogLevel,
     /// Whether an answer names the credential that gave it, in a header. Default false: names are the operator's.
     pub expose_route: bool,
+    /// Whether every answer names the model that the caller asked for. Default false: only for aliases and lists of
+    /// models; else it names the model as the provider does.
+    pub echo_model: bool,
 }
 
 impl Default for Server {
@@ -110,6 +115,7 @@ impl Default for Server {
             replace_v1_models: false,
             logging_level: LogLevel::Info,
             expose_route: false,
+            echo_model: false,
         }
     }
 }
@@ -130,6 +136,12 @@ pub struct Routing {
     pub first_token_timeout: Span,
     /// The longest silence between two pieces of an answer. Default 60s.
     pub stall_timeout: Span,
+    /// Which of several credentials of a tier serves: in turn by weight, the first of the file, the one that has used
+    /// least, any by lot, the one that answers soonest, or the same one for the same conversation. Default round_robin.
+    pub strategy: Strategy,
+    /// For `least_used`: how many percent credentials may be apart before the less used one is preferred. Default 5.
+    #[schemars(range(max = 100))]
+    pub model_usage_gap_percentage: u8,
 }
 
 impl Default for Routing {
@@ -140,6 +152,8 @@ impl Default for Routing {
             response_timeout: seconds(300),
             first_token_timeout: seconds(60),
             stall_timeout: seconds(60),
+            strategy: Strategy::RoundRobin,
+            model_usage_gap_percentage: 5,
         }
     }
 }
@@ -389,7 +403,7 @@ pub enum NameOrAlias {
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["name"]))]
 pub struct Model {
-    /// The model, as callers ask for it. Required.
+    /// The model, as callers ask for it; `*` with a list of `models` is any name that nobody serves. Required.
     pub name: Option<String>,
     /// The credential that serves it. Default: every one.
     pub credential: Option<String>,
@@ -399,11 +413,26 @@ pub struct Model {
     pub tpm: Limit,
     /// Models to try in this order when no candidate is left for this one. Default: none.
     pub fallbacks: Vec<String>,
+    /// The models that it stands for, asked in this order, or evenly with `strategy: even`. Default: itself.
+    pub models: Vec<String>,
+    /// Which of several credentials serves it. Default: `routing.strategy`.
+    pub strategy: Option<Strategy>,
+    /// What it can do; a request that needs more goes elsewhere. Default: all of these but `prefill`.
+    pub capabilities: Option<Vec<Ability>>,
 }
 
 impl Default for Model {
     fn default() -> Self {
-        Self { name: None, credential: None, rpm: None, tpm: Limit(None), fallbacks: Vec::new() }
+        Self {
+            name: None,
+            credential: None,
+            rpm: None,
+            tpm: Limit(None),
+            fallbacks: Vec::new(),
+            models: Vec::new(),
+            strategy: None,
+            capabilities: None,
+        }
     }
 }
 
