@@ -238,9 +238,15 @@ pub fn blueprint(settings: &Settings) -> Blueprint {
                 rpm: model.rpm,
                 tpm: model.tpm,
                 fallbacks: model.fallbacks.clone(),
+                models: model.models.clone(),
+                strategy: model.strategy,
+                abilities: model.capabilities,
                 limits_only: model.limits_only,
             })
             .collect(),
+        aliases: settings.aliases.clone(),
+        strategy: settings.routing.strategy,
+        usage_gap: settings.routing.usage_gap,
         binding: match (settings.binding, settings.server.replace_v1_models) {
             (_, true) => Binding::Learned,
             (true, false) => Binding::Models,

@@ -72,7 +72,7 @@ pub(super) fn settings(file: File, limits: ModelsFile, check: &mut Check) -> Set
     let server = check.server(&file.server);
     let names = file.credentials.iter().filter_map(|credential| credential.name.clone()).collect::<Vec<_>>();
     let credentials = check.credentials(file.credentials, &server);
-    let binding = !file.models.is_empty();
+    let binding = file.models.iter().any(|model| model.models.is_empty());
     let models = check.models(
         file.models,
         limits,
@@ -93,6 +93,7 @@ pub(super) fn settings(file: File, limits: ModelsFile, check: &mut Check) -> Set
         images: check.images(&file.images),
         credentials,
         models,
+        aliases: file.model_aliases.into_iter().collect(),
         binding,
     }
 }

@@ -5,6 +5,8 @@
 //! that must be present are `Option` and named in `required`, so that one missing key does not hide the problems of
 //! the rest. "-1" is no limit everywhere, as in the original program.
 
+mod images;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -13,7 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use super::quantity::{Limit, Listen, Size, Span, Term};
 use super::secret_text::SecretText;
-use super::settings::{Kind, LogLevel, OnOutage, Resume};
+use super::settings::{Ability, Kind, LogLevel, OnOutage, Resume, Strategy};
+
+pub use images::Images;
 
 /// Auto AI Router: config.yaml.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -40,6 +44,8 @@ pub struct File {
     /// The models and who serves them. If any is listed, only these are served; without the section every credential
     /// serves every model.
     pub models: Vec<Model>,
+    /// Other names for models: the name that callers use, and the model that it means. Default: none.
+    pub model_aliases: BTreeMap<String, String>,
 }
 
 /// `models.yaml` beside the configuration: limits per model, read at start and never written.
@@ -91,6 +97,9 @@ pub struct Server {
     pub logging_level: LogLevel,
     /// Whether an answer names the credential that gave it, in a header. Default false: names are the operator's.
     pub expose_route: bool,
+    /// Whether every answer names the model that the caller asked for. Default false: only for aliases and lists of
+    /// models; else it names the model as the provider does.
+    pub echo_model: bool,
 }
 
 impl Default for Server {
@@ -112,6 +121,7 @@ impl Default for Server {
             replace_v1_models: false,
             logging_level: LogLevel::Info,
             expose_route: false,
+            echo_model: false,
         }
     }
 }
@@ -136,6 +146,12 @@ pub struct Routing {
     /// next candidate, and goes on with its answer as soon as that has said exactly the text that was sent. Default
     /// off: the text is paid for twice, and most answers at a temperature above 0 differ.
     pub resume: Resume,
+    /// Which of several credentials of a tier serves: in turn by weight, the first of the file, the one that has used
+    /// least, any by lot, the one that answers soonest, or the same one for the same conversation. Default round_robin.
+    pub strategy: Strategy,
+    /// For `least_used`: how many percent credentials may be apart before the less used one is preferred. Default 5.
+    #[schemars(range(max = 100))]
+    pub model_usage_gap_percentage: u8,
 }
 
 impl Default for Routing {
@@ -147,6 +163,8 @@ impl Default for Routing {
             first_token_timeout: seconds(60),
             stall_timeout: seconds(60),
             resume: Resume::Off,
+            strategy: Strategy::RoundRobin,
+            model_usage_gap_percentage: 5,
         }
     }
 }
@@ -281,38 +299,6 @@ impl Default for State {
     }
 }
 
-/// How pictures are fetched for upstreams that cannot do so themselves (`credentials[].inline_images`).
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Images {
-    /// The largest picture. Default 20MiB: no provider takes a larger one.
-    pub max_size: Size,
-    /// The time for a picture, redirects included. Default 30s.
-    pub timeout: Span,
-    /// How often an address may lead to another one. Default 3: a shortened link and what it stands for.
-    #[schemars(range(max = 10))]
-    pub max_redirects: u8,
-    /// The pictures fetched for one request; the others become notes. Default 16.
-    #[schemars(range(min = 1, max = 100))]
-    pub max_images: u16,
-    /// Hosts, each with a port or without, that may be asked wherever they are: in a private network, on this host, at
-    /// any port. What callers name there is fetched, at the operator's own risk. Default: none; only hosts in the public
-    /// network are asked, at ports 80 and 443.
-    pub allow: Vec<String>,
-}
-
-impl Default for Images {
-    fn default() -> Self {
-        Self {
-            max_size: Size(20 << 20),
-            timeout: seconds(30),
-            max_redirects: 3,
-            max_images: 16,
-            allow: Vec::new(),
-        }
-    }
-}
-
 /// Whether it is a cluster, or its nodes.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(untagged)]
@@ -432,7 +418,7 @@ pub enum NameOrAlias {
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["name"]))]
 pub struct Model {
-    /// The model, as callers ask for it. Required.
+    /// The model, as callers ask for it; `*` with a list of `models` is any name that nobody serves. Required.
     pub name: Option<String>,
     /// The credential that serves it. Default: every one.
     pub credential: Option<String>,
@@ -442,11 +428,26 @@ pub struct Model {
     pub tpm: Limit,
     /// Models to try in this order when no candidate is left for this one. Default: none.
     pub fallbacks: Vec<String>,
+    /// The models that it stands for, asked in this order, or evenly with `strategy: even`. Default: itself.
+    pub models: Vec<String>,
+    /// Which of several credentials serves it. Default: `routing.strategy`.
+    pub strategy: Option<Strategy>,
+    /// What it can do; a request that needs more goes elsewhere. Default: all of these but `prefill`.
+    pub capabilities: Option<Vec<Ability>>,
 }
 
 impl Default for Model {
     fn default() -> Self {
-        Self { name: None, credential: None, rpm: None, tpm: Limit(None), fallbacks: Vec::new() }
+        Self {
+            name: None,
+            credential: None,
+            rpm: None,
+            tpm: Limit(None),
+            fallbacks: Vec::new(),
+            models: Vec::new(),
+            strategy: None,
+            capabilities: None,
+        }
     }
 }
 

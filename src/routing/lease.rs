@@ -12,6 +12,7 @@ use std::time::Instant;
 use super::fleet::{Question, Receipt};
 use super::pool::Pool;
 use super::transition::Transition;
+use crate::llm::ability::Abilities;
 
 /// One attempt's permission.
 #[must_use = "dropping a lease gives it back"]
@@ -20,6 +21,7 @@ pub struct Lease {
     claim: Claim,
     name: Arc<str>,
     upstream: Arc<str>,
+    abilities: Abilities,
     attempt: u32,
     probe: bool,
     question: Option<Box<Question>>,
@@ -48,6 +50,7 @@ pub(super) struct Grant {
     pub(super) claim: Claim,
     pub(super) name: Arc<str>,
     pub(super) upstream: Arc<str>,
+    pub(super) abilities: Abilities,
     pub(super) probe: bool,
     pub(super) question: Option<Box<Question>>,
 }
@@ -61,8 +64,8 @@ impl Claim {
 
 impl Lease {
     pub(super) fn new(pool: Pool, grant: Grant, attempt: u32) -> Self {
-        let Grant { claim, name, upstream, probe, question } = grant;
-        Self { pool, claim, name, upstream, attempt, probe, question, receipt: None }
+        let Grant { claim, name, upstream, abilities, probe, question } = grant;
+        Self { pool, claim, name, upstream, abilities, attempt, probe, question, receipt: None }
     }
 
     /// The credential's place in the file.
@@ -78,6 +81,11 @@ impl Lease {
     /// The model's name there.
     pub fn upstream_model(&self) -> &str {
         &self.upstream
+    }
+
+    /// What the model can do there.
+    pub fn abilities(&self) -> Abilities {
+        self.abilities
     }
 
     /// Which attempt of its request this is, from 1.

@@ -67,7 +67,17 @@ impl Check<'_, '_> {
                 );
             }
         }
-        Some(Model { name, credential, rpm, tpm, fallbacks: file.fallbacks, limits_only: false })
+        Some(Model {
+            name,
+            credential,
+            rpm,
+            tpm,
+            fallbacks: file.fallbacks,
+            models: file.models,
+            strategy: file.strategy,
+            capabilities: file.capabilities.map(|list| list.into_iter().collect()),
+            limits_only: false,
+        })
     }
 
     /// A limit of the pair that the credential's own limit makes pointless.
@@ -171,6 +181,9 @@ fn limit_only(limit: ModelLimit, default_rpm: Option<u64>) -> Option<Model> {
         rpm: limit.rpm.map_or(default_rpm, |rpm| rpm.0),
         tpm: limit.tpm.0.filter(|tokens| *tokens > 0),
         fallbacks: Vec::new(),
+        models: Vec::new(),
+        strategy: None,
+        capabilities: None,
         limits_only: true,
     })
 }

@@ -36,6 +36,7 @@ impl Check<'_, '_> {
             replace_v1_models: file.replace_v1_models,
             logging_level: file.logging_level,
             expose_route: file.expose_route,
+            echo_model: file.echo_model,
         }
     }
 
@@ -108,6 +109,8 @@ impl Check<'_, '_> {
             first_token_timeout: self.time("routing.first_token_timeout", file.first_token_timeout),
             stall_timeout: self.time("routing.stall_timeout", file.stall_timeout),
             resume: file.resume,
+            strategy: file.strategy,
+            usage_gap: file.model_usage_gap_percentage,
         }
     }
 

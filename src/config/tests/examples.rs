@@ -131,18 +131,11 @@ fn the_reference_file_says_every_key_and_its_default() {
 
 #[test]
 fn every_default_is_what_it_is_said_to_be() {
+    let settings = settings(GOOD);
+    assert!(settings.aliases.is_empty() && !settings.server.echo_model);
     let Settings {
-        server,
-        routing,
-        fail2ban,
-        monitoring,
-        admin,
-        state,
-        images,
-        credentials,
-        models,
-        binding,
-    } = settings(GOOD);
+        server, routing, fail2ban, monitoring, admin, state, images, credentials, models, binding, ..
+    } = settings;
     let seconds = Duration::from_secs;
     assert_eq!(
         (server.port, server.threads, server.max_body_size, server.max_buffered),
@@ -159,6 +152,7 @@ fn every_default_is_what_it_is_said_to_be() {
     assert_eq!(routing.resume, Resume::Off);
     assert_eq!((images.max_size, images.timeout, images.max_redirects), (20 << 20, seconds(30), 3));
     assert_eq!((images.max_images, images.allow), (16, Vec::new()));
+    assert_eq!((routing.strategy, routing.usage_gap), (crate::routing::Strategy::RoundRobin, 5));
     assert_eq!((fail2ban.max_attempts, fail2ban.ban), (3, Term::For(seconds(10))));
     assert_eq!(fail2ban.error_codes, [401, 403, 429, 500, 502, 503, 504]);
     assert!(monitoring.prometheus_enabled && monitoring.public.is_none());
