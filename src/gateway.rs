@@ -240,9 +240,15 @@ pub fn blueprint(settings: &Settings) -> Blueprint {
                 tpm: model.tpm,
                 quotas: model.quotas.clone(),
                 fallbacks: model.fallbacks.clone(),
+                models: model.models.clone(),
+                strategy: model.strategy,
+                abilities: model.capabilities,
                 limits_only: model.limits_only,
             })
             .collect(),
+        aliases: settings.aliases.clone(),
+        strategy: settings.routing.strategy,
+        usage_gap: settings.routing.usage_gap,
         binding: match (settings.binding, settings.server.replace_v1_models) {
             (_, true) => Binding::Learned,
             (true, false) => Binding::Models,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::limits::Limits;
 use super::{Binding, Blueprint};
+use crate::llm::ability::Abilities;
 
 /// Longer lists are cut: they come from outside.
 const MOST_LEARNED: usize = 10_000;
@@ -68,6 +69,8 @@ struct Entry {
     credentials: Vec<usize>,
     /// For one credential, or for those that have none of their own.
     limits: Vec<(Option<usize>, Limits)>,
+    /// The same of what it can do.
+    abilities: Vec<(Option<usize>, Abilities)>,
     fallbacks: Arc<[Arc<str>]>,
 }
 
@@ -79,6 +82,8 @@ pub(super) struct Candidate {
     pub(super) weight: i64,
     /// The name there.
     pub(super) upstream: Arc<str>,
+    /// What the model can do there.
+    pub(super) abilities: Abilities,
 }
 
 impl Catalog {
@@ -125,7 +130,9 @@ impl Catalog {
                 };
                 let unsure =
                     name.is_some_and(|name| !listing.has_learned(&upstream) && !listing.has_learned(name));
-                Some((unsure, Candidate { credential, tier: listing.tier, weight: listing.weight, upstream }))
+                let abilities = self.abilities(credential, name.map_or("", |name| name));
+                let Listing { tier, weight, .. } = *listing;
+                Some((unsure, Candidate { credential, tier, weight, upstream, abilities }))
             })
             .collect();
         found.sort_by_key(|(unsure, candidate)| (candidate.tier, *unsure));
@@ -150,9 +157,13 @@ impl Catalog {
     /// The limits of `name` on `credential`: an entry for both, else one for the name.
     pub(super) fn limits(&self, credential: usize, name: &str) -> Limits {
         let Some(entry) = self.entries.get(name) else { return Limits::default() };
-        let exact = entry.limits.iter().find(|(whose, _)| *whose == Some(credential));
-        let general = || entry.limits.iter().find(|(whose, _)| whose.is_none());
-        exact.or_else(general).map(|(_, limits)| limits.clone()).unwrap_or_default()
+        said(&entry.limits, credential).unwrap_or_default()
+    }
+
+    /// What `name` can do on `credential`: by an entry for both, else one for the name.
+    fn abilities(&self, credential: usize, name: &str) -> Abilities {
+        let entry = self.entries.get(name);
+        entry.and_then(|entry| said(&entry.abilities, credential)).unwrap_or_else(Abilities::assumed)
     }
 
     /// The models to try after `name`.
@@ -237,6 +248,7 @@ impl Catalog {
             });
             let limits = Limits { rpm: spec.rpm, tpm: spec.tpm, more: spec.quotas.as_slice().into() };
             entry.limits.push((spec.credential, limits));
+            entry.abilities.extend(spec.abilities.map(|abilities| (spec.credential, abilities)));
             if entry.fallbacks.is_empty() {
                 entry.fallbacks = chain(&spec.name, &spec.fallbacks);
             }
@@ -263,6 +275,12 @@ impl Listing {
     fn has_learned(&self, name: &Arc<str>) -> bool {
         self.learned.as_ref().is_some_and(|learned| learned.binary_search(name).is_ok())
     }
+}
+
+/// What was said for `credential`, else for all.
+fn said<T: Clone>(of: &[(Option<usize>, T)], credential: usize) -> Option<T> {
+    let exact = of.iter().find(|(whose, _)| *whose == Some(credential));
+    exact.or_else(|| of.iter().find(|(whose, _)| whose.is_none())).map(|(_, value)| value.clone())
 }
 
 /// The names among `known` that look like `model`. `known` is what is listed.

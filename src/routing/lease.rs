@@ -13,6 +13,7 @@ use super::clock::Moment;
 use super::fleet::{Question, Receipt};
 use super::pool::Pool;
 use super::transition::Transition;
+use crate::llm::ability::Abilities;
 
 /// One attempt's permission.
 #[must_use = "dropping a lease gives it back"]
@@ -21,6 +22,7 @@ pub struct Lease {
     claim: Claim,
     name: Arc<str>,
     upstream: Arc<str>,
+    abilities: Abilities,
     attempt: u32,
     probe: bool,
     question: Option<Box<Question>>,
@@ -49,6 +51,7 @@ pub(super) struct Grant {
     pub(super) claim: Claim,
     pub(super) name: Arc<str>,
     pub(super) upstream: Arc<str>,
+    pub(super) abilities: Abilities,
     pub(super) probe: bool,
     pub(super) question: Option<Box<Question>>,
 }
@@ -62,8 +65,8 @@ impl Claim {
 
 impl Lease {
     pub(super) fn new(pool: Pool, grant: Grant, attempt: u32) -> Self {
-        let Grant { claim, name, upstream, probe, question } = grant;
-        Self { pool, claim, name, upstream, attempt, probe, question, receipt: None }
+        let Grant { claim, name, upstream, abilities, probe, question } = grant;
+        Self { pool, claim, name, upstream, abilities, attempt, probe, question, receipt: None }
     }
 
     /// The credential's place in the file.
@@ -79,6 +82,11 @@ impl Lease {
     /// The model's name there.
     pub fn upstream_model(&self) -> &str {
         &self.upstream
+    }
+
+    /// What the model can do there.
+    pub fn abilities(&self) -> Abilities {
+        self.abilities
     }
 
     /// Which attempt of its request this is, from 1.

@@ -108,9 +108,9 @@ impl State {
                 seat.pair.get_or_insert_with(|| Box::new(Account::new(&catalog.limits(credential, &name))));
             probe |= pair.admit(&claim, tick, || news.push(expired(&member.name, Some(&name))));
         }
-        let upstream = seat.candidate.upstream.clone();
+        let (upstream, abilities) = (seat.candidate.upstream.clone(), seat.candidate.abilities);
         let question = self.in_fleet.then(|| self.question(&claim)).flatten();
-        Some(Grant { claim, name, upstream, probe, question })
+        Some(Grant { claim, name, upstream, abilities, probe, question })
     }
 
     /// Takes a lease back: its place, its probe slot, and what it has reserved but not used.

@@ -73,7 +73,18 @@ impl Check<'_, '_> {
                 );
             }
         }
-        Some(Model { name, credential, rpm, tpm, quotas, fallbacks: file.fallbacks, limits_only: false })
+        Some(Model {
+            name,
+            credential,
+            rpm,
+            tpm,
+            quotas,
+            fallbacks: file.fallbacks,
+            models: file.models,
+            strategy: file.strategy,
+            capabilities: file.capabilities.map(|list| list.into_iter().collect()),
+            limits_only: false,
+        })
     }
 
     /// A limit of the pair that the credential's own limit makes pointless.
@@ -185,6 +196,9 @@ fn limit_only(limit: ModelLimit, around: &Around) -> Option<Model> {
         tpm,
         quotas,
         fallbacks: Vec::new(),
+        models: Vec::new(),
+        strategy: None,
+        capabilities: None,
         limits_only: true,
     })
 }

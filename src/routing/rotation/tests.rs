@@ -3,9 +3,12 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::llm::ability::Abilities;
 
 fn seat(credential: usize, tier: u16, weight: i64) -> Seat {
-    Seat { candidate: Candidate { credential, tier, weight, upstream: "m".into() }, current: 0, pair: None }
+    let abilities = Abilities::assumed();
+    let candidate = Candidate { credential, tier, weight, upstream: "m".into(), abilities };
+    Seat { candidate, current: 0, pair: None }
 }
 
 fn turns(seats: &mut [Seat], count: usize, available: impl Fn(usize) -> bool) -> Vec<usize> {
