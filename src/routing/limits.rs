@@ -224,6 +224,13 @@ impl Meter {
         self.requests.wait(1, tick, need.among).max(self.tokens.wait(need.tokens, tick, need.among))
     }
 
+    /// Percent used of the limit that is closest to its end; none without any.
+    pub(super) fn share(&self, second: u64) -> Option<f64> {
+        let share =
+            |window: &Window| Some(100.0 * window.used(second) as f64 / window.limit()?.max(1) as f64);
+        share(&self.requests).into_iter().chain(share(&self.tokens)).reduce(f64::max)
+    }
+
     /// Whether the last minute saw nothing.
     pub(super) fn is_idle(&self, second: u64) -> bool {
         self.requests.used(second) == 0 && self.tokens.used(second) == 0

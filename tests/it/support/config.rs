@@ -19,6 +19,7 @@ pub struct Config {
     models: Vec<String>,
     state: Vec<String>,
     admin: Option<String>,
+    more: Vec<String>,
     master_key: Option<String>,
     threads: Option<u32>,
     /// Variables of its environment.
@@ -90,6 +91,12 @@ impl Config {
         self
     }
 
+    /// Sections of their own.
+    pub fn section(mut self, lines: &str) -> Self {
+        self.more.push(format!("{lines}\n"));
+        self
+    }
+
     /// Beside the directory.
     pub fn state(mut self, lines: &str) -> Self {
         self.state.push(indented(lines));
@@ -141,7 +148,7 @@ impl Config {
         section("state", &[own, self.state.concat()]);
         section("credentials", &self.credentials);
         section("models", &self.models);
-        text
+        text + &self.more.concat()
     }
 }
 
