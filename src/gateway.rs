@@ -8,7 +8,7 @@ mod vendors;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use http::header::HeaderName;
 use ring::digest::{Context, SHA256};
@@ -104,6 +104,7 @@ impl Gateway {
             upstreams.push(Upstream::new(credential, set.clone(), token));
         }
         let pool = Pool::new(blueprint(&settings));
+        pool.pair(Instant::now(), SystemTime::now());
         if let Some(fleet) = &fleet {
             pool.join(fleet.among());
         }
@@ -267,6 +268,7 @@ pub fn blueprint(settings: &Settings) -> Blueprint {
                 credential: model.credential.as_ref().and_then(|name| place(name.as_str())),
                 rpm: model.rpm,
                 tpm: model.tpm,
+                quotas: model.quotas.clone(),
                 fallbacks: model.fallbacks.clone(),
                 models: model.models.clone(),
                 strategy: model.strategy,
@@ -296,6 +298,7 @@ fn spec(credential: &Credential) -> CredentialSpec {
         tier: credential.tier,
         rpm: credential.rpm,
         tpm: credential.tpm,
+        quotas: credential.quotas.clone(),
         max_concurrent: credential.max_concurrent,
         models: credential.models.clone(),
     }

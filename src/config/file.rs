@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::quantity::{Limit, Listen, Size, Span, Term};
+use super::quotas::Quotas;
 use super::secret_text::SecretText;
 use super::settings::{Ability, Kind, LogLevel, OnOutage, Strategy};
 
@@ -142,6 +143,8 @@ pub struct Routing {
     /// For `least_used`: how many percent credentials may be apart before the less used one is preferred. Default 5.
     #[schemars(range(max = 100))]
     pub model_usage_gap_percentage: u8,
+    /// Where days begin at midnight, for limits per day that say nothing else. Default UTC, where most providers' begin.
+    pub time_zone: Option<String>,
 }
 
 impl Default for Routing {
@@ -154,6 +157,7 @@ impl Default for Routing {
             stall_timeout: seconds(60),
             strategy: Strategy::RoundRobin,
             model_usage_gap_percentage: 5,
+            time_zone: None,
         }
     }
 }
@@ -301,8 +305,8 @@ pub enum Cluster {
 
 /// One key behind the router.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["name"]))]
+#[serde(default)]
+#[schemars(extend("required" = ["name"], "additionalProperties" = false))]
 pub struct Credential {
     /// The name in logs, metrics and `models`: 1 to 128 printable characters. Required.
     pub name: Option<String>,
@@ -319,6 +323,9 @@ pub struct Credential {
     pub rpm: Limit,
     /// Tokens per minute. Default -1: no limit.
     pub tpm: Limit,
+    /// Its limits over other times.
+    #[serde(flatten)]
+    pub quotas: Quotas,
     /// The share of requests within its tier. Default 1: equal shares.
     #[schemars(range(min = 1, max = 1000))]
     pub weight: u32,
@@ -359,6 +366,7 @@ impl Default for Credential {
             addresses: Vec::new(),
             rpm: Limit(None),
             tpm: Limit(None),
+            quotas: Quotas::default(),
             weight: 1,
             priority: 0,
             is_fallback: false,
@@ -400,8 +408,8 @@ pub enum NameOrAlias {
 
 /// One model, with one credential or with all.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["name"]))]
+#[serde(default)]
+#[schemars(extend("required" = ["name"], "additionalProperties" = false))]
 pub struct Model {
     /// The model, as callers ask for it; `*` with a list of `models` is any name that nobody serves. Required.
     pub name: Option<String>,
@@ -411,6 +419,9 @@ pub struct Model {
     pub rpm: Option<Limit>,
     /// Tokens per minute, for each credential that serves it. Default -1: no limit.
     pub tpm: Limit,
+    /// Its limits over other times, for each credential that serves it.
+    #[serde(flatten)]
+    pub quotas: Quotas,
     /// Models to try in this order when no candidate is left for this one. Default: none.
     pub fallbacks: Vec<String>,
     /// The models that it stands for, asked in this order, or evenly with `strategy: even`. Default: itself.
@@ -428,6 +439,7 @@ impl Default for Model {
             credential: None,
             rpm: None,
             tpm: Limit(None),
+            quotas: Quotas::default(),
             fallbacks: Vec::new(),
             models: Vec::new(),
             strategy: None,
@@ -438,8 +450,8 @@ impl Default for Model {
 
 /// One entry of `models.yaml`.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["name"]))]
+#[serde(default)]
+#[schemars(extend("required" = ["name"], "additionalProperties" = false))]
 pub struct ModelLimit {
     /// The model. Required.
     pub name: Option<String>,
@@ -449,11 +461,14 @@ pub struct ModelLimit {
     pub rpm: Option<Limit>,
     /// Tokens per minute. Default -1: no limit.
     pub tpm: Limit,
+    /// Its limits over other times.
+    #[serde(flatten)]
+    pub quotas: Quotas,
 }
 
 impl Default for ModelLimit {
     fn default() -> Self {
-        Self { name: None, credential: None, rpm: None, tpm: Limit(None) }
+        Self { name: None, credential: None, rpm: None, tpm: Limit(None), quotas: Quotas::default() }
     }
 }
 

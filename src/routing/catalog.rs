@@ -161,16 +161,16 @@ impl Catalog {
         (0..self.credentials.len()).any(|credential| self.upstream_name(credential, name).is_some())
     }
 
-    /// Requests and tokens per minute of `name` on `credential`: an entry for both, else one for the name.
+    /// The limits of `name` on `credential`: an entry for both, else one for the name.
     pub(super) fn limits(&self, credential: usize, name: &str) -> Limits {
         let Some(entry) = self.entries.get(name) else { return Limits::default() };
-        said(&entry.limits, credential).unwrap_or_default()
+        said(&entry.limits, credential).cloned().unwrap_or_default()
     }
 
     /// What `name` can do on `credential`: by an entry for both, else one for the name.
     fn abilities(&self, credential: usize, name: &str) -> Abilities {
         let entry = self.entries.get(name);
-        entry.and_then(|entry| said(&entry.abilities, credential)).unwrap_or_else(Abilities::assumed)
+        entry.and_then(|entry| said(&entry.abilities, credential)).copied().unwrap_or_else(Abilities::assumed)
     }
 
     /// The models to try after `name`.
@@ -262,7 +262,8 @@ impl Catalog {
                 self.order.push(name);
                 Entry::default()
             });
-            entry.limits.push((spec.credential, Limits { rpm: spec.rpm, tpm: spec.tpm }));
+            let limits = Limits { rpm: spec.rpm, tpm: spec.tpm, more: spec.quotas.as_slice().into() };
+            entry.limits.push((spec.credential, limits));
             entry.abilities.extend(spec.abilities.map(|abilities| (spec.credential, abilities)));
             entry.strategy = entry.strategy.or(spec.strategy);
             if entry.fallbacks.is_empty() {
@@ -294,9 +295,9 @@ impl Listing {
 }
 
 /// What was said for `credential`, else for all.
-fn said<T: Copy>(of: &[(Option<usize>, T)], credential: usize) -> Option<T> {
+fn said<T>(of: &[(Option<usize>, T)], credential: usize) -> Option<&T> {
     let exact = of.iter().find(|(whose, _)| *whose == Some(credential));
-    exact.or_else(|| of.iter().find(|(whose, _)| whose.is_none())).map(|(_, value)| *value)
+    exact.or_else(|| of.iter().find(|(whose, _)| whose.is_none())).map(|(_, value)| value)
 }
 
 /// The names among `known` that look like `model`. `known` is what is listed.

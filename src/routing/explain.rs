@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::availability::Availability;
 use super::catalog::Candidate;
 use super::clock::Tick;
-use super::fleet::Need;
+use super::limits::Need;
 use super::outlook::Outlook;
 use super::plan::Plan;
 use super::rotation::Row;

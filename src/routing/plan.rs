@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::catalog::Candidate;
 use super::lease::Lease;
+use super::limits::Bound;
 use super::meaning::Meaning;
 use super::strategy::{scatter, Lot};
 use crate::llm::ability::Abilities;
@@ -71,7 +72,7 @@ pub enum Stopped {
         /// What stands in its way.
         which: Which,
         /// The limit; none if it is the upstream's own.
-        limit: Option<u64>,
+        limit: Option<Bound>,
     },
     /// Attempts were made, and no candidate or no attempt is left: the last answer is the answer.
     Exhausted,
@@ -86,9 +87,9 @@ pub enum Stopped {
 /// A kind of limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
-    /// Requests per minute.
+    /// Requests over some time.
     Requests,
-    /// Tokens per minute.
+    /// Tokens over some time.
     Tokens,
     /// Requests at the same time.
     Concurrency,
