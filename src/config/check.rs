@@ -7,6 +7,7 @@ mod addresses;
 mod clouds;
 mod credentials;
 mod keys;
+mod lists;
 mod models;
 mod quotas;
 mod sections;
@@ -81,6 +82,7 @@ pub(super) fn settings(file: File, limits: ModelsFile, check: &mut Check) -> Set
     let models = check.models(
         file.models,
         limits,
+        &file.model_aliases,
         models::Around {
             names: &names,
             credentials: &credentials,

@@ -16,6 +16,7 @@ mod hosts;
 mod lease;
 mod ledger;
 pub(crate) mod limits;
+mod meaning;
 mod outcome;
 mod outlook;
 pub mod pins;

@@ -5,7 +5,9 @@ mod failover;
 mod fleet;
 mod ledger;
 mod limits;
+mod lists;
 mod looks;
+mod strategies;
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};

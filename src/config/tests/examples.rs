@@ -323,6 +323,20 @@ fn a_missing_rpm_is_filled_by_models_yaml_and_then_by_the_default() {
 }
 
 #[test]
+fn lists_and_aliases_bind_nothing_by_themselves() {
+    let lists = "models: [{name: auto, models: [a, b]}]\nmodel_aliases: {gpt-4: a}\n";
+    let read = settings(&format!("{GOOD}{lists}"));
+    assert!(!read.binding);
+    assert_eq!(read.models[0].models, ["a", "b"]);
+    assert_eq!(read.aliases, [("gpt-4".to_owned(), "a".to_owned())]);
+    let models = "models: [{name: a, capabilities: [images, prefill], strategy: least_used}, {name: auto, models: [a]}]\n";
+    let read = settings(&format!("{GOOD}{models}"));
+    assert!(read.binding);
+    assert_eq!(read.models[0].capabilities.map(|can| can.to_string()).as_deref(), Some("images, prefill"));
+    assert_eq!(read.models[0].strategy, Some(crate::routing::Strategy::LeastUsed));
+}
+
+#[test]
 fn anchors_and_private_keys_are_allowed() {
     let text = "\
 x-common: &common {rpm: 60, base_url: https://h, api_key: key-of-all}

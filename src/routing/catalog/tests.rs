@@ -22,7 +22,7 @@ fn learn(catalog: &mut Arc<Catalog>, credential: usize, names: &[&str]) {
 }
 
 fn names(catalog: &Catalog) -> Vec<String> {
-    catalog.listed().into_iter().map(|listed| listed.name).collect()
+    catalog.listed(None).into_iter().map(|listed| listed.name).collect()
 }
 
 #[test]
@@ -105,11 +105,11 @@ fn tiers_come_in_order_and_each_fallback_once() {
 fn an_unknown_model_names_the_nearest() {
     let models = ["gpt-4o", "gpt-4o-mini", "claude-sonnet"].map(|name| entry(name, None)).to_vec();
     let catalog = catalog(Binding::Models, vec![credential("a")], models);
-    let near = |model: &str| unknown(model, &catalog.listed()).nearest;
+    let near = |model: &str| unknown(model, &catalog.listed(None)).nearest;
     assert_eq!(near("gpt-4"), ["gpt-4o"]);
     assert_eq!(near("openai/GPT-4o"), ["gpt-4o"]);
     assert_eq!(near("zzz"), Vec::<String>::new());
-    let text = unknown("gpt-4", &catalog.listed()).to_string();
+    let text = unknown("gpt-4", &catalog.listed(None)).to_string();
     assert_eq!(text, "nobody serves the model \"gpt-4\"; the nearest are gpt-4o");
 }
 
