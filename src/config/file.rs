@@ -6,6 +6,8 @@
 //! the rest. "-1" is no limit everywhere, as in the original program.
 
 mod entrance;
+mod images;
+mod state;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,9 +18,11 @@ use serde::{Deserialize, Serialize};
 use super::quantity::{Limit, Listen, Size, Span, Term};
 use super::quotas::Quotas;
 use super::secret_text::SecretText;
-use super::settings::{Kind, LogLevel, OnOutage};
+use super::settings::{Ability, Kind, LogLevel, Resume, Strategy};
 
 pub use entrance::{Listener, ServerTls, UpstreamTls};
+pub use images::Images;
+pub use state::{Cluster, State};
 
 /// Auto AI Router: config.yaml.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -37,12 +41,16 @@ pub struct File {
     pub admin: Admin,
     /// What is kept over a restart, and what several routers share.
     pub state: State,
+    /// How pictures are fetched for upstreams that cannot do so themselves (`credentials[].inline_images`).
+    pub images: Images,
     /// The keys behind the router, in the order of preference where all else is equal. At least one.
     #[schemars(length(min = 1))]
     pub credentials: Vec<Credential>,
     /// The models and who serves them. If any is listed, only these are served; without the section every credential
     /// serves every model.
     pub models: Vec<Model>,
+    /// Other names for models: the name that callers use, and the model that it means. Default: none.
+    pub model_aliases: BTreeMap<String, String>,
 }
 
 /// `models.yaml` beside the configuration: limits per model, read at start and never written.
@@ -109,6 +117,9 @@ pub struct Server {
     /// Connections of one caller's address (IPv6: of its /64) at one time. Loopback and `trusted_proxies` stand for many
     /// and are not counted. Default 1024: room for an office behind one address.
     pub max_connections_per_address: Limit,
+    /// Whether every answer names the model that the caller asked for. Default false: only for aliases and lists of
+    /// models; else it names the model as the provider does.
+    pub echo_model: bool,
 }
 
 impl Default for Server {
@@ -136,6 +147,7 @@ impl Default for Server {
             trusted_proxies: Vec::new(),
             max_connections: Limit(Some(16_384)),
             max_connections_per_address: Limit(Some(1024)),
+            echo_model: false,
         }
     }
 }
@@ -158,6 +170,16 @@ pub struct Routing {
     pub stall_timeout: Span,
     /// Where days begin at midnight, for limits per day that say nothing else. Default UTC, where most providers' begin.
     pub time_zone: Option<String>,
+    /// What becomes of a stream that breaks off after some of its text: `off` ends it with an error, `verify` asks the
+    /// next candidate, and goes on with its answer as soon as that has said exactly the text that was sent. Default
+    /// off: the text is paid for twice, and most answers at a temperature above 0 differ.
+    pub resume: Resume,
+    /// Which of several credentials of a tier serves: in turn by weight, the first of the file, the one that has used
+    /// least, any by lot, the one that answers soonest, or the same one for the same conversation. Default round_robin.
+    pub strategy: Strategy,
+    /// For `least_used`: how many percent credentials may be apart before the less used one is preferred. Default 5.
+    #[schemars(range(max = 100))]
+    pub model_usage_gap_percentage: u8,
 }
 
 impl Default for Routing {
@@ -169,6 +191,9 @@ impl Default for Routing {
             first_token_timeout: seconds(60),
             stall_timeout: seconds(60),
             time_zone: None,
+            resume: Resume::Off,
+            strategy: Strategy::RoundRobin,
+            model_usage_gap_percentage: 5,
         }
     }
 }
@@ -264,56 +289,6 @@ pub struct Admin {
     pub listen: Option<Listen>,
 }
 
-/// What is kept over a restart, and what several routers share.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct State {
-    /// The directory for the pins of files, batches and stored responses. Default: the one that the service manager
-    /// gives, else the user's own state directory.
-    pub dir: Option<String>,
-    /// The Redis or Valkey that routers with the same credentials share: `redis://` or, with TLS, `rediss://`. Default:
-    /// none, so that limits and bans hold in this process alone.
-    pub url: Option<SecretText>,
-    /// Whether `url` is a node of a cluster, or further nodes of it as a list of `host:port`. Default: it stands alone.
-    pub cluster: Option<Cluster>,
-    /// What limited requests meet while it cannot be asked: `local_share` serves with this router's part of each limit,
-    /// `reject` answers 503. Default local_share: requests matter more than the last percent of a limit.
-    pub on_outage: OnOutage,
-    /// What its keys begin with; the routers of a fleet have the same. Default auto-ai-router.
-    #[schemars(length(min = 1))]
-    pub namespace: String,
-    /// How long one question may take before it counts as out. Default 100ms: a hundred times what it usually takes.
-    pub timeout: Span,
-    /// The least number of routers to divide by in an outage. Default 1: as many as were seen before it.
-    #[schemars(range(min = 1, max = 10_000))]
-    pub routers: u16,
-}
-
-impl Default for State {
-    fn default() -> Self {
-        Self {
-            dir: None,
-            url: None,
-            cluster: None,
-            on_outage: OnOutage::LocalShare,
-            namespace: "auto-ai-router".into(),
-            timeout: Span(Some(Duration::from_millis(100))),
-            routers: 1,
-        }
-    }
-}
-
-/// Whether it is a cluster, or its nodes.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(untagged)]
-#[schemars(inline)]
-pub enum Cluster {
-    /// It is, or is not; the nodes tell of each other.
-    Whole(bool),
-    /// Some of its nodes besides that of `url`.
-    Nodes(Vec<String>),
-}
-
 /// One key behind the router.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default)]
@@ -357,6 +332,9 @@ pub struct Credential {
     pub http2: bool,
     /// TLS to it, where that is not what all the world uses.
     pub tls: UpstreamTls,
+    /// Whether pictures that a request names by their address are fetched here and sent along, because it fetches none.
+    /// Default false: most providers fetch them, and closer to where they are needed.
+    pub inline_images: bool,
     /// The version in each request, for `azure`. Default: 2024-10-21, or none where `base_url` ends in `/openai/v1`.
     pub api_version: Option<String>,
     /// The project, for `vertex-ai` with a service account.
@@ -389,6 +367,7 @@ impl Default for Credential {
             headers: BTreeMap::new(),
             http2: false,
             tls: UpstreamTls::default(),
+            inline_images: false,
             api_version: None,
             project_id: None,
             location: None,
@@ -425,7 +404,7 @@ pub enum NameOrAlias {
 #[serde(default)]
 #[schemars(extend("required" = ["name"], "additionalProperties" = false))]
 pub struct Model {
-    /// The model, as callers ask for it. Required.
+    /// The model, as callers ask for it; `*` with a list of `models` is any name that nobody serves. Required.
     pub name: Option<String>,
     /// The credential that serves it. Default: every one.
     pub credential: Option<String>,
@@ -438,6 +417,12 @@ pub struct Model {
     pub quotas: Quotas,
     /// Models to try in this order when no candidate is left for this one. Default: none.
     pub fallbacks: Vec<String>,
+    /// The models that it stands for, asked in this order, or evenly with `strategy: even`. Default: itself.
+    pub models: Vec<String>,
+    /// Which of several credentials serves it. Default: `routing.strategy`.
+    pub strategy: Option<Strategy>,
+    /// What it can do; a request that needs more goes elsewhere. Default: all of these but `prefill`.
+    pub capabilities: Option<Vec<Ability>>,
 }
 
 impl Default for Model {
@@ -449,6 +434,9 @@ impl Default for Model {
             tpm: Limit(None),
             quotas: Quotas::default(),
             fallbacks: Vec::new(),
+            models: Vec::new(),
+            strategy: None,
+            capabilities: None,
         }
     }
 }

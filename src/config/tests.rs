@@ -3,6 +3,7 @@
 mod broken;
 mod entrances;
 mod examples;
+mod naming;
 mod secrets;
 
 use std::collections::HashMap;

@@ -88,7 +88,8 @@ impl Budget {
 }
 
 impl Held {
-    fn take(&mut self, bytes: u64) -> bool {
+    /// Takes that much more; false where there is not so much left.
+    pub fn take(&mut self, bytes: u64) -> bool {
         let kept = if self.bytes + bytes > SMALL { self.budget.for_small } else { 0 };
         let left = |free: u64| free.checked_sub(bytes).filter(|left| *left >= kept);
         let taken = self.budget.free.fetch_update(Ordering::AcqRel, Ordering::Acquire, left);

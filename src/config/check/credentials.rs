@@ -89,6 +89,7 @@ impl Check<'_, '_> {
             headers,
             http2: file.http2,
             tls,
+            inline_images: file.inline_images,
             api_version,
             vertex,
         })
