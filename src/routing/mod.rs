@@ -21,6 +21,7 @@ mod outlook;
 pub mod pins;
 mod plan;
 mod pool;
+mod queue;
 mod rotation;
 mod snapshot;
 mod standing;
@@ -30,6 +31,7 @@ mod tests;
 mod transition;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use availability::Availability;
 pub use bans::{BanPolicy, CodeRule, Term};
@@ -42,6 +44,7 @@ pub use limits::{Bound, Limits, Per, Period, Quota, Stretch};
 pub use outlook::Outlook;
 pub use plan::{Ask, Plan, Step, Stopped, Which};
 pub use pool::Pool;
+pub use queue::{Class, Place, QueueSnapshot};
 pub use snapshot::{Condition, CredentialSnapshot, ModelSnapshot, QuotaUse, Snapshot, StandingSnapshot, Use};
 pub use transition::{By, Transition};
 
@@ -58,6 +61,10 @@ pub struct Blueprint {
     pub bans: BanPolicy,
     /// Attempts per request, fallback models included; at least 1.
     pub max_attempts: u32,
+    /// For how long a request may wait where everything is at its limit; zero = not at all.
+    pub max_wait: Duration,
+    /// How many may wait at once.
+    pub max_queue: usize,
 }
 
 /// One credential.

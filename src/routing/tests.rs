@@ -6,6 +6,7 @@ mod fleet;
 mod ledger;
 mod limits;
 mod looks;
+mod queue;
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -66,7 +67,15 @@ fn blueprint(credentials: Vec<CredentialSpec>) -> Blueprint {
         error_codes,
         rules: Vec::new(),
     };
-    Blueprint { credentials, models: Vec::new(), binding: Binding::Open, bans, max_attempts: 5 }
+    Blueprint {
+        credentials,
+        models: Vec::new(),
+        binding: Binding::Open,
+        bans,
+        max_attempts: 5,
+        max_wait: Duration::ZERO,
+        max_queue: 1000,
+    }
 }
 
 fn pool(names: &[&str]) -> Pool {

@@ -26,6 +26,8 @@ mod packaging;
 mod passthrough;
 mod pins;
 mod providers;
+mod queue;
+mod quotas;
 mod readers;
 mod readme;
 mod realtime;

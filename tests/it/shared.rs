@@ -223,3 +223,56 @@ fn the_password_of_the_store_is_never_shown() {
         [router.stdout(), router.stderr(), router.health().to_string(), router.get("/metrics").text()];
     assert!(shown.iter().all(|text| !text.contains("hunter2secret")), "{shown:?}");
 }
+
+/// A day that is not about to end, and an hour.
+const DAY_AND_HOUR: &str = "rpd: 12\nrequests: 20 per hour\ntime_zone: Pacific/Kiritimati";
+
+#[test]
+fn routers_on_one_store_hold_a_day_and_a_window_together() {
+    let Some(store) = Store::start() else { return };
+    let upstream = Upstream::healthy();
+    let routers = store.routers(3, &store.config(&upstream, DAY_AND_HOUR));
+    let answers = at_once(30, |i| routers[i % 3].chat(&chat("m")));
+    assert_eq!((served(&answers), upstream.count()), (12, 12));
+    let refused = answers.iter().find(|answer| answer.status == 429).expect("one over the limit");
+    let wait: u64 = refused.header("retry-after").and_then(|v| v.parse().ok()).expect("seconds");
+    assert!((1..=24 * 3600).contains(&wait), "{wait} s");
+    let routers = store.routers(3, &store.config(&upstream, "requests: 14 per hour"));
+    let answers = at_once(9, |i| routers[i % 3].chat(&chat("m")));
+    assert_eq!(served(&answers), 2, "the hour knows of the twelve");
+}
+
+#[test]
+fn what_a_day_has_seen_in_an_outage_is_told_when_the_store_is_back() {
+    let Some(mut store) = Store::start() else { return };
+    let upstream = Upstream::healthy();
+    let routers = store.routers(2, &store.config(&upstream, "rpd: 8\ntime_zone: Pacific/Kiritimati"));
+    routers[0].chat(&chat("m")).expect(200);
+    store.signal("-STOP");
+    until("the store is missed", || {
+        routers.iter().all(|router| {
+            let _ = router.chat(&json_less());
+            state(router)["up"] == false
+        })
+    });
+    let alone = upstream.count();
+    routers[0].chat(&chat("m")).expect(200);
+    routers[1].chat(&chat("m")).expect(200);
+    assert_eq!(upstream.count(), alone + 2);
+    store.signal("-CONT");
+    until("they have met again", || routers.iter().all(|router| state(router)["mode"] == "shared"));
+    std::thread::sleep(ms(500));
+    let answers = at_once(20, |i| routers[i % 2].chat(&chat("m")));
+    assert_eq!((served(&answers) + alone + 2, upstream.count()), (8, 8));
+    store.kill();
+    store.start_again();
+    until("another store has met them", || routers.iter().all(|router| state(router)["mode"] == "shared"));
+    std::thread::sleep(ms(500));
+    routers[0].chat(&chat("m")).expect(429);
+    routers[1].chat(&chat("m")).expect(429);
+}
+
+/// A question that is limited, so that the store is asked.
+fn json_less() -> Value {
+    chat("m")
+}

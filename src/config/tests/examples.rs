@@ -174,7 +174,7 @@ credentials:
 models: [{name: m, rpm: -1, tpm: -1}]
 ";
     let settings = settings(text);
-    let Routing { max_attempts, deadline, response_timeout, first_token_timeout, stall_timeout } =
+    let Routing { max_attempts, deadline, response_timeout, first_token_timeout, stall_timeout, .. } =
         settings.routing;
     assert_eq!(max_attempts, u32::MAX);
     assert_eq!([deadline, response_timeout, first_token_timeout, stall_timeout], [None; 4]);
