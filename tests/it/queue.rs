@@ -17,17 +17,15 @@ fn those_who_wait_are_served_one_after_the_other_with_nothing_idle_between() {
     let took = begun.elapsed();
     assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 6);
     assert!((ms(1800)..ms(2600)).contains(&took), "{took:?}: six times 300 ms, and little more");
-    assert_eq!(router.metric("queue_waiting", &[("class", "normal")]), Some(0.0));
-    assert_eq!(router.metric("queue_seconds_count", &[("outcome", "served")]), Some(5.0));
+    assert_eq!(router.metric("auto_ai_router_queue_waiting", &[("class", "normal")]), Some(0.0));
+    assert_eq!(router.metric("auto_ai_router_queue_seconds_count", &[("outcome", "served")]), Some(5.0));
 }
 
 #[test]
 fn who_waits_for_a_window_is_served_when_its_second_has_left() {
     let upstream = Upstream::healthy();
-    let router = Config::new()
-        .credential("a", &upstream.url(), "requests: 2 per 2s")
-        .routing("max_wait: 10s")
-        .start();
+    let router =
+        Config::new().credential("a", &upstream.url(), "requests: 2 per 2s").routing("max_wait: 10s").start();
     let begun = Instant::now();
     let answers = at_once(6, |_| router.chat(&chat("m")));
     assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 6);
@@ -102,7 +100,7 @@ fn a_reload_keeps_those_who_wait() {
         let clients: Vec<_> = (0..2).map(|_| scope.spawn(|| router.chat(&chat("m")))).collect();
         until("one waits", || router.health()["queue"]["waiting"] == 1);
         router.rewrite(&narrow(&upstream, "11s"));
-        router.signal("-HUP");
+        assert_eq!(router.admin("/admin/reload").0, 200);
         for client in clients {
             client.join().unwrap().expect(200);
         }

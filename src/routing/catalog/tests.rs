@@ -12,7 +12,15 @@ fn entry(name: &str, credential: Option<usize>) -> ModelSpec {
 fn catalog(binding: Binding, credentials: Vec<CredentialSpec>, models: Vec<ModelSpec>) -> Arc<Catalog> {
     let bans =
         BanPolicy { max_attempts: 3, ban: Term::Permanent, error_codes: Vec::new(), rules: Vec::new() };
-    Arc::new(Catalog::new(&Blueprint { credentials, models, binding, bans, max_attempts: 5, max_wait: Default::default(), max_queue: 0 }))
+    Arc::new(Catalog::new(&Blueprint {
+        credentials,
+        models,
+        binding,
+        bans,
+        max_attempts: 5,
+        max_wait: Default::default(),
+        max_queue: 0,
+    }))
 }
 
 fn serving(catalog: &Catalog, name: &str) -> Vec<usize> {
