@@ -13,6 +13,7 @@ mod question;
 pub mod queue;
 pub mod succession;
 pub mod tokens;
+mod trim;
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -45,8 +46,7 @@ pub struct Background {
 impl BackgroundService for Background {
     async fn start(&self, shutdown: ShutdownWatch) {
         if let Some(fleet) = self.running.live.edge().gateway.fleet.clone() {
-            // It outlives the shutdown, since requests do.
-            tokio::spawn(worker::run(fleet, self.running.live.clone()));
+            worker::begin(fleet, self.running.live.clone()).await;
         }
         if let Some(succession) = &self.succession {
             succession.begin(&self.running, &shutdown).await;
@@ -82,6 +82,7 @@ impl Background {
             };
             tokio::select! {
                 () = tasks => {}
+                () = trim::keep(&edge.drain) => {}
                 () = edge.courses.changed() => {}
             }
         }

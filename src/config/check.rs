@@ -7,6 +7,7 @@ mod addresses;
 mod clouds;
 mod credentials;
 mod keys;
+mod lists;
 mod models;
 mod quotas;
 mod sections;
@@ -77,10 +78,11 @@ pub(super) fn settings(file: File, limits: ModelsFile, check: &mut Check) -> Set
     let names = file.credentials.iter().filter_map(|credential| credential.name.clone()).collect::<Vec<_>>();
     let zone = check.zone("routing.time_zone", file.routing.time_zone.as_deref(), &Zone::default());
     let credentials = check.credentials(file.credentials, &server, &zone);
-    let binding = !file.models.is_empty();
+    let binding = file.models.iter().any(|model| model.models.is_empty());
     let models = check.models(
         file.models,
         limits,
+        &file.model_aliases,
         models::Around {
             names: &names,
             credentials: &credentials,
@@ -96,8 +98,10 @@ pub(super) fn settings(file: File, limits: ModelsFile, check: &mut Check) -> Set
         monitoring: check.monitoring(file.monitoring),
         admin: Admin { listen: check.admin(file.admin.listen) },
         state: check.state(file.state),
+        images: check.images(&file.images),
         credentials,
         models,
+        aliases: file.model_aliases.into_iter().collect(),
         binding,
     }
 }

@@ -208,9 +208,8 @@ impl State {
 
     /// The first model of a plan that admits it now, and the lease for it. The plan is at that model then.
     pub(super) fn admit_any(&mut self, plan: &mut Plan, tick: Tick) -> Option<Grant> {
-        while let Some(model) = plan.target().filter(|_| plan.may_attempt()) {
-            let model = model.cloned();
-            if let Some(grant) = self.admit(plan, model.as_deref(), tick) {
+        while plan.may_attempt() && !plan.is_done() {
+            if let Some(grant) = self.admit(plan, tick) {
                 return Some(grant);
             }
             plan.next_model();

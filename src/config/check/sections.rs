@@ -4,11 +4,13 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::Check;
+use super::{addresses, Check};
 use crate::config::file;
 use crate::config::problem::Fault;
 use crate::config::quantity::{Limit, Listen, Size, Span, Term};
-use crate::config::settings::{AdminListen, CodeRule, Fail2ban, Monitoring, Routing, Server, FOREVER};
+use crate::config::settings::{
+    AdminListen, CodeRule, Fail2ban, Images, Monitoring, Routing, Server, FOREVER,
+};
 use crate::secret::Secret;
 
 /// The smallest body limit that can be meant: below it, a unit was forgotten.
@@ -35,6 +37,7 @@ impl Check<'_, '_> {
             replace_v1_models: file.replace_v1_models,
             logging_level: file.logging_level,
             expose_route: file.expose_route,
+            echo_model: file.echo_model,
         }
     }
 
@@ -110,6 +113,9 @@ impl Check<'_, '_> {
             max_queue: self
                 .count("routing.max_queue", file.max_queue)
                 .map_or(usize::MAX, |most| most as usize),
+            resume: file.resume,
+            strategy: file.strategy,
+            usage_gap: file.model_usage_gap_percentage,
         }
     }
 
@@ -224,6 +230,25 @@ impl Check<'_, '_> {
                 self.error("monitoring.prometheus_listen", fault.help("write `127.0.0.1:9464`, or `off`"));
                 None
             }
+        }
+    }
+
+    pub(super) fn images(&mut self, file: &file::Images) -> Images {
+        let allow = file.allow.iter().enumerate().filter_map(|(index, text)| {
+            let path = format!("images.allow[{index}]");
+            let allowed = addresses::host_and_port(text);
+            if allowed.is_none() {
+                let fault = Fault::new(format!("{} is no host", self.places.written(&path)));
+                self.error(&path, fault.help("write `images.example.com`, `10.0.0.1` or `10.0.0.1:8080`"));
+            }
+            allowed.map(|(host, port)| (host.to_ascii_lowercase(), port))
+        });
+        Images {
+            allow: allow.collect(),
+            max_size: file.max_size.0,
+            timeout: self.finite("images.timeout", file.timeout),
+            max_redirects: file.max_redirects,
+            max_images: file.max_images.into(),
         }
     }
 
