@@ -33,7 +33,10 @@ use crate::llm::endpoint::{Door, Endpoint};
 use crate::llm::request::BadBody;
 use crate::llm::Wire;
 use crate::observe::outcome::Ended;
-use crate::routing::{Ask, Lease, Plan, Step, Stopped};
+use crate::routing::{Ask, Lease, Place, Plan, Step, Stopped};
+
+/// How often a request that waits in the queue looks for itself.
+const QUEUE_LOOK: Duration = Duration::from_millis(500);
 
 /// How a request can end without its answer.
 pub enum End {
@@ -74,13 +77,17 @@ pub async fn converse(
     loop {
         let edge = newer.as_deref().unwrap_or(first);
         let now = in_time(edge, deadline, &mut last)?;
-        let mut lease = match edge.gateway.pool.next(&mut plan, now) {
+        let mut lease = match edge.next(&mut plan, now) {
             Step::Try(lease) => match edge.confirm(&mut plan, lease, &mut last).await? {
                 Some(lease) => lease,
                 None => continue,
             },
             Step::Wait(pause) => {
                 client_or(client, ctx, pin!(tokio::time::sleep(pause))).await?;
+                continue;
+            }
+            Step::Queued => {
+                client_or(client, ctx, pin!(queued(plan.place()))).await?;
                 continue;
             }
             Step::Moved => {
@@ -235,6 +242,7 @@ fn plan(
         needs: content.needs(),
         among: wish::among(edge, head)?,
         streams: content.stream(),
+        ..Ask::default()
     };
     let mut plan = pool.plan(ask).map_err(|unknown| refusals::unknown_model(&unknown))?;
     if pool.asks_for_key(&plan) {
@@ -285,6 +293,13 @@ pub async fn client_left(client: &mut ServerSession) {
     if left.is_err_and(|e| *e.etype() == ErrorType::ConnectError) {
         client.set_keepalive(None);
         std::future::pending::<()>().await;
+    }
+}
+
+/// Waits for a turn in the queue, not for long: then it is looked at, whoever else sees to it.
+pub async fn queued(place: Option<&mut Place>) {
+    if let Some(place) = place {
+        let _ = tokio::time::timeout(QUEUE_LOOK, place).await;
     }
 }
 
