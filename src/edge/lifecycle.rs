@@ -59,16 +59,14 @@ pub async fn converse(
     // From here on, not from the head: a slow upload is no fault of an upstream.
     let deadline = edge.gateway.settings.routing.deadline.map(|budget| Instant::now() + budget);
     let (first, mut newer): (&Edge, Option<Arc<Edge>>) = (edge, None);
-    let asked = Asked { endpoint, content: &content, body: &body, deadline };
-    let mut plan = plan(edge, client, ctx, &asked)?;
     let (mut last, mut unfit): (Option<Failure>, Option<Untranslatable>) = (None, None);
     let prepared = OnceLock::new();
-    let echoes = plan.stands_in() || edge.gateway.settings.server.echo_model;
-    let spoken = Spoken::new(endpoint, &content, &body, &prepared).echoing(echoes);
+    let spoken = Spoken::new(endpoint, &content, &body, &prepared);
+    let mut plan = plan(edge, client, ctx, &spoken, deadline)?;
+    let spoken = spoken.echoing(edge, &plan);
     loop {
         let edge = newer.as_deref().unwrap_or(first);
-        let now = in_time(edge, deadline, &mut last)?;
-        let mut lease = match edge.gateway.pool.next(&mut plan, now) {
+        let mut lease = match edge.gateway.pool.next(&mut plan, in_time(edge, deadline, &mut last)?) {
             Step::Try(lease) => match edge.confirm(&mut plan, lease, &mut last).await? {
                 Some(lease) => lease,
                 None => continue,
@@ -82,7 +80,7 @@ pub async fn converse(
                     Course::Process(line) => return Box::pin(forward::ask(&line, &body, client, ctx)).await,
                     course => newer = course.edge().or(newer),
                 }
-                plan = self::plan(newer.as_deref().unwrap_or(first), client, ctx, &asked)?;
+                plan = self::plan(newer.as_deref().unwrap_or(first), client, ctx, &spoken, deadline)?;
                 continue;
             }
             Step::Stop(Stopped::Unfit) if endpoint.counts_tokens() => {
@@ -173,21 +171,14 @@ async fn read(
     Ok(body)
 }
 
-/// What a request is planned by.
-struct Asked<'a> {
-    endpoint: &'a Endpoint,
-    content: &'a Content,
-    body: &'a Bytes,
-    deadline: Option<Instant>,
-}
-
 fn plan(
     edge: &Edge,
     client: &ServerSession,
     ctx: &RequestContext,
-    asked: &Asked,
+    spoken: &Spoken<'_>,
+    deadline: Option<Instant>,
 ) -> Result<Plan, Box<Refusal>> {
-    let Asked { endpoint, content, body, deadline } = *asked;
+    let Spoken { endpoint, content, body, .. } = *spoken;
     let head = client.req_header();
     let pool = &edge.gateway.pool;
     let ask = Ask {

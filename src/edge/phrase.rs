@@ -25,6 +25,7 @@ use crate::llm::endpoint::Endpoint;
 use crate::llm::upstream_error::UpstreamError;
 use crate::llm::{members, socket, Wire, ANTHROPIC_VERSION};
 use crate::providers::{Ask, Route, Task};
+use crate::routing::Plan;
 
 /// Headers that a composed body needs beside it, or the opening of a WebSocket.
 pub type Headers = Vec<(HeaderName, String)>;
@@ -84,9 +85,10 @@ impl<'a> Spoken<'a> {
         Self { endpoint, content, body, prepared, echoes: false, conversation: OnceLock::new() }
     }
 
-    /// Whether the answer is to name the model that was asked for, and not the one that answered.
-    pub fn echoing(self, echoes: bool) -> Self {
-        Self { echoes, ..self }
+    /// The same, but the answer names the model that was asked for and not the one that answered, where that is wished
+    /// for or the name stands for another.
+    pub fn echoing(self, edge: &Edge, plan: &Plan) -> Self {
+        Self { echoes: plan.stands_in() || edge.gateway.settings.server.echo_model, ..self }
     }
 
     /// The name that the answer is to give the model; none = its own.
