@@ -98,6 +98,7 @@ pub(super) fn settings(file: File, limits: ModelsFile, check: &mut Check) -> Set
         monitoring: check.monitoring(file.monitoring),
         admin: Admin { listen: check.admin(file.admin.listen) },
         state: check.state(file.state),
+        images: check.images(&file.images),
         credentials,
         models,
         aliases: file.model_aliases.into_iter().collect(),

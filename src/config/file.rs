@@ -5,6 +5,8 @@
 //! that must be present are `Option` and named in `required`, so that one missing key does not hide the problems of
 //! the rest. "-1" is no limit everywhere, as in the original program.
 
+mod images;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -14,7 +16,9 @@ use serde::{Deserialize, Serialize};
 use super::quantity::{Limit, Listen, Size, Span, Term};
 use super::quotas::Quotas;
 use super::secret_text::SecretText;
-use super::settings::{Ability, Kind, LogLevel, OnOutage, Strategy};
+use super::settings::{Ability, Kind, LogLevel, OnOutage, Resume, Strategy};
+
+pub use images::Images;
 
 /// Auto AI Router: config.yaml.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -33,6 +37,8 @@ pub struct File {
     pub admin: Admin,
     /// What is kept over a restart, and what several routers share.
     pub state: State,
+    /// How pictures are fetched for upstreams that cannot do so themselves (`credentials[].inline_images`).
+    pub images: Images,
     /// The keys behind the router, in the order of preference where all else is equal. At least one.
     #[schemars(length(min = 1))]
     pub credentials: Vec<Credential>,
@@ -137,14 +143,18 @@ pub struct Routing {
     pub first_token_timeout: Span,
     /// The longest silence between two pieces of an answer. Default 60s.
     pub stall_timeout: Span,
+    /// Where days begin at midnight, for limits per day that say nothing else. Default UTC, where most providers' begin.
+    pub time_zone: Option<String>,
+    /// What becomes of a stream that breaks off after some of its text: `off` ends it with an error, `verify` asks the
+    /// next candidate, and goes on with its answer as soon as that has said exactly the text that was sent. Default
+    /// off: the text is paid for twice, and most answers at a temperature above 0 differ.
+    pub resume: Resume,
     /// Which of several credentials of a tier serves: in turn by weight, the first of the file, the one that has used
     /// least, any by lot, the one that answers soonest, or the same one for the same conversation. Default round_robin.
     pub strategy: Strategy,
     /// For `least_used`: how many percent credentials may be apart before the less used one is preferred. Default 5.
     #[schemars(range(max = 100))]
     pub model_usage_gap_percentage: u8,
-    /// Where days begin at midnight, for limits per day that say nothing else. Default UTC, where most providers' begin.
-    pub time_zone: Option<String>,
 }
 
 impl Default for Routing {
@@ -155,9 +165,10 @@ impl Default for Routing {
             response_timeout: seconds(300),
             first_token_timeout: seconds(60),
             stall_timeout: seconds(60),
+            time_zone: None,
+            resume: Resume::Off,
             strategy: Strategy::RoundRobin,
             model_usage_gap_percentage: 5,
-            time_zone: None,
         }
     }
 }
@@ -344,6 +355,9 @@ pub struct Credential {
     pub headers: BTreeMap<String, SecretText>,
     /// Whether to speak HTTP/2 to it. Default false: one connection per stream, so that no stream holds up another.
     pub http2: bool,
+    /// Whether pictures that a request names by their address are fetched here and sent along, because it fetches none.
+    /// Default false: most providers fetch them, and closer to where they are needed.
+    pub inline_images: bool,
     /// The version in each request, for `azure`. Default: 2024-10-21, or none where `base_url` ends in `/openai/v1`.
     pub api_version: Option<String>,
     /// The project, for `vertex-ai` with a service account.
@@ -375,6 +389,7 @@ impl Default for Credential {
             connect_timeout: seconds(5),
             headers: BTreeMap::new(),
             http2: false,
+            inline_images: false,
             api_version: None,
             project_id: None,
             location: None,
