@@ -66,18 +66,21 @@ pub async fn converse(
     // From here on, not from the head: a slow upload is no fault of an upstream.
     let mut deadline = patience_of(edge);
     let (first, mut newer): (&Edge, Option<Arc<Edge>>) = (edge, None);
-    let asked = Asked { endpoint, content: &content, body: &body, deadline };
-    let mut plan = plan(edge, client, ctx, &asked)?;
     let (mut last, mut unfit): (Option<Failure>, Option<Untranslatable>) = (None, None);
     let prepared = OnceLock::new();
-    let echoes = plan.stands_in() || edge.gateway.settings.server.echo_model;
-    let spoken = Spoken::new(endpoint, &content, &body, &prepared).echoing(echoes);
+    let spoken = Spoken::new(endpoint, &content, &body, &prepared);
+    let mut plan = plan(edge, client, ctx, &spoken, deadline)?;
+    let spoken = spoken.echoing(plan.stands_in() || edge.gateway.settings.server.echo_model);
     let pictures = Pictures::default();
     let mut told = resumable(edge, endpoint, &content);
     loop {
         let edge = newer.as_deref().unwrap_or(first);
+<<<<<<< HEAD
         let now = in_time(edge, deadline, &mut last)?;
         let mut lease = match edge.next(&mut plan, now) {
+=======
+        let mut lease = match edge.gateway.pool.next(&mut plan, in_time(edge, deadline, &mut last)?) {
+>>>>>>> models
             Step::Try(lease) => match edge.confirm(&mut plan, lease, &mut last).await? {
                 Some(lease) => lease,
                 None => continue,
@@ -98,7 +101,7 @@ pub async fn converse(
                     Course::Process(line) => return Box::pin(forward::ask(&line, &body, client, ctx)).await,
                     course => newer = course.edge().or(newer),
                 }
-                plan = self::plan(newer.as_deref().unwrap_or(first), client, ctx, &asked)?;
+                plan = self::plan(newer.as_deref().unwrap_or(first), client, ctx, &spoken, deadline)?;
                 continue;
             }
             Step::Stop(Stopped::Unfit) if endpoint.counts_tokens() => {
@@ -216,21 +219,14 @@ async fn read(
     Ok(body)
 }
 
-/// What a request is planned by.
-struct Asked<'a> {
-    endpoint: &'a Endpoint,
-    content: &'a Content,
-    body: &'a Bytes,
-    deadline: Option<Instant>,
-}
-
 fn plan(
     edge: &Edge,
     client: &ServerSession,
     ctx: &RequestContext,
-    asked: &Asked,
+    spoken: &Spoken<'_>,
+    deadline: Option<Instant>,
 ) -> Result<Plan, Box<Refusal>> {
-    let Asked { endpoint, content, body, deadline } = *asked;
+    let Spoken { endpoint, content, body, .. } = *spoken;
     let head = client.req_header();
     let pool = &edge.gateway.pool;
     let ask = Ask {
