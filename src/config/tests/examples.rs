@@ -134,7 +134,17 @@ fn every_default_is_what_it_is_said_to_be() {
     let settings = settings(GOOD);
     assert!(settings.aliases.is_empty() && !settings.server.echo_model);
     let Settings {
-        server, routing, fail2ban, monitoring, admin, state, images, credentials, models, binding, ..
+        server,
+        routing,
+        fail2ban,
+        monitoring,
+        admin,
+        state,
+        images,
+        credentials,
+        models,
+        binding,
+        ..
     } = settings;
     let seconds = Duration::from_secs;
     assert_eq!(
