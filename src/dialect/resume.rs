@@ -19,7 +19,7 @@ use super::conversation::{Conversation, Part, Role, Turn};
 use super::json::Str;
 use super::messages;
 use super::reply::{Block, Piece, Reply};
-use super::{Habits, ReadReply, Stamp, WriteReply, Written};
+use super::{Habits, ReadReply, Seen, Stamp, WriteReply, Written};
 use crate::llm::sse::SseDecoder;
 use crate::llm::Wire;
 
@@ -98,13 +98,17 @@ impl Told {
             Begins::Onward => text.strip_prefix(text.trim_end())?,
         };
         let expected = expected.to_owned();
+        let begun = self.reply != Reply::default();
         let mut said = Vec::new();
-        self.reply.pieces(&mut Written { writer: writer.as_mut(), out: &mut said });
+        if begun {
+            self.reply.pieces(&mut Written { writer: writer.as_mut(), out: &mut said });
+        }
         if self.wire == Wire::Messages && memmem::find_iter(&said, BLOCK_START).count() != self.begun {
             return None;
         }
         Some(Box::new(ResumedWriter {
             writer,
+            begun,
             expected,
             met: 0,
             may_go_on: begins == Begins::Perhaps,
@@ -137,7 +141,8 @@ impl Told {
     fn read(&mut self, data: &[u8]) {
         let seen = self.reader.event(data, &mut self.reply);
         // `[DONE]` and an error are ends, too.
-        self.lost |= seen.is_err() || self.blocks().is_none_or(|blocks| !can_grow(blocks));
+        let ended = !matches!(seen, Ok(Seen::More | Seen::Last));
+        self.lost |= ended || self.blocks().is_none_or(|blocks| !can_grow(blocks));
         if self.wire == Wire::Messages {
             let Ok(event) = serde_json::from_slice::<Event>(data) else { return };
             let said = self.blocks().is_some_and(|blocks| matches!(blocks.last(), Some(Block::Text(_))));
@@ -220,6 +225,8 @@ pub fn is_plain(conversation: &Conversation) -> bool {
 /// A writer in the middle of an answer, which writes what goes beyond.
 struct ResumedWriter {
     writer: Box<dyn WriteReply>,
+    /// The client has an id and a model.
+    begun: bool,
     /// What the client knows, and the new answer must say again.
     expected: String,
     /// How much of it has been said.
@@ -260,8 +267,9 @@ impl WriteReply for ResumedWriter {
             return;
         }
         match piece {
-            Piece::Start { .. } | Piece::Reasoning(_) | Piece::Signature(_) | Piece::Redacted(_) => {}
-            Piece::Usage(_) => self.writer.piece(choice, piece, out),
+            Piece::Start { .. } if self.begun => {}
+            Piece::Reasoning(_) | Piece::Signature(_) | Piece::Redacted(_) => {}
+            Piece::Start { .. } | Piece::Usage(_) => self.writer.piece(choice, piece, out),
             Piece::Text(text) => match self.beyond(text) {
                 Some("") => {}
                 Some(more) => self.writer.piece(choice, Piece::Text(more), out),
