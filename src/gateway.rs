@@ -4,10 +4,11 @@
 mod memory;
 mod peer;
 mod upstream;
+mod vendors;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use http::header::HeaderName;
 use ring::digest::{Context, SHA256};
@@ -29,6 +30,7 @@ use crate::shared::Fleet;
 pub use memory::{Learned, Memory};
 pub use peer::{Peer, Seen};
 pub use upstream::{Authorization, Dress, Upstream};
+pub use vendors::Vendors;
 
 /// Names the routers that a request has passed.
 pub const HOPS: HeaderName = HeaderName::from_static(chained::HOPS);
@@ -43,6 +45,10 @@ pub struct Gateway {
     pub memory: Arc<Memory>,
     /// The routers that the limits hold over; none if they hold here alone.
     pub fleet: Option<Arc<Fleet>>,
+    /// Who is meant by a vendor.
+    pub vendors: Vendors,
+    /// What keys of conversations are made with: the same in all routers with the same master key.
+    pub salt: [u8; 32],
     /// Takes secrets out of what upstreams say.
     pub scrubber: Scrubber,
     /// This instance's name in the hop header.
@@ -98,6 +104,7 @@ impl Gateway {
             upstreams.push(Upstream::new(credential, set.clone(), token));
         }
         let pool = Pool::new(blueprint(&settings));
+        pool.pair(Instant::now(), SystemTime::now());
         if let Some(fleet) = &fleet {
             pool.join(fleet.among());
         }
@@ -112,7 +119,21 @@ impl Gateway {
         let secrets = secrets.chain([settings.server.master_key.clone()]).collect();
         let scrubber = Scrubber::new(secrets);
         let started = before.map_or_else(Instant::now, |before| before.started);
-        Arc::new(Self { settings, pool, memory, fleet, scrubber, hop, addresses, started, upstreams })
+        let vendors = Vendors::new(&settings.credentials);
+        let salt = salt(&settings.server.master_key);
+        Arc::new(Self {
+            settings,
+            pool,
+            memory,
+            fleet,
+            vendors,
+            salt,
+            scrubber,
+            hop,
+            addresses,
+            started,
+            upstreams,
+        })
     }
 
     /// The upstream of a credential, by its place in the file.
@@ -200,6 +221,16 @@ impl Gateway {
     }
 }
 
+/// What conversations are hashed with, so that nobody can look for one who does not have the key.
+fn salt(master_key: &Secret) -> [u8; 32] {
+    let mut digest = Context::new(&SHA256);
+    digest.update(b"conversations");
+    digest.update(master_key.expose().as_bytes());
+    let mut salt = [0; 32];
+    salt.copy_from_slice(digest.finish().as_ref());
+    salt
+}
+
 fn identity(credential: &Credential, salt: &str) -> String {
     let key = credential.api_key.as_ref().map_or("", Secret::expose);
     let account = credential.vertex.as_ref().map_or("", |vertex| vertex.service_account.expose());
@@ -237,6 +268,7 @@ pub fn blueprint(settings: &Settings) -> Blueprint {
                 credential: model.credential.as_ref().and_then(|name| place(name.as_str())),
                 rpm: model.rpm,
                 tpm: model.tpm,
+                quotas: model.quotas.clone(),
                 fallbacks: model.fallbacks.clone(),
                 models: model.models.clone(),
                 strategy: model.strategy,
@@ -266,6 +298,7 @@ fn spec(credential: &Credential) -> CredentialSpec {
         tier: credential.tier,
         rpm: credential.rpm,
         tpm: credential.tpm,
+        quotas: credential.quotas.clone(),
         max_concurrent: credential.max_concurrent,
         models: credential.models.clone(),
     }

@@ -14,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::quantity::{Limit, Listen, Size, Span, Term};
+use super::quotas::Quotas;
 use super::secret_text::SecretText;
 use super::settings::{Ability, Kind, LogLevel, OnOutage, Resume, Strategy};
 
@@ -142,6 +143,8 @@ pub struct Routing {
     pub first_token_timeout: Span,
     /// The longest silence between two pieces of an answer. Default 60s.
     pub stall_timeout: Span,
+    /// Where days begin at midnight, for limits per day that say nothing else. Default UTC, where most providers' begin.
+    pub time_zone: Option<String>,
     /// What becomes of a stream that breaks off after some of its text: `off` ends it with an error, `verify` asks the
     /// next candidate, and goes on with its answer as soon as that has said exactly the text that was sent. Default
     /// off: the text is paid for twice, and most answers at a temperature above 0 differ.
@@ -162,6 +165,7 @@ impl Default for Routing {
             response_timeout: seconds(300),
             first_token_timeout: seconds(60),
             stall_timeout: seconds(60),
+            time_zone: None,
             resume: Resume::Off,
             strategy: Strategy::RoundRobin,
             model_usage_gap_percentage: 5,
@@ -312,8 +316,8 @@ pub enum Cluster {
 
 /// One key behind the router.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["name"]))]
+#[serde(default)]
+#[schemars(extend("required" = ["name"], "additionalProperties" = false))]
 pub struct Credential {
     /// The name in logs, metrics and `models`: 1 to 128 printable characters. Required.
     pub name: Option<String>,
@@ -330,6 +334,9 @@ pub struct Credential {
     pub rpm: Limit,
     /// Tokens per minute. Default -1: no limit.
     pub tpm: Limit,
+    /// Its limits over other times.
+    #[serde(flatten)]
+    pub quotas: Quotas,
     /// The share of requests within its tier. Default 1: equal shares.
     #[schemars(range(min = 1, max = 1000))]
     pub weight: u32,
@@ -373,6 +380,7 @@ impl Default for Credential {
             addresses: Vec::new(),
             rpm: Limit(None),
             tpm: Limit(None),
+            quotas: Quotas::default(),
             weight: 1,
             priority: 0,
             is_fallback: false,
@@ -415,8 +423,8 @@ pub enum NameOrAlias {
 
 /// One model, with one credential or with all.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["name"]))]
+#[serde(default)]
+#[schemars(extend("required" = ["name"], "additionalProperties" = false))]
 pub struct Model {
     /// The model, as callers ask for it; `*` with a list of `models` is any name that nobody serves. Required.
     pub name: Option<String>,
@@ -426,6 +434,9 @@ pub struct Model {
     pub rpm: Option<Limit>,
     /// Tokens per minute, for each credential that serves it. Default -1: no limit.
     pub tpm: Limit,
+    /// Its limits over other times, for each credential that serves it.
+    #[serde(flatten)]
+    pub quotas: Quotas,
     /// Models to try in this order when no candidate is left for this one. Default: none.
     pub fallbacks: Vec<String>,
     /// The models that it stands for, asked in this order, or evenly with `strategy: even`. Default: itself.
@@ -443,6 +454,7 @@ impl Default for Model {
             credential: None,
             rpm: None,
             tpm: Limit(None),
+            quotas: Quotas::default(),
             fallbacks: Vec::new(),
             models: Vec::new(),
             strategy: None,
@@ -453,8 +465,8 @@ impl Default for Model {
 
 /// One entry of `models.yaml`.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["name"]))]
+#[serde(default)]
+#[schemars(extend("required" = ["name"], "additionalProperties" = false))]
 pub struct ModelLimit {
     /// The model. Required.
     pub name: Option<String>,
@@ -464,11 +476,14 @@ pub struct ModelLimit {
     pub rpm: Option<Limit>,
     /// Tokens per minute. Default -1: no limit.
     pub tpm: Limit,
+    /// Its limits over other times.
+    #[serde(flatten)]
+    pub quotas: Quotas,
 }
 
 impl Default for ModelLimit {
     fn default() -> Self {
-        Self { name: None, credential: None, rpm: None, tpm: Limit(None) }
+        Self { name: None, credential: None, rpm: None, tpm: Limit(None), quotas: Quotas::default() }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod broken;
 mod examples;
+mod naming;
 mod secrets;
 
 use std::collections::HashMap;

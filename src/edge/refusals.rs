@@ -20,7 +20,7 @@ use crate::llm::endpoint::Endpoint;
 use crate::llm::error::ApiError;
 use crate::llm::request::BadBody;
 use crate::providers::{Blame, Next};
-use crate::routing::{Plan, Stopped, UnknownModel, Which};
+use crate::routing::{Bound, Plan, Stopped, UnknownModel, Which};
 
 /// A body that cannot be read: 400 with the place.
 pub fn bad_body(bad: BadBody) -> Box<Refusal> {
@@ -41,6 +41,15 @@ pub fn unfit(why: Untranslatable) -> Box<Refusal> {
 pub fn unknown_model(unknown: &UnknownModel) -> Box<Refusal> {
     let mut refusal =
         Refusal::new(ApiError::unknown_model(&unknown.model, &unknown.nearest), "unknown_model");
+    refusal.should_retry = Some(false);
+    refusal
+}
+
+/// A vendor that nobody is called: 400 with those that are known.
+pub fn unknown_vendor(vendor: &str, known: &[&str]) -> Box<Refusal> {
+    let vendor: String = vendor.chars().take(128).collect();
+    let message = format!("The vendor '{vendor}' is not known here. There are: {}.", known.join(", "));
+    let mut refusal = Refusal::new(ApiError::bad_request(&message, Some("vendor")), "unknown_vendor");
     refusal.should_retry = Some(false);
     refusal
 }
@@ -126,8 +135,9 @@ pub fn stopped(
     }
     match stopped {
         Stopped::Limited { retry_after, which, limit } => {
-            let mut refusal = Refusal::new(ApiError::limited(which.as_str()), "limit")
-                .retry_after(at_most_a_minute(retry_after));
+            let per = limit.map(|limit| limit.per.label()).unwrap_or_default();
+            let mut refusal =
+                Refusal::new(ApiError::limited(which.as_str(), &per), "limit").retry_after(retry_after);
             refusal.headers = rate_limit_headers(which, limit, retry_after);
             refusal
         }
@@ -141,6 +151,19 @@ pub fn stopped(
                     refusal
                 }
             }
+        }
+        Stopped::Lacking(abilities) => {
+            let model = plan.model().unwrap_or_default();
+            let message = format!("The model '{model}' cannot do what this request needs: {abilities}.");
+            let mut refusal = Refusal::new(ApiError::bad_request(&message, Some("model")), "lacking");
+            refusal.should_retry = Some(false);
+            refusal
+        }
+        Stopped::Elsewhere => {
+            let mut refusal =
+                Refusal::new(ApiError::elsewhere(plan.model().unwrap_or_default()), "unknown_model");
+            refusal.should_retry = Some(false);
+            refusal
         }
         Stopped::Unfit | Stopped::Exhausted => Refusal::new(ApiError::unavailable(), "exhausted"),
     }
@@ -196,12 +219,8 @@ fn scrubbed(edge: &Edge, body: &Bytes) -> Bytes {
     }
 }
 
-fn at_most_a_minute(wait: Duration) -> Duration {
-    wait.min(Duration::from_secs(60))
-}
-
 /// Our own limit, in OpenAI's spelling.
-fn rate_limit_headers(which: Which, limit: Option<u64>, wait: Duration) -> Vec<(HeaderName, HeaderValue)> {
+fn rate_limit_headers(which: Which, limit: Option<Bound>, wait: Duration) -> Vec<(HeaderName, HeaderValue)> {
     let family = match which {
         Which::Tokens => {
             ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"]
@@ -211,9 +230,9 @@ fn rate_limit_headers(which: Which, limit: Option<u64>, wait: Duration) -> Vec<(
             ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"]
         }
     };
-    let reset = format!("{}ms", at_most_a_minute(wait).as_millis().max(1));
+    let reset = format!("{}ms", wait.as_millis().max(1));
     let Some(limit) = limit else { return Vec::new() };
-    let values = [limit.to_string(), "0".to_owned(), reset];
+    let values = [limit.amount.to_string(), "0".to_owned(), reset];
     let named = family.into_iter().map(HeaderName::from_static).zip(values);
     named.filter_map(|(name, value)| Some((name, HeaderValue::from_str(&value).ok()?))).collect()
 }

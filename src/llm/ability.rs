@@ -13,15 +13,15 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "lowercase")]
 #[schemars(inline)]
 pub enum Ability {
-    /// It sees pictures.
+    // It sees pictures.
     Images,
-    /// It calls tools.
+    // It calls tools.
     Tools,
-    /// It reads files such as PDF.
+    // It reads files such as PDF.
     Documents,
-    /// It hears sound.
+    // It hears sound.
     Audio,
-    /// It goes on where an assistant's turn breaks off.
+    // It goes on where an assistant's turn breaks off.
     Prefill,
 }
 
@@ -57,6 +57,11 @@ impl Abilities {
     /// Adds one.
     pub fn add(&mut self, ability: Ability) {
         self.0 |= 1 << ability as u8;
+    }
+
+    /// Adds all of `other`.
+    pub fn join(&mut self, other: Self) {
+        self.0 |= other.0;
     }
 
     /// Whether `ability` is among them.

@@ -141,6 +141,12 @@ impl ApiError {
         Self { param: Some("model".to_owned()), ..Self::new(404, INVALID, "model_not_found", message) }
     }
 
+    /// The vendor asked for does not serve the model.
+    pub fn elsewhere(model: &str) -> Self {
+        let message = format!("The vendor asked for does not serve the model '{model}'.");
+        Self { param: Some("model".to_owned()), ..Self::new(404, INVALID, "model_not_found", message) }
+    }
+
     /// No such endpoint; `nearest` is the one that was probably meant.
     pub fn wrong_path(path: &str, nearest: Option<&str>) -> Self {
         let path: String = path.chars().take(256).collect();
@@ -181,12 +187,12 @@ impl ApiError {
 /// The router's own limits and states.
 impl ApiError {
     /// All credentials that could serve are at a limit; `which` is `requests`, `tokens`, `concurrency`, or `upstream`
-    /// where all of them have been told so by a 429.
-    pub fn limited(which: &str) -> Self {
+    /// where all of them have been told so by a 429. `per` is what the limit is counted over, a `minute` for one.
+    pub fn limited(which: &str, per: &str) -> Self {
         let (kind, message) = match which {
             "concurrency" => (which, CONCURRENCY.to_owned()),
             "upstream" => ("rate_limit_error", TOLD_TO_WAIT.to_owned()),
-            _ => (which, format!("All credentials for this model are at their limit of {which} per minute.")),
+            _ => (which, format!("All credentials for this model are at their limit of {which} per {per}.")),
         };
         Self::new(429, kind, "rate_limit_exceeded", message)
     }

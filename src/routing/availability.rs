@@ -7,13 +7,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::catalog::Candidate;
 use super::clock::Tick;
-use super::fleet::Need;
+use super::limits::{Bound, Need, Per};
 use super::outlook::Outlook;
 use super::plan::{Plan, Stopped, Which};
 use super::rotation::Account;
 use super::standing::Gate;
 use super::state::{Member, State};
+use crate::llm::ability::Abilities;
 
 /// How soon to come back while a probe or a crowd is in the way: nobody knows how long these take.
 pub(super) const PROBE: Duration = Duration::from_secs(1);
@@ -32,7 +34,7 @@ pub enum Availability {
         /// Which.
         which: Which,
         /// The limit; none if it is the upstream's own.
-        limit: Option<u64>,
+        limit: Option<Bound>,
         /// When it can, if nothing else happens.
         retry_after: Duration,
     },
@@ -56,7 +58,7 @@ pub enum Availability {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Block {
     Gate(Gate),
-    Limit(Which, u64),
+    Limit(Which, Bound),
 }
 
 impl Member {
@@ -68,10 +70,11 @@ impl Member {
             return Some(Block::Gate(gate));
         }
         if self.is_crowded(need) {
-            return Some(Block::Limit(Which::Concurrency, self.max_concurrent.map_or(0, u64::from)));
+            let bound = Bound { amount: self.max_concurrent.map_or(0, u64::from), per: Per::Moment };
+            return Some(Block::Limit(Which::Concurrency, bound));
         }
-        let full = accounts().find_map(|account| account.meter.full(need, tick.second()));
-        let full = full.map(|(which, limit)| Block::Limit(which, limit));
+        let full = accounts().find_map(|account| account.meter.full(need, tick));
+        let full = full.map(|full| Block::Limit(full.which, full.bound));
         full.or_else(|| accounts().find_map(|account| account.held(need, tick)))
     }
 
@@ -137,18 +140,22 @@ impl State {
     /// Whether `plan` could go on with another candidate now.
     pub(super) fn has_alternative(&self, plan: &Plan, tick: Tick) -> bool {
         let need = self.need(plan.tokens);
-        let free = |model: Option<&Arc<str>>, fresh: bool| match self.rows.find(model.map(|name| &**name)) {
-            Some(row) => row.seats.iter().any(|seat| {
-                let credential = seat.candidate.credential;
-                let member = self.members.get(credential);
-                let open = |member: &Member| member.block(seat.pair.as_deref(), need, tick).is_none();
-                let allowed = if fresh { !plan.is_bad(credential) } else { plan.allows(credential) };
-                allowed && plan.owns(credential) && member.is_some_and(open)
-            }),
-            None => model.is_some_and(|name| self.catalog.is_served(name)),
-        };
-        plan.target().is_some_and(|model| free(model, false))
-            || plan.later_models().any(|name| free(Some(name), true))
+        let free =
+            |model: Option<&Arc<str>>, at: Option<usize>| match self.rows.find(model.map(|name| &**name)) {
+                Some(row) => row.seats.iter().any(|seat| {
+                    let Candidate { credential, .. } = seat.candidate;
+                    let member = self.members.get(credential);
+                    let open = |member: &Member| member.block(seat.pair.as_deref(), need, tick).is_none();
+                    let allowed = match at {
+                        Some(position) => plan.allows(&seat.candidate, position),
+                        None => plan.takes(&seat.candidate) && !plan.is_bad(credential),
+                    };
+                    allowed && member.is_some_and(open)
+                }),
+                None => model.is_some_and(|name| self.catalog.is_served(name)),
+            };
+        plan.targets().any(|(position, model)| free(model, Some(position)))
+            || plan.later_models().any(|name| free(Some(name), None))
     }
 
     /// Why no attempt could be made for `plan`.
@@ -157,15 +164,13 @@ impl State {
         let Self { rows, catalog, members, .. } = self;
         let mut limited: Option<(Duration, Stopped)> = None;
         let mut soonest: Option<Duration> = None;
-        let (mut fit, mut unfit) = (false, false);
+        let mut unfit = Unfit::default();
         for model in plan.models() {
             let row = rows.row(catalog, model.map(|name| &**name), Some(tick));
             for seat in row.into_iter().flat_map(|row| &row.seats) {
-                if !plan.owns(seat.candidate.credential) {
-                    unfit |= plan.is_barred(seat.candidate.credential);
+                if !unfit.consider(plan, &seat.candidate) {
                     continue;
                 }
-                fit = true;
                 let Some(member) = members.get(seat.candidate.credential) else { continue };
                 match member.availability(seat.pair.as_deref(), need, tick) {
                     Availability::Limited { which, limit, retry_after } => {
@@ -177,10 +182,46 @@ impl State {
                 }
             }
         }
-        if unfit && !fit {
-            return Stopped::Unfit;
+        let known = unfit.stopped(plan).or(limited.map(|(_, stopped)| stopped));
+        known.unwrap_or(Stopped::Unavailable { retry_after: soonest })
+    }
+}
+
+/// Why candidates mean nothing to a request, as long as no other does.
+#[derive(Default)]
+struct Unfit {
+    fit: bool,
+    barred: bool,
+    asked: bool,
+    /// What all of them lack.
+    lacking: Option<Abilities>,
+}
+
+impl Unfit {
+    /// Notes a candidate. Whether it may be asked.
+    fn consider(&mut self, plan: &Plan, candidate: &Candidate) -> bool {
+        if !plan.may_ask(candidate.credential) {
+            return false;
         }
-        limited.map_or(Stopped::Unavailable { retry_after: soonest }, |(_, stopped)| stopped)
+        self.asked = true;
+        let lacks = plan.lacks(candidate);
+        match (lacks.is_empty(), plan.is_barred(candidate.credential)) {
+            (true, false) => self.fit = true,
+            (true, true) => self.barred = true,
+            (false, _) => self.lacking = Some(self.lacking.map_or(lacks, |before| before.common(lacks))),
+        }
+        plan.takes(candidate)
+    }
+
+    fn stopped(&self, plan: &Plan) -> Option<Stopped> {
+        match self.lacking {
+            _ if self.fit => None,
+            _ if self.barred => Some(Stopped::Unfit),
+            // Where each lacks something else, it is all of it that nobody has.
+            Some(lacking) if lacking.is_empty() => Some(Stopped::Lacking(plan.needs())),
+            Some(lacking) => Some(Stopped::Lacking(lacking)),
+            None => (!self.asked && plan.is_kept_among()).then_some(Stopped::Elsewhere),
+        }
     }
 }
 
@@ -218,10 +259,19 @@ impl fmt::Display for Availability {
                 write!(f, "is at its upstream's limit for {}", text(retry_after))
             }
             Self::Limited { which: Which::Concurrency, limit, .. } => {
-                write!(f, "serves {} requests already", limit.unwrap_or_default())
+                write!(f, "serves {} requests already", limit.map_or(0, |limit| limit.amount))
+            }
+            Self::Limited { which, limit: Some(limit), retry_after } => {
+                let (amount, per) = (limit.amount, limit.per.label());
+                write!(
+                    f,
+                    "is at its limit of {amount} {} per {per} for {}",
+                    which.as_str(),
+                    text(retry_after)
+                )
             }
             Self::Limited { which, retry_after, .. } => {
-                write!(f, "is at its limit of {} per minute for {}", which.as_str(), text(retry_after))
+                write!(f, "is at its limit of {} for {}", which.as_str(), text(retry_after))
             }
             Self::CoolingDown { retry_after } => write!(f, "cools down for {}", text(retry_after)),
             Self::Banned { retry_after: Some(left) } => write!(f, "is banned for {}", text(left)),

@@ -8,7 +8,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::limits::Limits;
-use super::{Binding, Blueprint};
+use super::meaning::Meanings;
+use super::{Binding, Blueprint, Strategy};
 use crate::llm::ability::Abilities;
 
 /// Longer lists are cut: they come from outside.
@@ -46,6 +47,9 @@ pub(super) struct Catalog {
     entries: HashMap<Arc<str>, Entry>,
     /// Configured names that somebody may serve, in the order of the file.
     order: Vec<Arc<str>>,
+    /// Names that stand for others.
+    pub(super) meanings: Meanings,
+    strategy: Strategy,
     has_section: bool,
     version: u64,
 }
@@ -72,6 +76,7 @@ struct Entry {
     /// The same of what it can do.
     abilities: Vec<(Option<usize>, Abilities)>,
     fallbacks: Arc<[Arc<str>]>,
+    strategy: Option<Strategy>,
 }
 
 /// A credential that serves a model.
@@ -106,6 +111,8 @@ impl Catalog {
             credentials: credentials.collect(),
             entries: HashMap::new(),
             order: Vec::new(),
+            meanings: Meanings::new(blueprint),
+            strategy: blueprint.strategy,
             has_section: false,
             version: 0,
         };
@@ -154,21 +161,26 @@ impl Catalog {
         (0..self.credentials.len()).any(|credential| self.upstream_name(credential, name).is_some())
     }
 
-    /// Requests and tokens per minute of `name` on `credential`: an entry for both, else one for the name.
+    /// The limits of `name` on `credential`: an entry for both, else one for the name.
     pub(super) fn limits(&self, credential: usize, name: &str) -> Limits {
         let Some(entry) = self.entries.get(name) else { return Limits::default() };
-        said(&entry.limits, credential).unwrap_or_default()
+        said(&entry.limits, credential).cloned().unwrap_or_default()
     }
 
     /// What `name` can do on `credential`: by an entry for both, else one for the name.
     fn abilities(&self, credential: usize, name: &str) -> Abilities {
         let entry = self.entries.get(name);
-        entry.and_then(|entry| said(&entry.abilities, credential)).unwrap_or_else(Abilities::assumed)
+        entry.and_then(|entry| said(&entry.abilities, credential)).copied().unwrap_or_else(Abilities::assumed)
     }
 
     /// The models to try after `name`.
     pub(super) fn fallbacks(&self, name: &str) -> Arc<[Arc<str>]> {
         self.entries.get(name).map(|entry| entry.fallbacks.clone()).unwrap_or_default()
+    }
+
+    /// Who of several equals serves `name`.
+    pub(super) fn strategy(&self, name: &str) -> Strategy {
+        self.entries.get(name).and_then(|entry| entry.strategy).unwrap_or(self.strategy)
     }
 
     /// Whether the configuration says anything about `name`.
@@ -198,26 +210,30 @@ impl Catalog {
         self.credentials.get(credential)?.learned.as_deref()
     }
 
-    /// All models that somebody serves: configured ones in the order of the file, then learned ones by name.
-    pub(super) fn listed(&self) -> Vec<Listed> {
-        let configured = self.order.iter().filter(|name| self.is_served(name));
+    /// All models that somebody serves: configured ones in the order of the file, names that stand for others, then
+    /// learned ones by name. With `among` only what one of these credentials serves.
+    pub(super) fn listed(&self, among: Option<&[bool]>) -> Vec<Listed> {
+        let counts = |credential: usize| among.is_none_or(|among| among.get(credential) == Some(&true));
+        let served = |name: &Arc<str>| {
+            let mut all = 0..self.credentials.len();
+            all.any(|credential| counts(credential) && self.upstream_name(credential, name).is_some())
+        };
+        let configured = self.order.iter().filter(|name| served(name)).chain(self.stand_ins(served));
         let mut seen: HashSet<&str> = HashSet::new();
         let mut listed = Vec::new();
         for name in configured {
             seen.insert(name);
             listed.push(Listed { name: name.to_string(), configured: true });
         }
-        let unlisted = self.credentials.iter().filter(|listing| !listing.has_list);
+        let unlisted = self.credentials.iter().enumerate();
+        let unlisted = unlisted.filter(|(at, listing)| !listing.has_list && counts(*at));
         let learned: BTreeSet<&Arc<str>> =
-            unlisted.flat_map(|listing| listing.learned.iter().flatten()).collect();
-        let more = learned.into_iter().filter(|name| !seen.contains(&***name) && self.shows(name));
+            unlisted.flat_map(|(_, listing)| listing.learned.iter().flatten()).collect();
+        let shows = |name: &Arc<str>| self.binding != Binding::Models && served(name);
+        // A learned name is listed only where asking for it would not be refused.
+        let more = learned.into_iter().filter(|name| !seen.contains(&***name) && shows(name));
         listed.extend(more.map(|name| Listed { name: name.to_string(), configured: false }));
         listed
-    }
-
-    /// A learned name is listed only where asking for it would not be refused.
-    fn shows(&self, name: &Arc<str>) -> bool {
-        self.binding != Binding::Models && self.is_served(name)
     }
 
     fn upstream_name(&self, credential: usize, name: &Arc<str>) -> Option<Arc<str>> {
@@ -240,14 +256,16 @@ impl Catalog {
     }
 
     fn enter(&mut self, blueprint: &Blueprint) {
-        for spec in &blueprint.models {
+        for spec in blueprint.models.iter().filter(|spec| spec.models.is_empty()) {
             let name: Arc<str> = spec.name.as_str().into();
             let entry = self.entries.entry(name.clone()).or_insert_with(|| {
                 self.order.push(name);
                 Entry::default()
             });
-            entry.limits.push((spec.credential, Limits { rpm: spec.rpm, tpm: spec.tpm }));
+            let limits = Limits { rpm: spec.rpm, tpm: spec.tpm, more: spec.quotas.as_slice().into() };
+            entry.limits.push((spec.credential, limits));
             entry.abilities.extend(spec.abilities.map(|abilities| (spec.credential, abilities)));
+            entry.strategy = entry.strategy.or(spec.strategy);
             if entry.fallbacks.is_empty() {
                 entry.fallbacks = chain(&spec.name, &spec.fallbacks);
             }
@@ -277,9 +295,9 @@ impl Listing {
 }
 
 /// What was said for `credential`, else for all.
-fn said<T: Copy>(of: &[(Option<usize>, T)], credential: usize) -> Option<T> {
+fn said<T>(of: &[(Option<usize>, T)], credential: usize) -> Option<&T> {
     let exact = of.iter().find(|(whose, _)| *whose == Some(credential));
-    exact.or_else(|| of.iter().find(|(whose, _)| whose.is_none())).map(|(_, value)| *value)
+    exact.or_else(|| of.iter().find(|(whose, _)| whose.is_none())).map(|(_, value)| value)
 }
 
 /// The names among `known` that look like `model`. `known` is what is listed.

@@ -1,4 +1,4 @@
-//! Permission to use one candidate once. What it has taken (a request and tokens of up to two windows each, a place
+//! Permission to use one candidate once. What it has taken (a request and tokens of each window, a place
 //! among concurrent requests, the probe slot) goes back on drop, so that a client that leaves, a panic and an early
 //! return need no code of their own.
 //!
@@ -7,8 +7,9 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::clock::Moment;
 use super::fleet::{Question, Receipt};
 use super::pool::Pool;
 use super::transition::Transition;
@@ -22,6 +23,7 @@ pub struct Lease {
     name: Arc<str>,
     upstream: Arc<str>,
     abilities: Abilities,
+    timed: Option<bool>,
     attempt: u32,
     probe: bool,
     question: Option<Box<Question>>,
@@ -36,7 +38,7 @@ pub(super) struct Claim {
     /// Unlike that of any other lease.
     pub(super) ticket: u64,
     /// When it was admitted.
-    pub(super) second: u64,
+    pub(super) at: Moment,
     /// Reserved, or charged if that is more.
     pub(super) tokens: u64,
     /// What it cost, as far as it is known.
@@ -51,6 +53,10 @@ pub(super) struct Grant {
     pub(super) name: Arc<str>,
     pub(super) upstream: Arc<str>,
     pub(super) abilities: Abilities,
+    /// With which of its plan's models.
+    pub(super) position: usize,
+    /// Its pace is wanted; whether it is that of a stream.
+    pub(super) timed: Option<bool>,
     pub(super) probe: bool,
     pub(super) question: Option<Box<Question>>,
 }
@@ -64,8 +70,8 @@ impl Claim {
 
 impl Lease {
     pub(super) fn new(pool: Pool, grant: Grant, attempt: u32) -> Self {
-        let Grant { claim, name, upstream, abilities, probe, question } = grant;
-        Self { pool, claim, name, upstream, abilities, attempt, probe, question, receipt: None }
+        let Grant { claim, name, upstream, abilities, timed, probe, question, .. } = grant;
+        Self { pool, claim, name, upstream, abilities, timed, attempt, probe, question, receipt: None }
     }
 
     /// The credential's place in the file.
@@ -134,6 +140,13 @@ impl Lease {
         }
     }
 
+    /// An answer came, or the first token of a stream, after `took`.
+    pub fn answered(&self, took: Duration, now: Instant) {
+        if let Some(streamed) = self.timed {
+            self.pool.lock().paced(&self.claim, streamed, took, now);
+        }
+    }
+
     /// A 2xx: clears the strikes of the credential and of the model on it, and ends the probation that it probes.
     #[must_use = "changes are to be told"]
     pub fn succeeded(&mut self, now: Instant) -> Vec<Transition> {
@@ -144,6 +157,10 @@ impl Lease {
 
     pub(super) fn claim(&self) -> &Claim {
         &self.claim
+    }
+
+    pub(super) fn timed(&self) -> Option<bool> {
+        self.timed
     }
 }
 

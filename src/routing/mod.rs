@@ -9,13 +9,14 @@
 mod availability;
 mod bans;
 mod catalog;
-mod clock;
+pub(crate) mod clock;
 mod explain;
 mod fleet;
 mod hosts;
 mod lease;
 mod ledger;
-mod limits;
+pub(crate) mod limits;
+mod meaning;
 mod outcome;
 mod outlook;
 pub mod pins;
@@ -38,13 +39,14 @@ pub use availability::Availability;
 pub use bans::{BanPolicy, CodeRule, Term};
 pub use catalog::{Listed, UnknownModel};
 pub use explain::Considered;
-pub use fleet::{Denial, Fact, Question, Receipt, Scope, Spent, Word};
+pub use fleet::{Asked, Denial, Fact, Question, Receipt, Scope, Spent, Word};
 pub use lease::Lease;
 pub use ledger::{Heir, Ledger, Note};
+pub use limits::{Bound, Limits, Per, Period, Quota, Stretch};
 pub use outlook::Outlook;
 pub use plan::{Ask, Plan, Step, Stopped, Which};
 pub use pool::Pool;
-pub use snapshot::{Condition, CredentialSnapshot, ModelSnapshot, Snapshot, StandingSnapshot, Use};
+pub use snapshot::{Condition, CredentialSnapshot, ModelSnapshot, QuotaUse, Snapshot, StandingSnapshot, Use};
 pub use strategy::Strategy;
 pub use transition::{By, Transition};
 
@@ -84,6 +86,8 @@ pub struct CredentialSpec {
     pub rpm: Option<u64>,
     /// Tokens per minute; none = unlimited.
     pub tpm: Option<u64>,
+    /// Its limits over other periods, each of them once.
+    pub quotas: Vec<Quota>,
     /// Requests at the same time; none = unlimited.
     pub max_concurrent: Option<u32>,
     /// The only models it serves: name here, name there. None = no such list.
@@ -101,6 +105,8 @@ pub struct ModelSpec {
     pub rpm: Option<u64>,
     /// Tokens per minute on each credential; none = unlimited.
     pub tpm: Option<u64>,
+    /// Its limits on each credential over other periods, each of them once.
+    pub quotas: Vec<Quota>,
     /// Models to try when this one has no candidate left, in order.
     pub fallbacks: Vec<String>,
     /// The models that it stands for; empty where it is one itself.

@@ -64,6 +64,7 @@ impl State {
             code: verdict.code,
             blame: verdict.blame,
             cool_down: verdict.cool_down,
+            out_for_the_day: verdict.out_for_the_day,
             may_be_poison,
         });
         let changes = self.blame(claim, verdict, may_be_poison, tick);
@@ -181,7 +182,7 @@ impl State {
     fn cool(&mut self, fault: &Fault<'_>) -> Option<Transition> {
         let Fault { claim, model, verdict, now } = *fault;
         let account = self.account(claim.credential, model.map(|name| &**name))?;
-        let term = account.standing.cool(verdict.cool_down?, verdict.code, now)?;
+        let term = account.standing.cool(verdict.cool_down?, verdict.code, verdict.out_for_the_day, now)?;
         let credential = self.name_of(claim.credential);
         Some(Transition::CooledDown { credential, model: model.cloned(), code: verdict.code, term })
     }
@@ -216,8 +217,8 @@ impl State {
     /// When the candidate may be tried once more, because the model has no other.
     fn second_try(&mut self, plan: &Plan, claim: &Claim, verdict: &Verdict, tick: Tick) -> Option<Instant> {
         let row = self.rows.existing(claim.model.as_deref())?;
-        let able = row.seats.iter().filter(|seat| !plan.is_barred(seat.candidate.credential)).count();
-        if plan.pinned().is_none() && able != 1 {
+        let able = row.seats.iter().filter(|seat| plan.takes(&seat.candidate)).count();
+        if plan.draws() || able != 1 {
             return None;
         }
         let gates = self.accounts(claim).map(|account| account.standing.gate(tick.now));

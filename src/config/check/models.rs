@@ -3,9 +3,12 @@
 //! `models.yaml` gives limits only. Where the configuration lists the same model, its entry fills what the listing left
 //! open; where it does not, the entry limits a model that others discover.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
+use super::lists::Names;
+use super::quotas::{silently, Limited};
 use super::Check;
+use crate::calendar::Zone;
 use crate::config::file::{self, ModelLimit, ModelsFile};
 use crate::config::problem::Fault;
 use crate::config::quantity::Limit;
@@ -21,6 +24,8 @@ pub(super) struct Around<'c> {
     pub credentials: &'c [Credential],
     /// For models without `rpm`.
     pub default_rpm: Option<u64>,
+    /// In which days begin where nothing else is said.
+    pub zone: &'c Zone,
     /// Whether lists that upstreams report bind: then any name may turn out to be served.
     pub learns: bool,
 }
@@ -30,16 +35,20 @@ impl Check<'_, '_> {
         &mut self,
         mut files: Vec<file::Model>,
         limits: ModelsFile,
+        aliases: &BTreeMap<String, String>,
         around: Around,
     ) -> Vec<Model> {
         self.duplicates(&files);
-        self.fallbacks(&files, &around);
+        let names = Names::new(&files, &around);
+        self.fallbacks(&files, &names);
+        self.lists(&files, &names, &around);
+        self.aliases(aliases, &names);
         let extra: Vec<ModelLimit> =
             limits.models.into_iter().filter(|limit| !fills(limit, &mut files)).collect();
         let listed =
             files.into_iter().enumerate().filter_map(|(index, file)| self.model(index, file, &around));
         let mut models: Vec<Model> = listed.collect();
-        models.extend(extra.into_iter().filter_map(|limit| limit_only(limit, around.default_rpm)));
+        models.extend(extra.into_iter().filter_map(|limit| limit_only(limit, &around)));
         models
     }
 
@@ -52,6 +61,8 @@ impl Check<'_, '_> {
             None => around.default_rpm,
         };
         let tpm = self.tokens(&format!("{path}.tpm"), file.tpm);
+        let minute = Limited { rpm, tpm, ..Limited::default() };
+        let Limited { rpm, tpm, quotas } = self.quotas(&path, &file.quotas, minute, around.zone);
         let name = file.name?;
         let credential = file.credential.as_deref().map(CredentialName::new).and_then(Result::ok);
         let served_by = around.credentials.iter().find(|known| credential.as_ref() == Some(&known.name));
@@ -72,6 +83,7 @@ impl Check<'_, '_> {
             credential,
             rpm,
             tpm,
+            quotas,
             fallbacks: file.fallbacks,
             models: file.models,
             strategy: file.strategy,
@@ -126,10 +138,7 @@ impl Check<'_, '_> {
     }
 
     /// Stand-ins must be other models, and ones that are served.
-    fn fallbacks(&mut self, files: &[file::Model], around: &Around) {
-        let own = around.credentials.iter().filter_map(|credential| credential.models.as_ref()).flatten();
-        let listed = files.iter().filter_map(|file| file.name.as_deref());
-        let names: HashSet<&str> = listed.chain(own.map(|(here, _)| here.as_str())).collect();
+    fn fallbacks(&mut self, files: &[file::Model], names: &Names) {
         for (index, file) in files.iter().enumerate() {
             let path = format!("models[{index}].fallbacks");
             let mut seen = HashSet::new();
@@ -146,13 +155,8 @@ impl Check<'_, '_> {
                         &item,
                         Fault::new(format!("the fallback {shown} is listed twice")).help("remove one"),
                     );
-                } else if !around.learns && !names.contains(fallback.as_str()) {
-                    let fault =
-                        Fault::new(format!("the fallback {shown} is not in `models`, so nobody serves it"));
-                    let meant = nearest(fallback, names.iter().copied());
-                    let help =
-                        meant.map_or("list it there".to_owned(), |meant| format!("did you mean `{meant}`?"));
-                    self.error(&item, fault.help(help));
+                } else if let Some(fault) = names.objection("the fallback", fallback, &shown) {
+                    self.error(&item, fault);
                 }
             }
         }
@@ -170,16 +174,24 @@ fn fills(limit: &ModelLimit, files: &mut [file::Model]) -> bool {
         // A wrong value is reported where it stands, not here again.
         file.rpm = file.rpm.or(limit.rpm.filter(|rpm| rpm.0 != Some(0)));
         file.tpm = Limit(file.tpm.0.or(limit.tpm.0));
+        file.quotas = std::mem::take(&mut file.quotas).or(&limit.quotas);
     }
     found
 }
 
-fn limit_only(limit: ModelLimit, default_rpm: Option<u64>) -> Option<Model> {
+fn limit_only(limit: ModelLimit, around: &Around) -> Option<Model> {
+    let minute = Limited {
+        rpm: limit.rpm.map_or(around.default_rpm, |rpm| rpm.0),
+        tpm: limit.tpm.0.filter(|tokens| *tokens > 0),
+        ..Limited::default()
+    };
+    let Limited { rpm, tpm, quotas } = silently(&limit.quotas, minute, around.zone);
     Some(Model {
         name: limit.name?,
         credential: limit.credential.as_deref().map(CredentialName::new).and_then(Result::ok),
-        rpm: limit.rpm.map_or(default_rpm, |rpm| rpm.0),
-        tpm: limit.tpm.0.filter(|tokens| *tokens > 0),
+        rpm,
+        tpm,
+        quotas,
         fallbacks: Vec::new(),
         models: Vec::new(),
         strategy: None,

@@ -22,7 +22,7 @@ fn learn(catalog: &mut Arc<Catalog>, credential: usize, names: &[&str]) {
 }
 
 fn names(catalog: &Catalog) -> Vec<String> {
-    catalog.listed().into_iter().map(|listed| listed.name).collect()
+    catalog.listed(None).into_iter().map(|listed| listed.name).collect()
 }
 
 #[test]
@@ -84,8 +84,8 @@ fn limits_of_a_pair_come_from_the_entry_for_both_before_that_for_the_name() {
     let general = ModelSpec { rpm: Some(10), limits_only: true, ..entry("m", None) };
     let exact = ModelSpec { rpm: Some(5), limits_only: true, ..entry("m", Some(1)) };
     let catalog = catalog(Binding::Open, vec![credential("a"), credential("b")], vec![general, exact]);
-    assert_eq!(catalog.limits(0, "m"), Limits { rpm: Some(10), tpm: None });
-    assert_eq!(catalog.limits(1, "m"), Limits { rpm: Some(5), tpm: None });
+    assert_eq!(catalog.limits(0, "m"), Limits { rpm: Some(10), ..Limits::default() });
+    assert_eq!(catalog.limits(1, "m"), Limits { rpm: Some(5), ..Limits::default() });
     assert_eq!(catalog.limits(1, "n"), Limits::default());
     assert_eq!(serving(&catalog, "n"), [0, 1], "limits alone bind nothing");
 }
@@ -105,11 +105,11 @@ fn tiers_come_in_order_and_each_fallback_once() {
 fn an_unknown_model_names_the_nearest() {
     let models = ["gpt-4o", "gpt-4o-mini", "claude-sonnet"].map(|name| entry(name, None)).to_vec();
     let catalog = catalog(Binding::Models, vec![credential("a")], models);
-    let near = |model: &str| unknown(model, &catalog.listed()).nearest;
+    let near = |model: &str| unknown(model, &catalog.listed(None)).nearest;
     assert_eq!(near("gpt-4"), ["gpt-4o"]);
     assert_eq!(near("openai/GPT-4o"), ["gpt-4o"]);
     assert_eq!(near("zzz"), Vec::<String>::new());
-    let text = unknown("gpt-4", &catalog.listed()).to_string();
+    let text = unknown("gpt-4", &catalog.listed(None)).to_string();
     assert_eq!(text, "nobody serves the model \"gpt-4\"; the nearest are gpt-4o");
 }
 
