@@ -92,6 +92,7 @@ pub async fn converse(
                     course => newer = course.edge().or(newer),
                 }
                 plan = self::plan(newer.as_deref().unwrap_or(first), client, ctx, &asked)?;
+                plan.renew(deadline);
                 continue;
             }
             Step::Stop(Stopped::Unfit) if endpoint.counts_tokens() => {
@@ -111,8 +112,8 @@ pub async fn converse(
                 let accepted = Box::new(Accepted { edge, endpoint, prompt, lease, plan, told: told.take() });
                 if accepted.told.is_none() {
                     // Nothing is sent again from here on: the body goes, and its share of the budget.
-                    drop(spoken);
-                    drop((body, held, content, last, unfit));
+                    drop((illustrated, spoken));
+                    drop((pictures, body, held, content, last, unfit));
                     return accepted.relay(answer, client, ctx).await.map(|_| ());
                 }
                 let Some(rest) = accepted.relay(answer, client, ctx).await? else { return Ok(()) };

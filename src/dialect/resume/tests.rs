@@ -120,6 +120,30 @@ fn thoughts_before_the_text_are_no_obstacle() {
 }
 
 #[test]
+fn google_answers_go_on_too() {
+    let event = |text: &str| {
+        let parts = json!([{"text": text}]);
+        let body = json!({"candidates": [{"content": {"parts": parts, "role": "model"}, "index": 0}], "responseId": "r-1"});
+        format!("data: {body}\r\n\r\n")
+    };
+    let mut told = Told::new(Wire::Gemini).unwrap();
+    ["Hel", "lo"].iter().for_each(|text| told.hear(event(text).into()));
+    assert_eq!(told.text(), Some("Hello"));
+    let conversation = Conversation::default();
+    let writer = dialect::writer(Wire::Gemini, &conversation, Stamp { seed: 0, created: 0 }, Wire::Chat);
+    let mut writer = told.resumed(writer, Begins::Again).unwrap();
+    let mut out = Vec::new();
+    ["Hello wor", "ld"].iter().for_each(|text| writer.piece(0, Piece::Text(text), &mut out));
+    let out = String::from_utf8(out).unwrap();
+    let texts = out.split_terminator("\r\n\r\n").map(|event| {
+        let event: serde_json::Value = serde_json::from_str(event.strip_prefix("data: ").unwrap()).unwrap();
+        assert_eq!(event["responseId"], "r-1");
+        event["candidates"][0]["content"]["parts"][0]["text"].as_str().unwrap().to_owned()
+    });
+    assert_eq!(texts.collect::<String>(), " world");
+}
+
+#[test]
 fn dialects_that_cannot_be_read_back_are_not_kept() {
     for wire in [Wire::Completions, Wire::Responses, Wire::Objects, Wire::Opaque] {
         assert!(Told::new(wire).is_none());
