@@ -75,12 +75,7 @@ pub async fn converse(
     let mut told = resumable(edge, endpoint, &content);
     loop {
         let edge = newer.as_deref().unwrap_or(first);
-<<<<<<< HEAD
-        let now = in_time(edge, deadline, &mut last)?;
-        let mut lease = match edge.next(&mut plan, now) {
-=======
-        let mut lease = match edge.gateway.pool.next(&mut plan, in_time(edge, deadline, &mut last)?) {
->>>>>>> models
+        let mut lease = match edge.next(&mut plan, in_time(edge, deadline, &mut last)?) {
             Step::Try(lease) => match edge.confirm(&mut plan, lease, &mut last).await? {
                 Some(lease) => lease,
                 None => continue,
@@ -102,6 +97,7 @@ pub async fn converse(
                     course => newer = course.edge().or(newer),
                 }
                 plan = self::plan(newer.as_deref().unwrap_or(first), client, ctx, &spoken, deadline)?;
+                plan.renew(deadline);
                 continue;
             }
             Step::Stop(Stopped::Unfit) if endpoint.counts_tokens() => {
@@ -121,8 +117,8 @@ pub async fn converse(
                 let accepted = Box::new(Accepted { edge, endpoint, prompt, lease, plan, told: told.take() });
                 if accepted.told.is_none() {
                     // Nothing is sent again from here on: the body goes, and its share of the budget.
-                    drop(spoken);
-                    drop((body, held, content, last, unfit));
+                    drop((illustrated, spoken));
+                    drop((pictures, body, held, content, last, unfit));
                     return accepted.relay(answer, client, ctx).await.map(|_| ());
                 }
                 let Some(rest) = accepted.relay(answer, client, ctx).await? else { return Ok(()) };

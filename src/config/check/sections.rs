@@ -243,8 +243,13 @@ impl Check<'_, '_> {
             }
             allowed.map(|(host, port)| (host.to_ascii_lowercase(), port))
         });
+        let allow = allow.collect();
+        if file.max_size.0 < LEAST_BODY {
+            let fault = Fault::new("less than 1KiB holds no picture");
+            self.error("images.max_size", fault.help("a bare number is bytes; write `20MiB` for megabytes"));
+        }
         Images {
-            allow: allow.collect(),
+            allow,
             max_size: file.max_size.0,
             timeout: self.finite("images.timeout", file.timeout),
             max_redirects: file.max_redirects,
