@@ -141,6 +141,32 @@ impl ApiError {
         Self { param: Some("model".to_owned()), ..Self::new(404, INVALID, "model_not_found", message) }
     }
 
+    /// The client's key is not for this model; none where it names none, though its key is for some models only.
+    pub fn closed_model(model: Option<&str>) -> Self {
+        let message = match model {
+            Some(model) => {
+                let shown: String = model.chars().take(256).collect();
+                format!("This API key does not have access to the model '{shown}'.")
+            }
+            None => "This API key has access to some models only, and the request does not name one.".into(),
+        };
+        Self { param: Some("model".to_owned()), ..Self::new(403, INVALID, "model_not_found", message) }
+    }
+
+    /// Only the master key may do that.
+    pub fn master_only() -> Self {
+        Self::new(403, "permission_error", "insufficient_permissions", "This takes the master key.")
+    }
+
+    /// The client's key is at a limit of its own; `which` as in `limited`.
+    pub fn client_limited(which: &str, limit: u64) -> Self {
+        let message = match which {
+            "concurrency" => format!("This API key serves {limit} requests at once as it is."),
+            _ => format!("This API key is at its limit of {limit} {which} per minute."),
+        };
+        Self::new(429, "rate_limit_error", "rate_limit_exceeded", message)
+    }
+
     /// No such endpoint; `nearest` is the one that was probably meant.
     pub fn wrong_path(path: &str, nearest: Option<&str>) -> Self {
         let path: String = path.chars().take(256).collect();

@@ -7,58 +7,58 @@ use std::time::{Duration, Instant};
 
 /// The latest moment that the pool has heard of.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Clock {
+pub(crate) struct Clock {
     epoch: Option<Instant>,
     latest: Duration,
 }
 
 /// One moment.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Tick {
+pub(crate) struct Tick {
     /// For bans and deadlines.
-    pub(super) now: Instant,
+    pub(crate) now: Instant,
     /// Since the epoch, for windows.
-    pub(super) age: Duration,
+    pub(crate) age: Duration,
 }
 
 impl Clock {
     /// A clock that began at `epoch` and has heard of all up to `latest` since.
-    pub(super) fn resumed(epoch: Instant, latest: Duration) -> Self {
+    pub(crate) fn resumed(epoch: Instant, latest: Duration) -> Self {
         Self { epoch: Some(epoch), latest }
     }
 
     /// Moves on to `now`.
-    pub(super) fn tick(&mut self, now: Instant) -> Tick {
+    pub(crate) fn tick(&mut self, now: Instant) -> Tick {
         let epoch = *self.epoch.get_or_insert(now);
         self.latest = self.latest.max(now.saturating_duration_since(epoch));
         Tick { now: epoch + self.latest, age: self.latest }
     }
 
     /// What `tick` would say, without moving.
-    pub(super) fn peek(&self, now: Instant) -> Tick {
+    pub(crate) fn peek(&self, now: Instant) -> Tick {
         let mut copy = *self;
         copy.tick(now)
     }
 
     /// The first moment it heard of.
-    pub(super) fn epoch(&self) -> Option<Instant> {
+    pub(crate) fn epoch(&self) -> Option<Instant> {
         self.epoch
     }
 
     /// The second that was heard of last.
-    pub(super) fn second(&self) -> u64 {
+    pub(crate) fn second(&self) -> u64 {
         self.latest.as_secs()
     }
 
     /// The moment that was heard of last, if any was.
-    pub(super) fn latest(&self) -> Option<Tick> {
+    pub(crate) fn latest(&self) -> Option<Tick> {
         Some(Tick { now: self.epoch? + self.latest, age: self.latest })
     }
 }
 
 impl Tick {
     /// Which one-second slot this is in.
-    pub(super) fn second(&self) -> u64 {
+    pub(crate) fn second(&self) -> u64 {
         self.age.as_secs()
     }
 }

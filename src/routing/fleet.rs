@@ -136,10 +136,10 @@ pub(super) struct Held {
 
 /// What a request needs, and of which part of each limit.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Need {
-    pub(super) tokens: u64,
+pub(crate) struct Need {
+    pub(crate) tokens: u64,
     /// Every limit is divided by it.
-    pub(super) among: u64,
+    pub(crate) among: u64,
 }
 
 impl Held {

@@ -24,7 +24,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const MOST: u64 = 1 << 40;
 
 /// What was admitted in the last minute, under a limit or without one.
-pub(super) struct Window {
+pub(crate) struct Window {
     limit: Option<u64>,
     slots: VecDeque<Slot>,
     total: u64,
@@ -45,34 +45,34 @@ enum Count {
 
 /// The limits of one key; none = unlimited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Limits {
+pub(crate) struct Limits {
     /// Requests per minute.
-    pub(super) rpm: Option<u64>,
+    pub(crate) rpm: Option<u64>,
     /// Tokens per minute.
-    pub(super) tpm: Option<u64>,
+    pub(crate) tpm: Option<u64>,
 }
 
 /// Requests and tokens of one key: a credential, or a model on a credential.
-pub(super) struct Meter {
+pub(crate) struct Meter {
     /// Requests per minute.
-    pub(super) requests: Window,
+    pub(crate) requests: Window,
     /// Tokens per minute.
-    pub(super) tokens: Window,
+    pub(crate) tokens: Window,
 }
 
 impl Window {
     /// An empty window. `None` = counted, never full.
-    pub(super) fn new(limit: Option<u64>) -> Self {
+    pub(crate) fn new(limit: Option<u64>) -> Self {
         Self { limit, slots: VecDeque::new(), total: 0, spare: None }
     }
 
     /// The limit.
-    pub(super) fn limit(&self) -> Option<u64> {
+    pub(crate) fn limit(&self) -> Option<u64> {
         self.limit
     }
 
     /// Admitted and not given back in the window that ends with `second`.
-    pub(super) fn used(&self, second: u64) -> u64 {
+    pub(crate) fn used(&self, second: u64) -> u64 {
         let expired = self.slots.iter().take_while(|slot| !slot.is_live(second));
         self.total - expired.map(|slot| slot.count.value()).sum::<u64>()
     }
@@ -84,7 +84,7 @@ impl Window {
 
     /// Whether `amount` more fits this router's part. An empty window takes anything: what is larger than the whole
     /// limit would otherwise never be served.
-    pub(super) fn admits(&self, amount: u64, second: u64, among: u64) -> bool {
+    pub(crate) fn admits(&self, amount: u64, second: u64, among: u64) -> bool {
         let Some(limit) = self.part(among) else { return true };
         // The total is never too small, so most of the time there is no need to look at slots.
         if self.total.saturating_add(amount) <= limit {
@@ -95,7 +95,7 @@ impl Window {
     }
 
     /// Counts `amount` in `second`, whether it fits or not.
-    pub(super) fn charge(&mut self, amount: u64, second: u64) {
+    pub(crate) fn charge(&mut self, amount: u64, second: u64) {
         let amount = amount.min(MOST);
         self.forget_before(second);
         if amount == 0 {
@@ -112,7 +112,7 @@ impl Window {
     }
 
     /// Takes `amount` back out of the slot that it was charged to, if that still counts.
-    pub(super) fn give_back(&mut self, amount: u64, second: u64) {
+    pub(crate) fn give_back(&mut self, amount: u64, second: u64) {
         let charged = self.slots.iter_mut().rev().find(|slot| slot.second <= second);
         if let Some(slot) = charged.filter(|slot| slot.second == second) {
             let amount = amount.min(slot.count.value());
@@ -122,7 +122,7 @@ impl Window {
     }
 
     /// How long until `amount` fits, if nothing else happens: zero to a minute.
-    pub(super) fn wait(&self, amount: u64, tick: Tick, among: u64) -> Duration {
+    pub(crate) fn wait(&self, amount: u64, tick: Tick, among: u64) -> Duration {
         let Some(limit) = self.part(among) else { return Duration::ZERO };
         let mut used = self.used(tick.second());
         for slot in self.slots.iter().filter(|slot| slot.is_live(tick.second())) {
@@ -138,13 +138,13 @@ impl Window {
     }
 
     /// What counts at `second`, by second; for `restore`.
-    pub(super) fn slots(&self, second: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
+    pub(crate) fn slots(&self, second: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
         let live = self.slots.iter().filter(move |slot| slot.is_live(second));
         live.map(|slot| (slot.second, slot.count.value())).filter(|(_, amount)| *amount > 0)
     }
 
     /// Counts what another window had counted, whose clock this one goes by.
-    pub(super) fn restore(&mut self, slots: &[(u64, u64)]) {
+    pub(crate) fn restore(&mut self, slots: &[(u64, u64)]) {
         slots.iter().for_each(|(second, amount)| self.charge(*amount, *second));
     }
 
@@ -201,12 +201,12 @@ impl Count {
 
 impl Meter {
     /// Empty windows with these limits.
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
         Self { requests: Window::new(limits.rpm), tokens: Window::new(limits.tpm) }
     }
 
     /// The limit that stands in the way of a request, if one does.
-    pub(super) fn full(&self, need: Need, second: u64) -> Option<(Which, u64)> {
+    pub(crate) fn full(&self, need: Need, second: u64) -> Option<(Which, u64)> {
         let full = |window: &Window, amount, which| {
             (!window.admits(amount, second, need.among)).then(|| (which, window.limit().unwrap_or(u64::MAX)))
         };
@@ -214,18 +214,18 @@ impl Meter {
     }
 
     /// Counts one request with an estimate of `tokens`.
-    pub(super) fn charge(&mut self, tokens: u64, second: u64) {
+    pub(crate) fn charge(&mut self, tokens: u64, second: u64) {
         self.requests.charge(1, second);
         self.tokens.charge(tokens, second);
     }
 
     /// How long until a request fits both.
-    pub(super) fn wait(&self, need: Need, tick: Tick) -> Duration {
+    pub(crate) fn wait(&self, need: Need, tick: Tick) -> Duration {
         self.requests.wait(1, tick, need.among).max(self.tokens.wait(need.tokens, tick, need.among))
     }
 
     /// Whether the last minute saw nothing.
-    pub(super) fn is_idle(&self, second: u64) -> bool {
+    pub(crate) fn is_idle(&self, second: u64) -> bool {
         self.requests.used(second) == 0 && self.tokens.used(second) == 0
     }
 }
