@@ -168,7 +168,7 @@ fn another_process_goes_on_where_this_one_stopped() {
     assert!(!wire.contains(A));
     new.inherit(&serde_json::from_str(&wire).unwrap(), "", old.epoch());
     let stands = |account: &Account| {
-        let standing = account.standing(now + secs(7));
+        let standing = account.standing(now + secs(6));
         (standing.in_flight, standing.requests.unwrap().0, standing.tokens.unwrap().0)
     };
     assert_eq!(stands(&after), (1, 2, 50));

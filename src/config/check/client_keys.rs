@@ -14,7 +14,7 @@ use super::Check;
 use crate::clients::{Digest, MASTER, OPEN};
 use crate::config::file;
 use crate::config::interpolate::Unresolved;
-use crate::config::problem::Fault;
+use crate::config::problem::{Fault, Severity};
 use crate::config::settings::ClientKey;
 use crate::names::CredentialName;
 use crate::secret::Secret;
@@ -181,11 +181,14 @@ impl Check<'_, '_> {
     pub(super) fn callers(&mut self, server: &file::Server, keys: &[ClientKey]) {
         let path = "server.enable_auth";
         if server.enable_auth {
-            let named = self.places.has("server.master_key") || self.places.has("client_keys");
-            if !named && keys.is_empty() {
+            // A reference that has no value was reported where it stands, and so was a file that is no map.
+            let said = self.places.has("server.master_key") || self.places.has("client_keys");
+            let read = self.places.has("server") || self.places.has("credentials");
+            if keys.is_empty() && !said && read {
                 let fault = Fault::new("the key `server.master_key` is missing");
                 let help = "the key that callers present; `client_keys` can take its place";
-                self.error("server.master_key", fault.help(help));
+                let place = self.places.span("server").or(Some(0..0));
+                self.report.add(Severity::Error, place, "server.master_key", fault.help(help));
             }
             return;
         }
