@@ -7,7 +7,7 @@ mod upstream;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use http::header::HeaderName;
 use ring::digest::{Context, SHA256};
@@ -103,6 +103,7 @@ impl Gateway {
         let roster =
             Roster::new(&settings, unguessable(), before.map(|before| &before.roster), Instant::now());
         let pool = Pool::new(blueprint(&settings));
+        pool.pair(Instant::now(), SystemTime::now());
         if let Some(fleet) = &fleet {
             pool.join(fleet.among());
         }
@@ -242,6 +243,7 @@ pub fn blueprint(settings: &Settings) -> Blueprint {
                 credential: model.credential.as_ref().and_then(|name| place(name.as_str())),
                 rpm: model.rpm,
                 tpm: model.tpm,
+                quotas: Vec::new(),
                 fallbacks: model.fallbacks.clone(),
                 limits_only: model.limits_only,
             })
@@ -265,6 +267,7 @@ fn spec(credential: &Credential) -> CredentialSpec {
         tier: credential.tier,
         rpm: credential.rpm,
         tpm: credential.tpm,
+        quotas: Vec::new(),
         max_concurrent: credential.max_concurrent,
         models: credential.models.clone(),
     }

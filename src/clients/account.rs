@@ -12,15 +12,15 @@ use std::time::{Duration, Instant, SystemTime};
 use super::ledger::{Change, Heir, Note};
 use super::Digest;
 use crate::config::ClientKey;
-use crate::routing::clock::{Clock, Tick};
-use crate::routing::limits::{Limits, Meter};
-use crate::routing::{Need, Which};
+use crate::routing::clock::{Clock, Moment, Tick};
+use crate::routing::limits::{Meter, Need};
+use crate::routing::{Bound, Limits, Per, Which};
 
 /// When to ask again where only a place is missing: nobody knows when one comes back.
 const A_MOMENT: Duration = Duration::from_secs(1);
 
 /// What a client may use.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Allowance {
     limits: Limits,
     most: Option<u32>,
@@ -29,11 +29,12 @@ pub struct Allowance {
 impl Allowance {
     /// Of a key of the file.
     pub fn of(key: &ClientKey) -> Self {
-        Self { limits: Limits { rpm: key.rpm, tpm: key.tpm }, most: key.max_concurrent }
+        Self { limits: key.limits.clone(), most: key.max_concurrent }
     }
 
-    fn is_limited(&self) -> bool {
-        self.limits != Limits::default()
+    /// None without limits: what nobody asks about is not counted.
+    fn meter(&self) -> Option<Meter> {
+        (!self.limits.is_empty()).then(|| Meter::new(&self.limits))
     }
 }
 
@@ -48,7 +49,6 @@ pub struct Account {
 pub(super) struct Books {
     pub(super) clock: Clock,
     pub(super) allowance: Allowance,
-    /// None without limits: what nobody asks about is not counted.
     pub(super) meter: Option<Meter>,
     pub(super) in_flight: u32,
     pub(super) counts: Counts,
@@ -81,10 +81,8 @@ pub struct Standing {
     pub in_flight: u32,
     /// As many as may be.
     pub most: Option<u32>,
-    /// In the last minute, and as many as may be; none without limits.
-    pub requests: Option<(u64, Option<u64>)>,
-    /// The same for tokens.
-    pub tokens: Option<(u64, Option<u64>)>,
+    /// What it has used of its limits, period by period: requests and tokens, each with its limit.
+    pub uses: Vec<(Per, [(u64, Option<u64>); 2])>,
 }
 
 /// A limit in the way of a request.
@@ -93,17 +91,19 @@ pub struct Full {
     /// Which one.
     pub which: Which,
     /// How much it is.
-    pub limit: u64,
+    pub bound: Bound,
     /// How long until the request fits, if nothing else happens.
     pub wait: Duration,
 }
 
 impl Account {
     pub(super) fn new(digest: Digest, allowance: Allowance, epoch: Instant) -> Self {
+        let mut clock = Clock::default();
+        clock.resume(epoch, Duration::ZERO);
         let books = Books {
-            clock: Clock::resumed(epoch, Duration::ZERO),
+            clock,
+            meter: allowance.meter(),
             allowance,
-            meter: allowance.is_limited().then(|| Meter::new(allowance.limits)),
             in_flight: 0,
             counts: Counts::default(),
             heir: None,
@@ -122,41 +122,41 @@ impl Account {
     /// Puts other limits over what has been used.
     pub(super) fn relimit(&self, allowance: Allowance, now: Instant) {
         let mut books = self.books();
-        let second = books.clock.tick(now).second();
-        let same = books.allowance.limits == allowance.limits;
-        books.allowance.most = allowance.most;
-        if same {
-            return;
-        }
-        let mut meter = allowance.is_limited().then(|| Meter::new(allowance.limits));
-        if let (Some(old), Some(new)) = (&books.meter, &mut meter) {
-            new.requests.restore(&old.requests.slots(second).collect::<Vec<_>>());
-            new.tokens.restore(&old.tokens.slots(second).collect::<Vec<_>>());
+        let at = books.clock.tick(now).moment();
+        if books.allowance.limits != allowance.limits {
+            let used = books.meter.as_ref().map(|meter| meter.sheets(at)).unwrap_or_default();
+            books.meter = allowance.meter();
+            if let Some(meter) = &mut books.meter {
+                meter.restore(&used, at);
+            }
         }
         books.allowance = allowance;
-        books.meter = meter;
     }
 
-    /// Takes a place among the requests under way.
+    /// Takes a place among the requests under way. `wall` is what the wall clock says at `now`.
     ///
     /// # Errors
     /// There is none, or another limit is full.
-    pub fn enter(self: &Arc<Self>, now: Instant) -> Result<Seat, Full> {
+    pub fn enter(self: &Arc<Self>, now: Instant, wall: SystemTime) -> Result<Seat, Full> {
         let mut books = self.books();
+        books.clock.pair(now, wall);
         let tick = books.clock.tick(now);
         if let Some(most) = books.allowance.most.filter(|most| books.in_flight >= *most) {
-            return Err(Full { which: Which::Concurrency, limit: most.into(), wait: A_MOMENT });
+            return Err(Full {
+                which: Which::Concurrency,
+                bound: Bound { amount: most.into(), per: Per::Moment },
+                wait: A_MOMENT,
+            });
         }
         books.fits(1, tick)?;
-        self.change(&mut books, Change { places: 1, ..Change::at(tick.second()) });
+        let at = tick.moment();
+        self.change(&mut books, Change { places: 1, ..Change::at(at) });
         drop(books);
-        Ok(Seat { account: self.clone(), second: tick.second(), counted: false, reserved: 0, cost: 0 })
+        Ok(Seat { account: self.clone(), at, counted: false, reserved: 0, cost: 0 })
     }
 
     /// A request has come to its end.
     pub fn ended(&self, success: bool, tokens: (u64, u64), at: SystemTime) {
-        let mut books = self.books();
-        let second = books.clock.second();
         let ended = Counts {
             requests: 1,
             successes: success.into(),
@@ -165,7 +165,8 @@ impl Account {
             first: Some(at),
             last: Some(at),
         };
-        self.change(&mut books, Change { ended: Some(ended), ..Change::at(second) });
+        let change = Change { ended: Some(ended), ..Change::at(Moment::default()) };
+        self.change(&mut self.books(), change);
     }
 
     /// Forgets what has become of its requests; limits stay as they are.
@@ -176,14 +177,13 @@ impl Account {
     /// How it stands.
     pub fn standing(&self, now: Instant) -> Standing {
         let mut books = self.books();
-        let second = books.clock.tick(now).second();
-        let meter = books.meter.as_ref();
+        let at = books.clock.tick(now).moment();
+        let spans = books.meter.iter().flat_map(Meter::spans);
         Standing {
             counts: books.counts,
             in_flight: books.in_flight,
             most: books.allowance.most,
-            requests: meter.map(|meter| (meter.requests.used(second), meter.requests.limit())),
-            tokens: meter.map(|meter| (meter.tokens.used(second), meter.tokens.limit())),
+            uses: spans.map(|span| (span.per(), span.uses(at))).collect(),
         }
     }
 
@@ -205,8 +205,8 @@ impl Books {
     fn fits(&self, tokens: u64, tick: Tick) -> Result<(), Full> {
         let Some(meter) = &self.meter else { return Ok(()) };
         let need = Need { tokens, among: 1 };
-        match meter.full(need, tick.second()) {
-            Some((which, limit)) => Err(Full { which, limit, wait: meter.wait(need, tick) }),
+        match meter.full(need, tick) {
+            Some(full) => Err(Full { which: full.which, bound: full.bound, wait: meter.wait(need, tick) }),
             None => Ok(()),
         }
     }
@@ -214,19 +214,13 @@ impl Books {
     fn apply(&mut self, change: &Change) {
         self.in_flight = self.in_flight.saturating_add_signed(change.places);
         if let Some(meter) = &mut self.meter {
-            let latest = self.clock.second().max(change.second);
-            match change.requests {
-                0 => {}
-                more @ 1.. => meter.requests.charge(more.unsigned_abs().into(), change.second),
-                less => meter.requests.give_back(less.unsigned_abs().into(), change.second),
+            if let Some(tokens) = change.charged {
+                meter.charge(tokens, change.at);
             }
-            match change.tokens {
-                0 => {}
-                more @ 1.. if change.requests > 0 => meter.tokens.charge(more.unsigned_abs(), change.second),
-                // What was not foreseen is charged when it is known.
-                more @ 1.. => meter.tokens.charge(more.unsigned_abs(), latest),
-                less => meter.tokens.give_back(less.unsigned_abs(), change.second),
+            if change.overshot > 0 {
+                meter.overshoot(change.overshot, change.at);
             }
+            meter.give_back(change.back.0, change.back.1, change.at);
         }
         if let Some(ended) = &change.ended {
             self.counts.add(ended);
@@ -257,7 +251,7 @@ impl fmt::Debug for Account {
 pub struct Seat {
     account: Arc<Account>,
     /// When it was counted.
-    second: u64,
+    at: Moment,
     counted: bool,
     reserved: u64,
     cost: u64,
@@ -275,21 +269,23 @@ impl Seat {
         let mut books = self.account.books();
         let tick = books.clock.tick(now);
         books.fits(tokens, tick)?;
-        let counted = Change { requests: 1, tokens: signed(tokens), ..Change::at(tick.second()) };
-        self.account.change(&mut books, counted);
+        let at = tick.moment();
+        self.account.change(&mut books, Change { charged: Some(tokens), ..Change::at(at) });
         drop(books);
-        (self.counted, self.second, self.reserved) = (true, tick.second(), tokens);
+        (self.counted, self.at, self.reserved) = (true, at, tokens);
         Ok(())
     }
 
     /// The request has cost `tokens` so far; the highest figure told counts. Without any call it costs nothing.
     pub fn charge(&mut self, tokens: u64) {
         self.cost = self.cost.max(tokens);
-        let more = self.cost.saturating_sub(self.reserved);
-        if more > 0 {
+        let overshot = self.cost.saturating_sub(self.reserved);
+        if overshot > 0 {
             self.reserved = self.cost;
             let mut books = self.account.books();
-            self.account.change(&mut books, Change { tokens: signed(more), ..Change::at(self.second) });
+            // When it is known: what was not foreseen was in nobody's way before.
+            let at = books.clock.latest().map_or(self.at, |tick| tick.moment());
+            self.account.change(&mut books, Change { overshot, ..Change::at(at) });
         }
     }
 
@@ -297,7 +293,7 @@ impl Seat {
     pub fn forgo(self) {
         if self.counted {
             let mut books = self.account.books();
-            self.account.change(&mut books, Change { requests: -1, ..Change::at(self.second) });
+            self.account.change(&mut books, Change { back: (1, 0), ..Change::at(self.at) });
         }
     }
 }
@@ -306,11 +302,6 @@ impl Drop for Seat {
     fn drop(&mut self) {
         let unused = self.reserved.saturating_sub(self.cost);
         let mut books = self.account.books();
-        let left = Change { places: -1, tokens: -signed(unused), ..Change::at(self.second) };
-        self.account.change(&mut books, left);
+        self.account.change(&mut books, Change { places: -1, back: (0, unused), ..Change::at(self.at) });
     }
-}
-
-fn signed(tokens: u64) -> i64 {
-    i64::try_from(tokens).unwrap_or(i64::MAX)
 }

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::account::{Account, Books, Counts};
 use super::Roster;
-use crate::routing::clock::Clock;
+use crate::routing::clock::Moment;
+use crate::routing::limits::Sheet;
 
 /// Everything that accounts remember at one moment. Times are since the epoch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,9 +28,7 @@ struct Entry {
     /// The salted digest of the key.
     id: String,
     in_flight: u32,
-    /// By second.
-    requests: Vec<(u64, u64)>,
-    tokens: Vec<(u64, u64)>,
+    used: Vec<Sheet>,
     counts: Counts,
 }
 
@@ -46,21 +45,23 @@ pub type Heir = Arc<dyn Fn(Note) + Send + Sync>;
 /// One change of an account.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Change {
-    /// The second of the windows that it is about.
-    pub(super) second: u64,
+    /// What it is about.
+    pub(super) at: Moment,
     /// Requests under way.
     pub(super) places: i32,
-    /// Counted, or given back.
-    pub(super) requests: i32,
-    /// Counted, or given back.
-    pub(super) tokens: i64,
+    /// A request is counted, with so many tokens.
+    pub(super) charged: Option<u64>,
+    /// Tokens that nobody had expected.
+    pub(super) overshot: u64,
+    /// Requests and tokens that are given back.
+    pub(super) back: (u64, u64),
     /// A request's end.
     pub(super) ended: Option<Counts>,
 }
 
 impl Change {
-    pub(super) fn at(second: u64) -> Self {
-        Self { second, ..Self::default() }
+    pub(super) fn at(at: Moment) -> Self {
+        Self { at, ..Self::default() }
     }
 }
 
@@ -113,13 +114,13 @@ impl Roster {
         let entries: HashMap<&str, &Entry> = ledger.entries.iter().map(|e| (e.id.as_str(), e)).collect();
         for client in &self.clients {
             let mut books = client.account.books();
-            books.clock = Clock::resumed(epoch, ledger.age);
+            books.clock.resume(epoch, ledger.age);
+            let Some(at) = books.clock.latest().map(|tick| tick.moment()) else { continue };
             let Some(entry) = entries.get(client.account.digest().id(salt).as_str()) else { continue };
             books.in_flight += entry.in_flight;
             books.counts.add(&entry.counts);
             if let Some(meter) = &mut books.meter {
-                meter.requests.restore(&entry.requests);
-                meter.tokens.restore(&entry.tokens);
+                meter.restore(&entry.used, at);
             }
         }
     }
@@ -135,15 +136,13 @@ impl Roster {
 
 /// None where there is nothing to tell.
 fn entry(books: &mut Books, id: String, now: Instant) -> Option<Entry> {
-    let second = books.clock.tick(now).second();
-    let meter = books.meter.as_ref();
+    let at = books.clock.tick(now).moment();
     let entry = Entry {
         id,
         in_flight: books.in_flight,
-        requests: meter.map(|meter| meter.requests.slots(second).collect()).unwrap_or_default(),
-        tokens: meter.map(|meter| meter.tokens.slots(second).collect()).unwrap_or_default(),
+        used: books.meter.as_ref().map(|meter| meter.sheets(at)).unwrap_or_default(),
         counts: books.counts,
     };
-    let blank = entry.in_flight == 0 && entry.counts == Counts::default() && entry.requests.is_empty();
+    let blank = entry.in_flight == 0 && entry.counts == Counts::default() && entry.used.is_empty();
     (!blank).then_some(entry)
 }

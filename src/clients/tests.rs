@@ -9,6 +9,8 @@ use crate::config::{load, Source};
 use crate::routing::Which;
 
 const A: &str = "sk-of-a-0123456789abcdef";
+/// What the wall clock says has no part in most of this.
+const WALL: SystemTime = SystemTime::UNIX_EPOCH;
 const MASTER_KEY: &str = "sk-master-0123456789abcdef";
 
 fn settings(keys: &str) -> Settings {
@@ -37,13 +39,17 @@ fn account(roster: &Roster) -> Arc<Account> {
     find(roster, A).expect("the key").account.clone()
 }
 
+fn tokens(account: &Account, now: Instant) -> (u64, Option<u64>) {
+    account.standing(now).uses[0].1[1]
+}
+
 fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
 /// Counts a request of `tokens` whose end is not waited for.
 fn ask(account: &Arc<Account>, tokens: u64, now: Instant) -> Result<Seat, Full> {
-    let mut seat = account.enter(now)?;
+    let mut seat = account.enter(now, WALL)?;
     seat.count(tokens, now)?;
     Ok(seat)
 }
@@ -79,7 +85,7 @@ fn no_request_more_than_the_limit_is_let_in_within_a_minute() {
         asked(&account, 10, now).expect("below the limit");
     }
     let full = asked(&account, 10, now + secs(1)).expect_err("the fourth");
-    assert_eq!((full.which, full.limit), (Which::Requests, 3));
+    assert_eq!((full.which, full.bound.amount), (Which::Requests, 3));
     assert!((secs(58)..=secs(60)).contains(&full.wait), "{full:?}");
     asked(&account, 10, now + secs(62)).expect("a minute later");
 }
@@ -95,12 +101,12 @@ fn tokens_are_reserved_charged_and_given_back() {
     let mut seat = ask(&account, 90, now).expect("nothing was charged");
     seat.charge(20);
     drop(seat);
-    assert_eq!(account.standing(now).tokens, Some((20, Some(100))));
+    assert_eq!(tokens(&account, now), (20, Some(100)));
     let mut seat = ask(&account, 10, now).expect("room for 10");
     seat.charge(70);
-    assert_eq!(account.standing(now).tokens, Some((90, Some(100))), "what was not foreseen counts at once");
+    assert_eq!(tokens(&account, now), (90, Some(100)), "what was not foreseen counts at once");
     drop(seat);
-    assert_eq!(account.standing(now).tokens, Some((90, Some(100))));
+    assert_eq!(tokens(&account, now), (90, Some(100)));
 }
 
 #[test]
@@ -108,11 +114,11 @@ fn a_place_comes_back_when_its_seat_is_dropped() {
     let now = Instant::now();
     let roster = roster(&one("max_concurrent: 2"), None, now);
     let account = account(&roster);
-    let seats = [account.enter(now).unwrap(), account.enter(now).unwrap()];
-    assert_eq!(account.enter(now).expect_err("the third").which, Which::Concurrency);
+    let seats = [account.enter(now, WALL).unwrap(), account.enter(now, WALL).unwrap()];
+    assert_eq!(account.enter(now, WALL).expect_err("the third").which, Which::Concurrency);
     drop(seats);
     assert_eq!(account.standing(now).in_flight, 0);
-    assert!(account.enter(now).is_ok());
+    assert!(account.enter(now, WALL).is_ok());
 }
 
 #[test]
@@ -133,11 +139,11 @@ fn a_reload_keeps_what_a_key_has_used_and_takes_the_new_limits() {
     let second = roster(&one("rpm: 3, max_concurrent: 1"), Some(&first), now);
     let new = account(&second);
     assert!(Arc::ptr_eq(&old, &new));
-    assert_eq!(new.enter(now).expect_err("the old request is still there").which, Which::Concurrency);
+    assert_eq!(new.enter(now, WALL).expect_err("the old request is still there").which, Which::Concurrency);
     drop(seat);
     asked(&new, 1, now).unwrap();
     asked(&new, 1, now).unwrap();
-    assert_eq!(asked(&new, 1, now).expect_err("one was before the reload").limit, 3);
+    assert_eq!(asked(&new, 1, now).expect_err("one was before the reload").bound.amount, 3);
     let third = roster("  - {name: b, key: sk-of-b-0123456789abcdef}\n", Some(&second), now);
     assert!(find(&third, A).is_none(), "a revoked key");
 }
@@ -169,7 +175,7 @@ fn another_process_goes_on_where_this_one_stopped() {
     new.inherit(&serde_json::from_str(&wire).unwrap(), "", old.epoch());
     let stands = |account: &Account| {
         let standing = account.standing(now + secs(6));
-        (standing.in_flight, standing.requests.unwrap().0, standing.tokens.unwrap().0)
+        (standing.in_flight, standing.uses[0].1[0].0, standing.uses[0].1[1].0)
     };
     assert_eq!(stands(&after), (1, 2, 50));
     running.charge(60);
@@ -191,10 +197,10 @@ fn at_rest_nothing_is_under_way() {
     let kept = old.ledger("salt", now).at_rest();
     let new = roster(&keys, None, now);
     new.inherit(&kept, "another salt", old.epoch());
-    assert_eq!(account(&new).standing(now).requests, Some((0, Some(2))), "ids are salted");
+    assert_eq!(account(&new).standing(now).uses[0].1[0], (0, Some(2)), "ids are salted");
     new.inherit(&kept, "salt", old.epoch());
     let standing = account(&new).standing(now);
-    assert_eq!((standing.in_flight, standing.requests), (0, Some((1, Some(2)))));
+    assert_eq!((standing.in_flight, standing.uses[0].1[0]), (0, (1, Some(2))));
     drop(running);
 }
 

@@ -17,6 +17,7 @@ use crate::secret::Secret;
 
 pub use super::quantity::Term;
 pub use crate::providers::Kind;
+use crate::routing::Limits;
 
 /// What a time of `-1` becomes where a time must be given: longer than any process lives, and far from where a clock
 /// overflows.
@@ -251,10 +252,8 @@ pub struct ClientKey {
     pub hint: String,
     /// What it may ask for, with `*` for any text; none is everything.
     pub models: Option<Vec<String>>,
-    /// Requests per minute, at least one; none is no limit.
-    pub rpm: Option<u64>,
-    /// Tokens per minute, at least one; none is no limit.
-    pub tpm: Option<u64>,
+    /// Requests and tokens over some time, each at least one.
+    pub limits: Limits,
     /// Requests at one time, at least one; none is no limit.
     pub max_concurrent: Option<u32>,
     /// Whose requests wait less.

@@ -73,7 +73,7 @@ pub fn admit(edge: &Edge, client: &mut ServerSession, ctx: &mut RequestContext) 
 fn take_seat(ctx: &mut RequestContext) -> Result<(), Box<Refusal>> {
     ctx.counts = true;
     let Some(client) = &ctx.client else { return Ok(()) };
-    ctx.seat = Some(client.account.enter(ctx.started).map_err(refusals::client_limited)?);
+    ctx.seat = Some(client.account.enter(ctx.started, ctx.outcome.at).map_err(refusals::client_limited)?);
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 //! else. In the middle of a stream the same error becomes an event of that stream's dialect. Every error that the
 //! router gives has a constructor here, so that this file is the list of them.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -158,12 +159,10 @@ impl ApiError {
         Self::new(403, "permission_error", "insufficient_permissions", "This takes the master key.")
     }
 
-    /// The client's key is at a limit of its own; `which` as in `limited`.
-    pub fn client_limited(which: &str, limit: u64) -> Self {
-        let message = match which {
-            "concurrency" => format!("This API key serves {limit} requests at once as it is."),
-            _ => format!("This API key is at its limit of {limit} {which} per minute."),
-        };
+    /// The client's key is at a limit of its own: so much (`bound`, in words) of `which`, as in `limited`.
+    pub fn client_limited(which: &str, bound: impl Display) -> Self {
+        let what = if which == "concurrency" { "requests" } else { which };
+        let message = format!("This API key is at its limit of {what}: {bound}.");
         Self::new(429, "rate_limit_error", "rate_limit_exceeded", message)
     }
 

@@ -17,6 +17,7 @@ use crate::config::interpolate::Unresolved;
 use crate::config::problem::{Fault, Severity};
 use crate::config::settings::ClientKey;
 use crate::names::CredentialName;
+use crate::routing::Limits;
 use crate::secret::Secret;
 
 const VARIABLE: &str = "AUTH_KEY";
@@ -78,8 +79,7 @@ impl Check<'_, '_> {
             digest,
             hint,
             models,
-            rpm,
-            tpm,
+            limits: Limits { rpm, tpm, more: Default::default() },
             max_concurrent,
             priority: file.priority,
             expires,
@@ -163,8 +163,7 @@ impl Check<'_, '_> {
                 digest,
                 hint,
                 models: None,
-                rpm: None,
-                tpm: None,
+                limits: Limits::default(),
                 max_concurrent: None,
                 priority: Default::default(),
                 expires: None,

@@ -33,11 +33,11 @@ fn a_client_key_has_everything_that_the_file_says() {
     let keys = settings(&text).client_keys;
     let first = &keys[0];
     assert_eq!((first.name.as_str(), first.digest), ("team a", Digest::of(KEY.as_bytes())));
-    assert_eq!((first.rpm, first.tpm, first.max_concurrent), (Some(5), Some(100), Some(2)));
+    assert_eq!((first.limits.rpm, first.limits.tpm, first.max_concurrent), (Some(5), Some(100), Some(2)));
     assert_eq!((first.models.as_ref().unwrap().len(), first.priority), (2, Priority::High));
     assert_eq!(first.expires, Some(SystemTime::UNIX_EPOCH + Duration::from_secs(20_849 * 86_400)));
     assert_eq!(keys[1].digest, Digest::of(b"test"));
-    assert!((keys[1].rpm, keys[1].expires) == (None, None) && keys[1].models.is_none());
+    assert!(keys[1].limits.is_empty() && keys[1].expires.is_none() && keys[1].models.is_none());
 }
 
 #[test]
