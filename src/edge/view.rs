@@ -1,13 +1,15 @@
 //! From the pool's snapshot to the view that `/health`, `/vhealth` and the gauges show.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::Edge;
+use crate::clients::{self, Client};
 use crate::gateway::{Gateway, Seen};
 use crate::observe::seeds::tally;
 use crate::observe::view::{
-    CredentialView, ModelView, PeerState, PeerView, Standing, State, Used, VendorView, View,
+    ClientView, CredentialView, ModelView, PeerState, PeerView, Standing, State, Used, VendorView, View,
 };
 use crate::providers::peer_health::Figure;
 use crate::routing::{self, Condition, Outlook, Use};
@@ -33,9 +35,22 @@ pub fn view(gateway: &Gateway, draining: bool) -> View {
         draining,
         active_models: listed.len(),
         vendors: vendors(gateway, &credentials),
+        clients: clients(gateway, now),
         credentials,
         state: gateway.fleet.as_ref().map(|fleet| fleet.view()),
     }
+}
+
+fn clients(gateway: &Gateway, now: Instant) -> Vec<ClientView> {
+    let standings = gateway.roster.clients().iter().map(|client| (client, client.account.standing(now)));
+    let used = standings.filter(|(_, standing)| standing.counts.requests > 0 || standing.in_flight > 0);
+    let view = |(client, standing): (&Arc<Client>, clients::Standing)| ClientView {
+        name: client.name.to_string(),
+        requests: [standing.counts.successes, standing.counts.requests - standing.counts.successes],
+        tokens: [standing.counts.prompt_tokens, standing.counts.completion_tokens],
+        in_flight: standing.in_flight,
+    };
+    used.map(view).collect()
 }
 
 /// The types of provider: what requests, the questions for models and those for health have last found.
