@@ -123,6 +123,7 @@ pub fn serve(process: Process) -> Result<(), CannotServe> {
         reach: Reach::of(&live.edge().gateway.settings),
     });
     let operator = Arc::new(Operator::new(running.clone(), file));
+    operator.attend(&live.edge());
 
     let entrances = bound.into_iter().map(|(listener, socket)| {
         let (front, live, crowd) = (front.clone(), live.clone(), crowd.clone());
@@ -231,6 +232,7 @@ fn edge(server: &Server, gateway: Arc<Gateway>, drain: &Arc<Drain>, recorder: Re
         budget: Budget::new(gateway.settings.server.max_buffered, gateway.settings.server.max_body_size),
         gateway,
         drain: drain.clone(),
+        reload: Arc::default(),
         recorder: Arc::new(recorder),
         courses: Courses::default(),
     }

@@ -41,9 +41,9 @@ pub use interpolate::{Files, Variables};
 pub use problem::{Problem, Severity};
 pub use schema::{schema, table};
 pub use settings::{
-    address, Admin, AdminListen, CodeRule, Credential, Fail2ban, Images, Kind, Listener, LogLevel, Model,
-    Monitoring, Network, OnOutage, Resume, Routing, Server, ServerTls, Settings, Shared, State, Term,
-    UpstreamTls, Vertex, FOREVER,
+    address, Admin, AdminListen, ClientKey, CodeRule, Credential, Fail2ban, Images, Kind, Listener, LogLevel,
+    Model, Monitoring, Network, OnOutage, Priority, Resume, Routing, Server, ServerTls, Settings, Shared,
+    State, Term, UpstreamTls, Vertex, FOREVER,
 };
 
 /// The smallest configuration that works, shown to whoever has none.

@@ -112,7 +112,7 @@ impl Front {
     /// Whether a request to ourselves is answered, all the way through; nobody is told of it.
     pub async fn answers(&self, path: &str, shutdown: &ShutdownWatch) -> bool {
         let Ok((mut ours, theirs)) = UnixStream::pair() else { return false };
-        let key = self.live.edge().gateway.settings.server.master_key.clone();
+        let key = self.live.edge().gateway.roster.master().clone();
         let stream = SocketStream::from(theirs);
         let begin = Begin { prefix: BytesMut::new(), first: true, quiet: true, stays: false };
         let ask = async {
@@ -351,7 +351,7 @@ async fn refuse(edge: &Edge, stream: &mut Stream, status: u16, why: &'static str
     ctx.answered(status);
     let peer = stream.get_socket_digest();
     let trusted = &edge.gateway.settings.server.trusted_proxies;
-    ctx.outcome.client =
+    ctx.outcome.caller =
         origin::caller(peer.as_ref().and_then(|peer| peer.peer_addr()), &HeaderMap::new(), trusted);
     ctx.outcome.refusal = Some("malformed_head");
     let body: Bytes = ApiError::invalid(status, why).body();

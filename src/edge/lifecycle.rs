@@ -26,6 +26,7 @@ use super::phrase::Spoken;
 use super::relay::{heartbeat, Accepted, HEARTBEAT};
 use super::reply::Refusal;
 use super::{forward, local, refusals, wish, Edge};
+use crate::clients::Client;
 use crate::config::Resume;
 use crate::dialect::conversation::Untranslatable;
 use crate::dialect::resume::Told;
@@ -33,7 +34,10 @@ use crate::llm::endpoint::{Door, Endpoint};
 use crate::llm::request::BadBody;
 use crate::llm::Wire;
 use crate::observe::outcome::Ended;
-use crate::routing::{Ask, Lease, Plan, Step, Stopped};
+use crate::routing::{Ask, Lease, Place, Plan, Step, Stopped};
+
+/// How often a request that waits in the queue looks for itself.
+const QUEUE_LOOK: Duration = Duration::from_millis(500);
 
 /// How a request can end without its answer.
 pub enum End {
@@ -63,24 +67,26 @@ pub async fn converse(
     // From here on, not from the head: a slow upload is no fault of an upstream.
     let mut deadline = patience_of(edge);
     let (first, mut newer): (&Edge, Option<Arc<Edge>>) = (edge, None);
-    let asked = Asked { endpoint, content: &content, body: &body, deadline };
-    let mut plan = plan(edge, client, ctx, &asked)?;
     let (mut last, mut unfit): (Option<Failure>, Option<Untranslatable>) = (None, None);
     let prepared = OnceLock::new();
-    let echoes = plan.stands_in() || edge.gateway.settings.server.echo_model;
-    let spoken = Spoken::new(endpoint, &content, &body, &prepared).echoing(echoes);
+    let spoken = Spoken::new(endpoint, &content, &body, &prepared);
+    let mut plan = plan(edge, client, ctx, &spoken, deadline)?;
+    let spoken = spoken.echoing(plan.stands_in() || edge.gateway.settings.server.echo_model);
     let pictures = Pictures::default();
     let mut told = resumable(edge, endpoint, &content);
     loop {
         let edge = newer.as_deref().unwrap_or(first);
-        let now = in_time(edge, deadline, &mut last)?;
-        let mut lease = match edge.gateway.pool.next(&mut plan, now) {
+        let mut lease = match edge.next(&mut plan, in_time(edge, deadline, &mut last)?) {
             Step::Try(lease) => match edge.confirm(&mut plan, lease, &mut last).await? {
                 Some(lease) => lease,
                 None => continue,
             },
             Step::Wait(pause) => {
                 client_or(client, ctx, pin!(tokio::time::sleep(pause))).await?;
+                continue;
+            }
+            Step::Queued => {
+                client_or(client, ctx, pin!(queued(plan.place()))).await?;
                 continue;
             }
             Step::Moved => {
@@ -91,7 +97,8 @@ pub async fn converse(
                     Course::Process(line) => return Box::pin(forward::ask(&line, &body, client, ctx)).await,
                     course => newer = course.edge().or(newer),
                 }
-                plan = self::plan(newer.as_deref().unwrap_or(first), client, ctx, &asked)?;
+                plan = self::plan(newer.as_deref().unwrap_or(first), client, ctx, &spoken, deadline)?;
+                plan.renew(deadline);
                 continue;
             }
             Step::Stop(Stopped::Unfit) if endpoint.counts_tokens() => {
@@ -111,8 +118,8 @@ pub async fn converse(
                 let accepted = Box::new(Accepted { edge, endpoint, prompt, lease, plan, told: told.take() });
                 if accepted.told.is_none() {
                     // Nothing is sent again from here on: the body goes, and its share of the budget.
-                    drop(spoken);
-                    drop((body, held, content, last, unfit));
+                    drop((illustrated, spoken));
+                    drop((pictures, body, held, content, last, unfit));
                     return accepted.relay(answer, client, ctx).await.map(|_| ());
                 }
                 let Some(rest) = accepted.relay(answer, client, ctx).await? else { return Ok(()) };
@@ -123,7 +130,7 @@ pub async fn converse(
                 (plan, told) = (rest.plan, Some(rest.told));
                 plan.renew(deadline);
             }
-            Err(Trouble::ClientGone) => return Err(abandoned(lease, &content)),
+            Err(Trouble::ClientGone) => return Err(abandoned(lease, &content, ctx)),
             Err(Trouble::Unfit(why)) => {
                 edge.gateway.pool.pass_over(&mut plan, lease);
                 unfit = Some(why);
@@ -153,7 +160,28 @@ async fn open(
     };
     ctx.outcome.model = content.model().map(str::to_owned);
     ctx.outcome.stream = content.stream();
+    permit(endpoint, content.model(), content.estimate(endpoint), ctx)?;
     Ok((held, body, content))
+}
+
+/// Whether the client's key is for this, and has room for so many tokens. The request counts from here on.
+pub fn permit(
+    endpoint: &Endpoint,
+    model: Option<&str>,
+    tokens: u64,
+    ctx: &mut RequestContext,
+) -> Result<(), Box<Refusal>> {
+    let closed = |client: &Arc<Client>| {
+        model.is_some_and(|model| !client.may_use(model))
+            || client.is_confined() && endpoint.may_use_any_model(model.is_some())
+    };
+    if ctx.client.as_ref().is_some_and(closed) {
+        return Err(refusals::closed_model(model));
+    }
+    match &mut ctx.seat {
+        Some(seat) => seat.count(tokens, Instant::now()).map_err(refusals::client_limited),
+        None => Ok(()),
+    }
 }
 
 /// When a request that is asked, or gone on with, from now on must have shown something.
@@ -180,9 +208,10 @@ fn in_time(edge: &Edge, deadline: Option<Instant>, last: &mut Option<Failure>) -
 }
 
 /// The client has left. An upstream that has read the prompt will charge for it.
-fn abandoned(mut lease: Lease, content: &Content) -> End {
+fn abandoned(mut lease: Lease, content: &Content, ctx: &mut RequestContext) -> End {
     if lease.is_sent() {
         lease.charge(content.prompt_estimate());
+        ctx.charge(content.prompt_estimate());
     }
     End::ClientGone
 }
@@ -209,21 +238,14 @@ async fn read(
     Ok(body)
 }
 
-/// What a request is planned by.
-struct Asked<'a> {
-    endpoint: &'a Endpoint,
-    content: &'a Content,
-    body: &'a Bytes,
-    deadline: Option<Instant>,
-}
-
 fn plan(
     edge: &Edge,
     client: &ServerSession,
     ctx: &RequestContext,
-    asked: &Asked,
+    spoken: &Spoken<'_>,
+    deadline: Option<Instant>,
 ) -> Result<Plan, Box<Refusal>> {
-    let Asked { endpoint, content, body, deadline } = *asked;
+    let Spoken { endpoint, content, body, .. } = *spoken;
     let head = client.req_header();
     let pool = &edge.gateway.pool;
     let ask = Ask {
@@ -235,6 +257,7 @@ fn plan(
         needs: content.needs(),
         among: wish::among(edge, head)?,
         streams: content.stream(),
+        ..Ask::default()
     };
     let mut plan = pool.plan(ask).map_err(|unknown| refusals::unknown_model(&unknown))?;
     if pool.asks_for_key(&plan) {
@@ -285,6 +308,13 @@ pub async fn client_left(client: &mut ServerSession) {
     if left.is_err_and(|e| *e.etype() == ErrorType::ConnectError) {
         client.set_keepalive(None);
         std::future::pending::<()>().await;
+    }
+}
+
+/// Waits for a turn in the queue, not for long: then it is looked at, whoever else sees to it.
+pub async fn queued(place: Option<&mut Place>) {
+    if let Some(place) = place {
+        let _ = tokio::time::timeout(QUEUE_LOOK, place).await;
     }
 }
 

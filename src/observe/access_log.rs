@@ -9,12 +9,13 @@
 //! |---|---|
 //! | `ts` | when the head had been read, RFC 3339, UTC |
 //! | `request_id` | what the client got as `x-request-id` |
-//! | `client` | its address, or the one that a trusted proxy has named |
+//! | `client_ip` | the client's address, or the one that a trusted proxy has named |
 //! | `method`, `endpoint` | path template, not the raw path |
 //! | `status` | sent to the client; 499: it left before |
 //! | `ended` | `complete`, `refused`, `failed`, `client_gone`, `truncated`, `stalled`, `upstream_error`, `drained`, `panicked` |
 //! | `resumed` | the answer broke off, and another attempt went on with it (`whole`) or could not (`given_up`) |
 //! | `refusal` | the error code where the router refused |
+//! | `client` | the name of the key that it came with |
 //! | `model`, `model_served`, `upstream_model` | asked for; gave the answer; its name upstream (the last two where they differ) |
 //! | `credential` | whose answer the client got |
 //! | `attempts` | list of `credential`, `model`, `status`, `ms`, `reason` |
@@ -84,8 +85,8 @@ pub fn json_line(line: &mut String, outcome: &Outcome) {
     // Writing to a string cannot fail.
     let _ = write!(object.field("ts"), "\"{}\"", humantime::format_rfc3339_millis(outcome.at));
     object.text("request_id", &outcome.request_id, 128);
-    if let Some(client) = outcome.client {
-        let _ = write!(object.field("client"), "\"{client}\"");
+    if let Some(caller) = outcome.caller {
+        let _ = write!(object.field("client_ip"), "\"{caller}\"");
     }
     object.text("method", outcome.method.as_str(), 32);
     object.text("endpoint", outcome.endpoint, 128);
@@ -93,6 +94,7 @@ pub fn json_line(line: &mut String, outcome: &Outcome) {
     object.text("ended", outcome.ended.as_str(), 32);
     object.text_if("resumed", outcome.resumed.map(Resumed::as_str), 32);
     object.text_if("refusal", outcome.refusal, 64);
+    object.text_if("client", outcome.client.as_deref(), 512);
     models(&mut object, outcome);
     object.text_if("credential", outcome.credential.as_deref(), 512);
     attempts(&mut object, &outcome.attempts);

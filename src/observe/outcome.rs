@@ -15,11 +15,13 @@ pub struct Outcome {
     /// When the request's head had been read.
     pub at: SystemTime,
     /// The caller's address, as far as it is known.
-    pub client: Option<IpAddr>,
+    pub caller: Option<IpAddr>,
     /// HTTP method.
     pub method: http::Method,
     /// Path template (`/v1/files/{id}`): bounded, so that it may be a metric label.
     pub endpoint: &'static str,
+    /// The name of the key that the client has shown.
+    pub client: Option<Arc<str>>,
     /// The model that the client asked for.
     pub model: Option<String>,
     /// The model (name here) that gave the answer, if any did.
@@ -158,9 +160,10 @@ impl Outcome {
         Self {
             request_id,
             at,
-            client: None,
+            caller: None,
             method,
             endpoint,
+            client: None,
             model: None,
             model_served: None,
             upstream_model: None,
@@ -181,6 +184,11 @@ impl Outcome {
             client_retry: None,
             upstream_request_id: None,
         }
+    }
+
+    /// Whether the client got a whole answer that is no error.
+    pub fn succeeded(&self) -> bool {
+        self.status < 400 && self.ended == Ended::Complete
     }
 
     /// What the router itself took.

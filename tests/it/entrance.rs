@@ -193,7 +193,7 @@ fn an_upstream_that_wants_a_certificate_is_shown_one() {
 fn caller(router: &Router) -> String {
     let lines = router.access_log();
     let line = lines.iter().rev().find(|line| line["endpoint"] == "/v1/models");
-    line.and_then(|line| line["client"].as_str()).unwrap_or_default().to_owned()
+    line.and_then(|line| line["client_ip"].as_str()).unwrap_or_default().to_owned()
 }
 
 #[test]
