@@ -8,6 +8,7 @@
 //!
 //! - [`names`], [`secret`]: the types that cannot be mixed up, and the one that cannot be shown
 //! - [`config`]: a YAML text in, checked settings or a list of problems out
+//! - [`import`]: what others have in place of that text, made into one
 //! - [`llm`]: what all dialects share: requests, streams, usage, errors
 //! - [`dialect`]: what clients and providers say, made one conversation and taken apart again
 //! - [`providers`]: how a request is addressed, what an answer means
@@ -37,6 +38,7 @@ pub mod dialect;
 pub mod edge;
 pub mod gateway;
 pub mod handover;
+pub mod import;
 pub mod llm;
 pub mod loading;
 pub mod names;
