@@ -8,6 +8,7 @@ mod chance;
 mod healthcheck;
 mod operate;
 mod paper;
+mod secrets;
 mod surroundings;
 mod variables;
 
@@ -122,6 +123,11 @@ enum Verb {
         #[arg(long)]
         port: Option<u16>,
     },
+    /// Seal the secrets of files, and open them
+    Secrets {
+        #[command(subcommand)]
+        what: secrets::Secrets,
+    },
     /// Print the JSON Schema of the configuration
     Schema,
     /// Print the version
@@ -160,6 +166,7 @@ pub fn main() -> ExitCode {
         Verb::Upgrade { binary, socket } => operate::upgrade(file, socket.socket, binary),
         Verb::Status { socket } => operate::status(file, socket.socket),
         Verb::Demo { port } => demo(port),
+        Verb::Secrets { what } => secrets::run(&what),
         Verb::Schema => say(&config::schema()),
         Verb::Version => say(&format!("auto-ai-router {}", crate::VERSION)),
         Verb::Healthcheck => healthcheck::healthcheck(file),

@@ -68,6 +68,7 @@ impl Found {
         self.value("server.replace_v1_models", &old.replace_v1_models, &new.replace_v1_models);
         self.at_start("server.logging_level", &old.logging_level, &new.logging_level);
         self.value("server.expose_route", &old.expose_route, &new.expose_route);
+        self.value("server.cors", &old.cors, &new.cors);
     }
 
     fn monitoring(&mut self, old: &Settings, new: &Settings) {

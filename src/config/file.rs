@@ -89,6 +89,9 @@ pub struct Server {
     pub logging_level: LogLevel,
     /// Whether an answer names the credential that gave it, in a header. Default false: names are the operator's.
     pub expose_route: bool,
+    /// Which pages in browsers may use the router: true is any, a list has their origins (`https://app.example.com`).
+    /// Default false: no answer has the headers that a browser asks for.
+    pub cors: Cors,
 }
 
 impl Default for Server {
@@ -110,8 +113,20 @@ impl Default for Server {
             replace_v1_models: false,
             logging_level: LogLevel::Info,
             expose_route: false,
+            cors: Cors::Whole(false),
         }
     }
+}
+
+/// Whether any page may, or which ones.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(inline)]
+pub enum Cors {
+    /// Any may, or none.
+    Whole(bool),
+    /// Those of these origins.
+    Origins(Vec<String>),
 }
 
 /// How many candidates a request may try, and how long each step may take.

@@ -72,6 +72,17 @@ pub struct Server {
     pub logging_level: LogLevel,
     /// Whether an answer names the credential that gave it.
     pub expose_route: bool,
+    /// Whose pages in browsers may use the router; none: nobody's.
+    pub cors: Option<Origins>,
+}
+
+/// Whose pages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origins {
+    /// Anybody's.
+    Any,
+    /// Those of these origins, as browsers write them.
+    These(Vec<String>),
 }
 
 /// How much is logged.

@@ -16,9 +16,9 @@ use pingora::protocols::http::ServerSession;
 
 use super::context::RequestContext;
 use super::lifecycle::{self, End};
-use super::{admission, local, refusals, reply, Edge};
+use super::{admission, cors, local, refusals, reply, Edge};
 use crate::gateway::HOPS;
-use crate::llm::endpoint::{Door, Endpoint, Sent};
+use crate::llm::endpoint::{Door, Endpoint, Page, Sent};
 use crate::llm::{socket, Wire, ANTHROPIC_VERSION};
 use crate::providers::chained;
 
@@ -53,6 +53,9 @@ pub fn admit(edge: &Edge, client: &mut ServerSession, ctx: &mut RequestContext) 
         Ok(endpoint) => endpoint,
         Err(end) => return Way::Out(end),
     };
+    if is_preflight(client.req_header(), ctx) {
+        return Way::In(endpoint, Door::Local(Page::Preflight));
+    }
     match endpoint.door(sent(client)) {
         Door::PassThrough => Way::On(endpoint),
         Door::Refuse => Way::Out(refusals::wrong_path(&endpoint, client.req_header()).into()),
@@ -91,7 +94,8 @@ fn enter(edge: &Edge, client: &ServerSession, ctx: &mut RequestContext) -> Resul
     ctx.outcome.endpoint = endpoint.template();
     ctx.outcome.method = request.method.clone();
     ctx.tongue = tongue(&endpoint, request);
-    if endpoint.is_open() {
+    ctx.origin = edge.gateway.settings.server.cors.as_ref().and_then(|cors| cors::allowed(cors, request));
+    if endpoint.is_open() || is_preflight(request, ctx) {
         return Ok(endpoint);
     }
     if !admission::knows_key(&request.headers, &edge.gateway.settings.server.master_key) {
@@ -109,6 +113,11 @@ fn enter(edge: &Edge, client: &ServerSession, ctx: &mut RequestContext) -> Resul
         }
     }
     Ok(endpoint)
+}
+
+/// Whether a browser asks, for a page that may ask, what it may; it sends no key with that.
+fn is_preflight(request: &RequestHeader, ctx: &RequestContext) -> bool {
+    ctx.origin.is_some() && cors::is_preflight(request)
 }
 
 /// Whose words the client expects: the endpoint's, or Anthropic's where it says so.

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::context::RequestContext;
 use super::lifecycle::End;
 use super::phrase::Spoken;
-use super::{admission, refusals, reply, Edge};
+use super::{admission, cors, refusals, reply, Edge};
 use crate::llm::endpoint::Page;
 use crate::llm::ANTHROPIC_VERSION;
 use crate::observe::outcome::Ended;
@@ -37,6 +37,7 @@ pub async fn answer(
     let sees_all = || monitoring.public == Some(true) || has_key();
     let (status, kind, body): (u16, &str, Bytes) = match which {
         Page::Root => (200, JSON, Bytes::from_static(b"{\"object\":\"router\",\"api\":\"/v1\"}")),
+        Page::Preflight => return permit(client, ctx).await,
         Page::Live => (200, JSON, Bytes::from_static(b"{\"status\":\"alive\"}")),
         Page::Ready if edge.drain.is_draining() => {
             (503, JSON, Bytes::from_static(b"{\"status\":\"draining\"}"))
@@ -95,6 +96,15 @@ pub async fn counted(
     let mut head = ResponseHeader::build_no_case(200, Some(4)).map_err(|_| End::Cut)?;
     head.insert_header(CONTENT_TYPE, JSON).map_err(|_| End::Cut)?;
     reply::send(client, ctx, head, body).await.map_err(|_| End::ClientGone)?;
+    ctx.ended(Ended::Complete);
+    Ok(())
+}
+
+/// The answer to a browser that asks before its request.
+async fn permit(client: &mut ServerSession, ctx: &mut RequestContext) -> Result<(), End> {
+    let mut head = ResponseHeader::build_no_case(200, Some(8)).map_err(|_| End::Cut)?;
+    cors::permit(&mut head, client.req_header()).map_err(|_| End::Cut)?;
+    reply::send(client, ctx, head, Bytes::new()).await.map_err(|_| End::ClientGone)?;
     ctx.ended(Ended::Complete);
     Ok(())
 }

@@ -21,6 +21,8 @@ pub struct Config {
     admin: Option<String>,
     master_key: Option<String>,
     threads: Option<u32>,
+    /// Nothing but variables.
+    pub(super) fileless: bool,
     /// Variables of its environment.
     pub(super) environment: Vec<(String, String)>,
 }
@@ -108,6 +110,11 @@ impl Config {
 
     pub fn key(&self) -> &str {
         self.master_key.as_deref().unwrap_or(MASTER_KEY)
+    }
+
+    /// No file: whoever starts it gives its variables. Its master key is among them.
+    pub fn fileless() -> Self {
+        Self { fileless: true, ..Self::new() }.environment("MASTER_KEY", MASTER_KEY)
     }
 
     /// A variable of the router's environment.

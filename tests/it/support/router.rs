@@ -73,10 +73,15 @@ impl Config {
 impl Router {
     #[track_caller]
     fn launch(config: Config, port: u16, dir: TempDir) -> Self {
-        std::fs::write(dir.path().join("config.yaml"), config.yaml(port, &dir.path().display().to_string()))
-            .unwrap();
-        let mut child = command(dir.path())
-            .args(["run", "--config", "config.yaml"])
+        let mut start = command(dir.path());
+        if config.fileless {
+            start.arg("run").env("PORT", port.to_string());
+        } else {
+            let yaml = config.yaml(port, &dir.path().display().to_string());
+            std::fs::write(dir.path().join("config.yaml"), yaml).unwrap();
+            start.args(["run", "--config", "config.yaml"]);
+        }
+        let mut child = start
             .envs(config.environment.iter().cloned())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
