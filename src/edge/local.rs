@@ -32,7 +32,8 @@ pub async fn answer(
     ctx: &mut RequestContext,
 ) -> Result<(), End> {
     let headers = &client.req_header().headers;
-    let has_key = || admission::knows_key(headers, &edge.gateway.settings.server.master_key);
+    let asks = ctx.client.clone();
+    let has_key = || asks.is_some();
     let monitoring = &edge.gateway.settings.monitoring;
     let sees_all = || monitoring.public == Some(true) || has_key();
     let (status, kind, body): (u16, &str, Bytes) = match which {
@@ -73,7 +74,12 @@ pub async fn answer(
             let google = matches!(which, Page::GeminiModel(_)) || headers.contains_key(GOOGLE_KEY);
             (200, JSON, if google { to_json(&gemini_entry(model)) } else { to_json(&entry(model)) })
         }
-        _ => return Err(admission::unauthorized(headers).into()),
+        _ => {
+            return Err(admission::identify(&edge.gateway.roster, headers, ctx.outcome.at)
+                .err()
+                .unwrap_or_else(refusals::panicked)
+                .into())
+        }
     };
     let mut head = ResponseHeader::build_no_case(status, Some(6)).map_err(|_| End::Cut)?;
     let built = head

@@ -14,13 +14,14 @@ use pingora::http::RequestHeader;
 use super::failure::Failure;
 use super::reply::{Refusal, UPSTREAM_REQUEST_ID};
 use super::Edge;
+use crate::clients::Full;
 use crate::dialect::conversation::Untranslatable;
 use crate::gateway::Unpinnable;
 use crate::llm::endpoint::Endpoint;
 use crate::llm::error::ApiError;
 use crate::llm::request::BadBody;
 use crate::providers::{Blame, Next};
-use crate::routing::{Plan, Stopped, UnknownModel, Which};
+use crate::routing::{Bound, Plan, Stopped, UnknownModel, Which};
 
 /// A body that cannot be read: 400 with the place.
 pub fn bad_body(bad: BadBody) -> Box<Refusal> {
@@ -42,6 +43,21 @@ pub fn unknown_model(unknown: &UnknownModel) -> Box<Refusal> {
     let mut refusal =
         Refusal::new(ApiError::unknown_model(&unknown.model, &unknown.nearest), "unknown_model");
     refusal.should_retry = Some(false);
+    refusal
+}
+
+/// A model that the client's key is not for, or none where it must name one: 403.
+pub fn closed_model(model: Option<&str>) -> Box<Refusal> {
+    let mut refusal = Refusal::new(ApiError::closed_model(model), "closed_model");
+    refusal.should_retry = Some(false);
+    refusal
+}
+
+/// The client's key is at a limit of its own: 429 with the time when the request fits.
+pub fn client_limited(full: Full) -> Box<Refusal> {
+    let error = ApiError::client_limited(full.which.as_str(), full.bound);
+    let mut refusal = Refusal::new(error, "client_limit").retry_after(full.wait);
+    refusal.headers = rate_limit_headers(full.which, Some(full.bound), full.wait);
     refusal
 }
 
@@ -201,7 +217,7 @@ fn at_most_a_minute(wait: Duration) -> Duration {
 }
 
 /// Our own limit, in OpenAI's spelling.
-fn rate_limit_headers(which: Which, limit: Option<u64>, wait: Duration) -> Vec<(HeaderName, HeaderValue)> {
+fn rate_limit_headers(which: Which, limit: Option<Bound>, wait: Duration) -> Vec<(HeaderName, HeaderValue)> {
     let family = match which {
         Which::Tokens => {
             ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"]
@@ -213,7 +229,7 @@ fn rate_limit_headers(which: Which, limit: Option<u64>, wait: Duration) -> Vec<(
     };
     let reset = format!("{}ms", at_most_a_minute(wait).as_millis().max(1));
     let Some(limit) = limit else { return Vec::new() };
-    let values = [limit.to_string(), "0".to_owned(), reset];
+    let values = [limit.amount.to_string(), "0".to_owned(), reset];
     let named = family.into_iter().map(HeaderName::from_static).zip(values);
     named.filter_map(|(name, value)| Some((name, HeaderValue::from_str(&value).ok()?))).collect()
 }

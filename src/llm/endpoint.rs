@@ -280,6 +280,17 @@ impl Endpoint {
         }
     }
 
+    /// Whether a request can make a model work that it does not name (or that is not the one it `names`): by default, by
+    /// what lies in a file, or by what is said in a WebSocket later on.
+    pub fn may_use_any_model(&self, names: bool) -> bool {
+        let reads = matches!(self.method, Method::GET | Method::HEAD | Method::DELETE);
+        let socket = self.method == Method::GET && self.row.template == "/v1/responses";
+        let works = matches!(self.row.takes, Takes::Model | Takes::MayModel);
+        let queues = ["/v1/batches", "/v1/messages/batches", "/v1/fine_tuning/*", "/v1/*"];
+        let unnamed = (works || queues.contains(&self.row.template)) && !reads;
+        socket || !names && (unnamed || self.row.template == "/v1/realtime")
+    }
+
     /// Whether it makes text, whose length is part of the estimate.
     pub fn generates(&self) -> bool {
         self.row.gives == Gives::Text

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::availability::PROBE;
 use super::catalog::Catalog;
 use super::clock::Tick;
-use super::limits::{Limits, Window};
+use super::limits::{Limits, Meter, Per, Span};
 use super::outlook::Outlook;
 use super::rotation::Account;
 use super::standing::{Gate, Standing};
@@ -34,6 +34,8 @@ pub struct CredentialSnapshot {
     pub rpm: Use,
     /// Tokens in the last minute, reservations included.
     pub tpm: Use,
+    /// The same for its limits over other periods.
+    pub quotas: Vec<QuotaUse>,
     /// Requests under way.
     pub in_flight: u32,
     /// What is known without asking.
@@ -55,16 +57,29 @@ pub struct ModelSnapshot {
     pub rpm: Use,
     /// Tokens in the last minute, reservations included.
     pub tpm: Use,
+    /// The same for its limits over other periods.
+    pub quotas: Vec<QuotaUse>,
     /// Requests under way.
     pub in_flight: u32,
     /// Where it stands.
     pub standing: StandingSnapshot,
 }
 
+/// Use of a limit over another period than a minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuotaUse {
+    /// Its period.
+    pub per: Per,
+    /// Requests in it.
+    pub requests: Use,
+    /// Tokens in it, reservations included.
+    pub tokens: Use,
+}
+
 /// Use of a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Use {
-    /// In the last minute.
+    /// In its time.
     pub used: u64,
     /// None = unlimited.
     pub limit: Option<u64>,
@@ -155,12 +170,14 @@ impl Copied {
 impl CredentialSnapshot {
     fn of(member: &Member, tick: Tick) -> Self {
         let Account { meter, standing, in_flight, .. } = &member.account;
+        let [rpm, tpm] = Use::of(&meter.minute, tick);
         Self {
             name: member.name.clone(),
             tier: member.tier,
             weight: member.weight,
-            rpm: Use::of(&meter.requests, tick),
-            tpm: Use::of(&meter.tokens, tick),
+            rpm,
+            tpm,
+            quotas: QuotaUse::of(meter, tick),
             in_flight: *in_flight,
             outlook: member.outlook,
             standing: StandingSnapshot::of(standing, tick),
@@ -180,10 +197,12 @@ impl CredentialSnapshot {
 
 impl ModelSnapshot {
     fn of(name: &Arc<str>, pair: &Account, tick: Tick) -> Self {
+        let [rpm, tpm] = Use::of(&pair.meter.minute, tick);
         Self {
             name: name.clone(),
-            rpm: Use::of(&pair.meter.requests, tick),
-            tpm: Use::of(&pair.meter.tokens, tick),
+            rpm,
+            tpm,
+            quotas: QuotaUse::of(&pair.meter, tick),
             in_flight: pair.in_flight,
             standing: StandingSnapshot::of(&pair.standing, tick),
         }
@@ -192,13 +211,36 @@ impl ModelSnapshot {
     fn idle(name: &Arc<str>, limits: Limits) -> Self {
         let standing = StandingSnapshot::default();
         let of = |limit| Use { used: 0, limit };
-        Self { name: name.clone(), rpm: of(limits.rpm), tpm: of(limits.tpm), in_flight: 0, standing }
+        let quotas = limits.more.iter().map(|quota| QuotaUse {
+            per: quota.period.per(),
+            requests: of(quota.requests),
+            tokens: of(quota.tokens),
+        });
+        Self {
+            name: name.clone(),
+            rpm: of(limits.rpm),
+            tpm: of(limits.tpm),
+            quotas: quotas.collect(),
+            in_flight: 0,
+            standing,
+        }
     }
 }
 
 impl Use {
-    fn of(window: &Window, tick: Tick) -> Self {
-        Self { used: window.used(tick.second()), limit: window.limit() }
+    /// Requests and tokens.
+    fn of(span: &Span, tick: Tick) -> [Self; 2] {
+        span.uses(tick.moment()).map(|(used, limit)| Self { used, limit })
+    }
+}
+
+impl QuotaUse {
+    fn of(meter: &Meter, tick: Tick) -> Vec<Self> {
+        let of = |span: &Span| {
+            let [requests, tokens] = Use::of(span, tick);
+            Self { per: span.per(), requests, tokens }
+        };
+        meter.spans().skip(1).map(of).collect()
     }
 }
 
