@@ -243,7 +243,7 @@ pub fn blueprint(settings: &Settings) -> Blueprint {
                 credential: model.credential.as_ref().and_then(|name| place(name.as_str())),
                 rpm: model.rpm,
                 tpm: model.tpm,
-                quotas: Vec::new(),
+                quotas: model.quotas.clone(),
                 fallbacks: model.fallbacks.clone(),
                 limits_only: model.limits_only,
             })
@@ -267,7 +267,7 @@ fn spec(credential: &Credential) -> CredentialSpec {
         tier: credential.tier,
         rpm: credential.rpm,
         tpm: credential.tpm,
-        quotas: Vec::new(),
+        quotas: credential.quotas.clone(),
         max_concurrent: credential.max_concurrent,
         models: credential.models.clone(),
     }

@@ -12,6 +12,7 @@ mod mask;
 mod node;
 mod problem;
 mod quantity;
+mod quotas;
 mod schema;
 pub mod sealed;
 mod secret_text;
