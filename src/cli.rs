@@ -6,6 +6,7 @@
 
 mod chance;
 mod healthcheck;
+mod import;
 mod operate;
 mod paper;
 mod secrets;
@@ -123,6 +124,16 @@ enum Verb {
         #[arg(long)]
         port: Option<u16>,
     },
+    /// Make a configuration of another router's files: ROUTER_SERVICES or .env, config.json, credentials.json with
+    /// models.json, LiteLLM's config.yaml
+    Import {
+        /// The files
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// The file to write, which must not exist [default: the standard output]
+        #[arg(short, long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
     /// Seal the secrets of files, and open them
     Secrets {
         #[command(subcommand)]
@@ -166,6 +177,7 @@ pub fn main() -> ExitCode {
         Verb::Upgrade { binary, socket } => operate::upgrade(file, socket.socket, binary),
         Verb::Status { socket } => operate::status(file, socket.socket),
         Verb::Demo { port } => demo(port),
+        Verb::Import { files, out } => import::import(&files, out.as_deref()),
         Verb::Secrets { what } => secrets::run(&what),
         Verb::Schema => say(&config::schema()),
         Verb::Version => say(&format!("auto-ai-router {}", crate::VERSION)),

@@ -7,6 +7,7 @@ mod addresses;
 mod client_keys;
 mod clouds;
 mod credentials;
+mod keyrings;
 mod keys;
 mod models;
 mod quotas;
@@ -79,6 +80,7 @@ pub(super) fn settings(file: File, limits: ModelsFile, check: &mut Check) -> Set
     check.callers(&file.server, &client_keys);
     let names = file.credentials.iter().filter_map(|credential| credential.name.clone()).collect::<Vec<_>>();
     let zone = check.zone("routing.time_zone", file.routing.time_zone.as_deref(), &Zone::default());
+    let rings = keyrings::keyrings(&file.credentials);
     let credentials = check.credentials(file.credentials, &server, &zone);
     let binding = !file.models.is_empty();
     let models = check.models(
@@ -92,6 +94,7 @@ pub(super) fn settings(file: File, limits: ModelsFile, check: &mut Check) -> Set
             learns: server.replace_v1_models,
         },
     );
+    let (credentials, models) = check.one_for_each_key(credentials, models, &rings);
     Settings {
         routing,
         server,

@@ -17,6 +17,7 @@ use super::quantity::{Limit, Listen, Size, Span, Term};
 use super::quotas::Quotas;
 use super::secret_text::SecretText;
 use super::settings::{Kind, LogLevel, OnOutage};
+use crate::secret::Secret;
 
 pub use client_key::ClientKey;
 
@@ -333,8 +334,9 @@ pub struct Credential {
     pub name: Option<String>,
     /// What answers there. Default openai: any API of that dialect.
     pub r#type: Kind,
-    /// The key. Required, but for `proxy`, `ollama` and for `vertex-ai` with a service account.
-    pub api_key: Option<SecretText>,
+    /// The key, or a list of them: then it is as many credentials, `name#1` and so on, each with the limits given here.
+    /// Required, but for `proxy`, `ollama` and for `vertex-ai` with a service account.
+    pub api_key: Option<ApiKey>,
     /// The address, with or without `/v1`. Required for `openai`, `azure` and `proxy`; the others have a public one.
     pub base_url: Option<String>,
     /// Where the host of `base_url` is, where that is more than its name says: hosts, each with a port or without. They
@@ -401,6 +403,29 @@ impl Default for Credential {
             location: None,
             credentials_file: None,
             credentials_json: None,
+        }
+    }
+}
+
+/// One key, or several.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(inline)]
+pub enum ApiKey {
+    /// One.
+    One(SecretText),
+    /// Several, none twice.
+    Many(#[schemars(length(min = 1))] Vec<SecretText>),
+}
+
+impl ApiKey {
+    /// All of them, each with what comes behind `api_key` to name its place.
+    pub fn each(&self) -> Vec<(String, &Secret)> {
+        match self {
+            Self::One(key) => vec![(String::new(), &key.0)],
+            Self::Many(keys) => {
+                keys.iter().enumerate().map(|(at, key)| (format!("[{at}]"), &key.0)).collect()
+            }
         }
     }
 }

@@ -42,6 +42,11 @@ impl Map {
         self
     }
 
+    /// Adds all lines of another.
+    pub fn append(&mut self, mut other: Self) {
+        self.0.append(&mut other.0);
+    }
+
     /// Whether there is neither a key nor a remark.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

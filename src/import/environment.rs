@@ -32,6 +32,8 @@ const KEYS: [(Kind, &str); 11] = [
     (Kind::DeepSeek, "DEEPSEEK_API_KEY"),
     (Kind::XAi, "XAI_API_KEY"),
 ];
+/// The key of callers, and how numbered ones begin.
+const AUTH_KEY: &str = "AUTH_KEY";
 const AZURE_KEY: &str = "AZURE_OPENAI_API_KEY";
 const AZURE_ENDPOINT: &str = "AZURE_OPENAI_ENDPOINT";
 const AZURE_VERSIONS: [&str; 2] = ["AZURE_OPENAI_API_VERSION", "OPENAI_API_VERSION"];
@@ -50,7 +52,7 @@ pub fn read(env: Variables) -> Result<Option<Imported>, String> {
     let mut routing = Map::default();
     let credentials = match found.get(SERVICES) {
         Some(text) => {
-            let read = services::read(&text).map_err(|why| format!("{SERVICES}{why}"))?;
+            let read = services::read(SERVICES, &text)?;
             found.notes.extend(read.notes);
             services::strategy(&mut routing);
             if let Some(timeout) = read.timeout {
@@ -64,8 +66,11 @@ pub fn read(env: Variables) -> Result<Option<Imported>, String> {
         return Ok(None);
     }
     let mut whole = Map::default();
-    let server = found.server(&mut routing);
+    let (server, client_keys) = found.server(&mut routing);
     whole.set("server", server);
+    if !client_keys.is_empty() {
+        whole.set("client_keys", client_keys);
+    }
     if !routing.is_empty() {
         whole.set("routing", routing);
     }
@@ -95,8 +100,9 @@ impl Environment<'_> {
         plain.chain(numbers).filter(|(_, name)| self.get(name).is_some())
     }
 
+    /// The keys of callers: the one without a number first.
     fn auth_keys(&self) -> impl Iterator<Item = String> + '_ {
-        self.numbered("AUTH_KEY").map(|(_, name)| name)
+        self.numbered(AUTH_KEY).map(|(_, name)| name)
     }
 
     fn is_open(&self) -> bool {
@@ -174,14 +180,14 @@ impl Environment<'_> {
         }
     }
 
-    fn server(&mut self, routing: &mut Map) -> Map {
+    fn server(&mut self, routing: &mut Map) -> (Map, Vec<Map>) {
         let mut server = Map::default();
         server.set("host", self.host());
         match self.get("PORT") {
             Some(_) => server.set("port", reference("PORT")),
             None => server.set("port", PORT),
         };
-        self.keys(&mut server);
+        let client_keys = self.keys(&mut server);
         if let Some(timeout) = self.get("REQUEST_TIMEOUT") {
             let seconds = timeout.trim().bytes().all(|byte| byte.is_ascii_digit());
             let timeout = if seconds { "${REQUEST_TIMEOUT}s" } else { "os.environ/REQUEST_TIMEOUT" };
@@ -192,7 +198,7 @@ impl Environment<'_> {
         }
         // Each provider has models of its own: a request goes to those that list its model.
         server.set("replace_v1_models", true);
-        server
+        (server, client_keys)
     }
 
     /// Some shells have a variable of this name that says what the machine is called.
@@ -209,12 +215,35 @@ impl Environment<'_> {
         }
     }
 
-    fn keys(&mut self, server: &mut Map) {
-        let key = match self.get(MASTER_KEY) {
-            Some(_) => MASTER_KEY.to_owned(),
-            None => self.auth_keys().next().unwrap_or_else(|| MASTER_KEY.into()),
+    /// Who may ask. A key without a number may do everything, as every key could where these names come from; numbered
+    /// ones are those of callers.
+    fn keys(&mut self, server: &mut Map) -> Vec<Map> {
+        if self.is_open() {
+            server.set("enable_auth", false);
+        }
+        if self.get("AUTH_HEADER_NAME").is_some() {
+            server.set("auth_header_name", reference("AUTH_HEADER_NAME"));
+        }
+        let mut keys: Vec<String> = self.auth_keys().collect();
+        let master = match self.get(MASTER_KEY) {
+            Some(_) => Some(MASTER_KEY.to_owned()),
+            None => keys.iter().position(|key| key == AUTH_KEY).map(|at| keys.remove(at)),
         };
-        server.set("master_key", reference(&key));
+        match master {
+            Some(key) => {
+                server.set("master_key", reference(&key));
+            }
+            None if keys.is_empty() && !self.is_open() => {
+                server.set("master_key", reference(MASTER_KEY));
+            }
+            None => {}
+        }
+        let client_keys = keys.iter().map(|key| {
+            let mut client = Map::default();
+            client.set("name", key.as_str()).set("key", reference(key));
+            client
+        });
+        client_keys.collect()
     }
 }
 

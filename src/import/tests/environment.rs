@@ -103,18 +103,18 @@ fn services_alone_say_who_is_behind_and_in_which_order() {
 fn broken_services_are_an_error_with_its_place_and_without_a_value() {
     for (services, wanted) in [
         ("[{\"name\":\n \"a\" \"secret\"", "ROUTER_SERVICES, line 2, column 6: expected `,` or `}`"),
-        ("{}", "ROUTER_SERVICES: it must be a JSON list of services"),
-        (r#"[{"backend_type": "openai"}]"#, "ROUTER_SERVICES[0].name: it is missing"),
-        (r#"[{"name": "a", "backend_type": "custom"}]"#, "ROUTER_SERVICES[0].base_url: it is missing"),
+        ("{}", "ROUTER_SERVICES must be a JSON list of services"),
+        (r#"[{"backend_type": "openai"}]"#, "ROUTER_SERVICES[0].name is missing"),
+        (r#"[{"name": "a", "backend_type": "custom"}]"#, "ROUTER_SERVICES[0].base_url is missing"),
         (
             r#"[{"name": "a", "backend_type": "ollama", "priority": "secret"}]"#,
-            "ROUTER_SERVICES[0].priority: it must be a number",
+            "ROUTER_SERVICES[0].priority must be a number",
         ),
     ] {
         assert_eq!(read(&env(&[("ROUTER_SERVICES", services)])).unwrap_err(), wanted);
     }
     let unknown = read(&env(&[("ROUTER_SERVICES", r#"[{"name": "a", "backend_type": "x"}]"#)])).unwrap_err();
-    assert!(unknown.starts_with("ROUTER_SERVICES[0].backend_type: it is none of custom, openai, azure"));
+    assert!(unknown.starts_with("ROUTER_SERVICES[0].backend_type is none of custom, openai, azure"));
 }
 
 #[test]
