@@ -24,7 +24,7 @@ use super::problem::{Fault, Report, Severity};
 use super::quantity::{Limit, Span};
 use super::settings::{Admin, Settings, FOREVER};
 use super::shape::Places;
-use crate::routing::Zone;
+use crate::calendar::Zone;
 
 /// One file under check: where its values stand and where problems go.
 pub(super) struct Check<'c, 'a> {

@@ -142,8 +142,9 @@ pub fn stopped(
     }
     match stopped {
         Stopped::Limited { retry_after, which, limit } => {
-            let mut refusal = Refusal::new(ApiError::limited(which.as_str()), "limit")
-                .retry_after(at_most_a_minute(retry_after));
+            let per = limit.map(|limit| limit.per.label()).unwrap_or_default();
+            let mut refusal =
+                Refusal::new(ApiError::limited(which.as_str(), &per), "limit").retry_after(retry_after);
             refusal.headers = rate_limit_headers(which, limit, retry_after);
             refusal
         }
@@ -212,10 +213,6 @@ fn scrubbed(edge: &Edge, body: &Bytes) -> Bytes {
     }
 }
 
-fn at_most_a_minute(wait: Duration) -> Duration {
-    wait.min(Duration::from_secs(60))
-}
-
 /// Our own limit, in OpenAI's spelling.
 fn rate_limit_headers(which: Which, limit: Option<Bound>, wait: Duration) -> Vec<(HeaderName, HeaderValue)> {
     let family = match which {
@@ -227,7 +224,7 @@ fn rate_limit_headers(which: Which, limit: Option<Bound>, wait: Duration) -> Vec
             ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"]
         }
     };
-    let reset = format!("{}ms", at_most_a_minute(wait).as_millis().max(1));
+    let reset = format!("{}ms", wait.as_millis().max(1));
     let Some(limit) = limit else { return Vec::new() };
     let values = [limit.amount.to_string(), "0".to_owned(), reset];
     let named = family.into_iter().map(HeaderName::from_static).zip(values);

@@ -5,9 +5,11 @@ use std::time::Instant;
 
 use super::Edge;
 use crate::gateway::{Gateway, Seen};
-use crate::observe::view::{CredentialView, ModelView, PeerState, PeerView, Standing, State, Used, View};
+use crate::observe::view::{
+    CredentialView, ModelView, PeerState, PeerView, QuotaView, Standing, State, Used, View,
+};
 use crate::providers::peer_health::Figure;
-use crate::routing::{self, Condition, Outlook, Use};
+use crate::routing::{self, Condition, Outlook, QuotaUse, Use};
 
 impl Edge {
     /// The router at this moment.
@@ -50,6 +52,7 @@ fn credential(
         weight: seen.weight,
         rpm: learned(seen.rpm, load.map(|load| load.rpm)),
         tpm: learned(seen.tpm, load.map(|load| load.tpm)),
+        quotas: seen.quotas.iter().flat_map(quotas).collect(),
         in_flight: seen.in_flight,
         banned: seen.is_banned,
         standing: whole_standing(seen),
@@ -103,9 +106,19 @@ fn model(listed: &HashSet<String>, peer: Option<&PeerView>, seen: &routing::Mode
         listed: listed.contains(&*seen.name),
         rpm: learned(seen.rpm, load.map(|load| load.rpm)),
         tpm: learned(seen.tpm, load.map(|load| load.tpm)),
+        quotas: seen.quotas.iter().flat_map(quotas).collect(),
         banned: matches!(standing.state, State::Banned | State::BannedForGood),
         standing,
     }
+}
+
+/// What a period limits of requests and tokens.
+fn quotas(seen: &QuotaUse) -> impl Iterator<Item = QuotaView> {
+    let QuotaUse { per, requests, tokens, resets } = *seen;
+    let limited = [("requests", requests), ("tokens", tokens)].into_iter();
+    limited.filter_map(move |(of, Use { used: current, limit })| {
+        Some(QuotaView { of, per: per.label(), current, limit: limit?, resets })
+    })
 }
 
 fn used(seen: Use) -> Used {

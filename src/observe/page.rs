@@ -10,7 +10,7 @@ use std::time::Duration;
 use askama::Template;
 
 use super::chain::Chain;
-use super::view::{CredentialView, ModelView, Standing, State, Used, View};
+use super::view::{CredentialView, ModelView, QuotaView, Standing, State, Used, View};
 
 /// How many models the table shows: the busiest. `/health` has all.
 const MODELS: usize = 200;
@@ -52,6 +52,7 @@ struct Row<'v> {
     in_flight: u32,
     rpm: Bar,
     tpm: Bar,
+    quotas: Vec<String>,
     state: StateCell<'v>,
 }
 
@@ -66,6 +67,7 @@ impl<'v> Row<'v> {
             in_flight: credential.in_flight,
             rpm: Bar(credential.rpm),
             tpm: Bar(credential.tpm),
+            quotas: credential.quotas.iter().map(quota).collect(),
             state: StateCell::of(&credential.standing, credential.banned),
         }
     }
@@ -76,6 +78,7 @@ struct ModelRow<'v> {
     credential: &'v str,
     rpm: Bar,
     tpm: Bar,
+    quotas: Vec<String>,
     state: StateCell<'v>,
 }
 
@@ -86,6 +89,7 @@ impl<'v> ModelRow<'v> {
             credential: &credential.name,
             rpm: Bar(model.rpm),
             tpm: Bar(model.tpm),
+            quotas: model.quotas.iter().map(quota).collect(),
             state: StateCell::of(&model.standing, model.banned),
         };
         credential.models.iter().map(row)
@@ -97,6 +101,12 @@ impl<'v> ModelRow<'v> {
         let used = (self.rpm.0.current + self.tpm.0.current) as f64;
         trouble + self.rpm.0.share().max(self.tpm.0.share()) + used / (used + 1e9)
     }
+}
+
+/// The use of a limit over another time than a minute, in words.
+fn quota(quota: &QuotaView) -> String {
+    let QuotaView { of, per, current, limit, .. } = quota;
+    format!("{current} of {limit} {of} per {per}")
 }
 
 /// The words and the colour of a state. Never the colour alone.

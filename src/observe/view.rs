@@ -59,6 +59,8 @@ pub struct CredentialView {
     pub rpm: Used,
     /// Tokens in the last minute.
     pub tpm: Used,
+    /// Limits over other times.
+    pub quotas: Vec<QuotaView>,
     /// Requests under way.
     pub in_flight: u32,
     /// Counts as banned: itself, or all of its models.
@@ -121,10 +123,27 @@ pub struct ModelView {
     pub rpm: Used,
     /// Tokens in the last minute.
     pub tpm: Used,
+    /// Limits over other times.
+    pub quotas: Vec<QuotaView>,
     /// Counts as banned.
     pub banned: bool,
     /// Why it is, or is not, tried.
     pub standing: Standing,
+}
+
+/// Use of a limit over another time than a minute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuotaView {
+    /// `requests` or `tokens`.
+    pub of: &'static str,
+    /// `day`, `hour`, `1m30s`.
+    pub per: String,
+    /// How much of it is used.
+    pub current: u64,
+    /// Of how much.
+    pub limit: u64,
+    /// When it begins anew; none for a rolling window.
+    pub resets: Option<Duration>,
 }
 
 /// Use of a limit.
@@ -226,6 +245,13 @@ pub(crate) mod samples {
             weight: 1,
             rpm: Used { current: 7, limit: Some(10) },
             tpm: Used { current: 900, limit: None },
+            quotas: vec![QuotaView {
+                of: "requests",
+                per: "day".into(),
+                current: 12,
+                limit: 1500,
+                resets: Some(Duration::from_millis(3_600_200)),
+            }],
             in_flight: 2,
             banned: false,
             standing: Standing::default(),
@@ -234,6 +260,7 @@ pub(crate) mod samples {
                 listed: true,
                 rpm: Used { current: 7, limit: None },
                 tpm: Used { current: 900, limit: Some(1000) },
+                quotas: Vec::new(),
                 banned: false,
                 standing: Standing::default(),
             }],

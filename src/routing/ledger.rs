@@ -68,7 +68,14 @@ pub(super) enum Event {
     Overshot,
     Released,
     Succeeded,
-    Failed { code: u16, blame: Blame, cool_down: Option<Duration>, may_be_poison: bool },
+    Failed {
+        code: u16,
+        blame: Blame,
+        cool_down: Option<Duration>,
+        #[serde(default)]
+        out_for_the_day: bool,
+        may_be_poison: bool,
+    },
 }
 
 /// Who takes notes. Called under the pool's lock, so it must not wait.
@@ -190,9 +197,11 @@ impl State {
             Event::Released => self.release(&claim),
             Event::Succeeded | Event::Failed { .. } if self.is_stranger(&claim) => {}
             Event::Succeeded => return self.succeeded(&claim, now),
-            Event::Failed { code, blame, cool_down, may_be_poison } => {
+            Event::Failed { code, blame, cool_down, out_for_the_day, may_be_poison } => {
                 self.note(&claim, || note.event.clone());
-                let verdict = Verdict { cool_down: *cool_down, ..Verdict::new(*blame, Next::Stop, *code) };
+                let (cool_down, out_for_the_day) = (*cool_down, *out_for_the_day);
+                let verdict = Verdict::new(*blame, Next::Stop, *code);
+                let verdict = Verdict { cool_down, out_for_the_day, ..verdict };
                 return self.blame(&claim, &verdict, *may_be_poison, tick);
             }
         }

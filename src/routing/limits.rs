@@ -17,11 +17,10 @@ use serde::{Deserialize, Serialize};
 
 use super::clock::{Moment, Tick};
 use super::plan::Which;
+use crate::calendar::Zone;
 
-mod calendar;
 mod window;
 
-pub use calendar::Zone;
 pub(crate) use window::Window;
 
 use window::Ruler;
@@ -178,6 +177,14 @@ impl Span {
     pub(crate) fn uses(&self, at: Moment) -> [(u64, Option<u64>); 2] {
         let reach = self.ruler.reach(at);
         [&self.requests, &self.tokens].map(|window| (window.used(reach), window.limit()))
+    }
+
+    /// How long until its day is over; none for a rolling window.
+    pub(crate) fn resets(&self, tick: Tick) -> Option<Duration> {
+        match self.stretch(tick.moment()) {
+            Stretch::Day { end, .. } => Some(Duration::from_secs(end).saturating_sub(tick.unix)),
+            Stretch::Rolling { .. } => None,
+        }
     }
 
     /// Its period.

@@ -38,7 +38,7 @@ pub use explain::Considered;
 pub use fleet::{Asked, Denial, Fact, Question, Receipt, Scope, Spent, Word};
 pub use lease::Lease;
 pub use ledger::{Heir, Ledger, Note};
-pub use limits::{Bound, Limits, Per, Period, Quota, Stretch, Zone};
+pub use limits::{Bound, Limits, Per, Period, Quota, Stretch};
 pub use outlook::Outlook;
 pub use plan::{Ask, Plan, Step, Stopped, Which};
 pub use pool::Pool;

@@ -74,6 +74,8 @@ pub struct QuotaUse {
     pub requests: Use,
     /// Tokens in it, reservations included.
     pub tokens: Use,
+    /// When it begins anew; none for a rolling window.
+    pub resets: Option<Duration>,
 }
 
 /// Use of a limit.
@@ -215,6 +217,7 @@ impl ModelSnapshot {
             per: quota.period.per(),
             requests: of(quota.requests),
             tokens: of(quota.tokens),
+            resets: None,
         });
         Self {
             name: name.clone(),
@@ -238,7 +241,7 @@ impl QuotaUse {
     fn of(meter: &Meter, tick: Tick) -> Vec<Self> {
         let of = |span: &Span| {
             let [requests, tokens] = Use::of(span, tick);
-            Self { per: span.per(), requests, tokens }
+            Self { per: span.per(), requests, tokens, resets: span.resets(tick) }
         };
         meter.spans().skip(1).map(of).collect()
     }
@@ -263,7 +266,10 @@ impl StandingSnapshot {
             },
             Gate::Cooling(cool_down) => {
                 let left = cool_down.until.saturating_duration_since(tick.now);
-                let reason = format!("its {} asked for it", cool_down.code);
+                let reason = match cool_down.out_for_the_day {
+                    true => "its quota for the day is used up".to_owned(),
+                    false => format!("its {} asked for it", cool_down.code),
+                };
                 (Condition::CoolingDown, Some(reason), Some(cool_down.since), Some(left))
             }
         };

@@ -7,6 +7,7 @@ use url::Url;
 
 use super::quotas::Limited;
 use super::Check;
+use crate::calendar::Zone;
 use crate::config::file::{self, NameOrAlias, Names};
 use crate::config::problem::Fault;
 use crate::config::quantity::Limit;
@@ -14,7 +15,6 @@ use crate::config::secret_text::SecretText;
 use crate::config::settings::{Credential, Kind, Server};
 use crate::names::CredentialName;
 use crate::providers::{vertex, Home, KeyNeed};
-use crate::routing::Zone;
 use crate::secret::Secret;
 
 /// Headers that belong to the connection or to the attempt, never to the file.

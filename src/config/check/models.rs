@@ -7,13 +7,13 @@ use std::collections::HashSet;
 
 use super::quotas::{silently, Limited};
 use super::Check;
+use crate::calendar::Zone;
 use crate::config::file::{self, ModelLimit, ModelsFile};
 use crate::config::problem::Fault;
 use crate::config::quantity::Limit;
 use crate::config::settings::{Credential, Model};
 use crate::config::suggest::nearest;
 use crate::names::CredentialName;
-use crate::routing::Zone;
 
 /// What a model is checked against.
 pub(super) struct Around<'c> {

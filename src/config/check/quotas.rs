@@ -1,10 +1,11 @@
 //! Limits: amounts over times, each time once, and the zone in which days begin.
 
 use super::Check;
+use crate::calendar::Zone;
 use crate::config::problem::Fault;
 use crate::config::quantity::{Every, Limit, Rate};
 use crate::config::quotas::{Quotas, Rates};
-use crate::routing::{Period, Quota, Zone};
+use crate::routing::{Period, Quota};
 
 /// The limits of one thing as they run.
 #[derive(Default)]

@@ -367,7 +367,8 @@ fn a_shared_state_has_its_nodes_its_policy_and_its_name() {
 
 #[test]
 fn limits_over_any_time_are_the_same_for_credentials_models_and_models_yaml() {
-    use crate::routing::{Period, Quota, Zone};
+    use crate::calendar::Zone;
+    use crate::routing::{Period, Quota};
     let pacific = Zone::named("America/Los_Angeles").unwrap();
     let day = |zone: &Zone, requests, tokens| Quota { period: Period::Day(zone.clone()), requests, tokens };
     let text = GOOD

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use pingora_limits::estimator::Estimator;
 
-use super::calendar::Zone;
 use super::{Period, Stretch};
+use crate::calendar::Zone;
 use crate::routing::clock::{Moment, Tick};
 
 /// One request cannot cost more than this; keeps the sums far from their type's end.

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use proptest::prelude::*;
 
 use super::*;
+use crate::calendar::Zone;
 
 fn limited(name: &str, rpm: u64) -> CredentialSpec {
     CredentialSpec { rpm: Some(rpm), ..credential(name) }

@@ -30,7 +30,7 @@ impl Zone {
     }
 
     /// The day that holds `unix`, from its first second to that of the next day.
-    pub(crate) fn day(&self, unix: u64) -> Range<u64> {
+    pub fn day(&self, unix: u64) -> Range<u64> {
         let utc = unix - unix % DAY;
         self.civil_day(unix).unwrap_or(utc..utc + DAY)
     }
