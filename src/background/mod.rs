@@ -12,6 +12,7 @@ pub mod peers;
 mod question;
 pub mod succession;
 pub mod tokens;
+mod trim;
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -80,6 +81,7 @@ impl Background {
             };
             tokio::select! {
                 () = tasks => {}
+                () = trim::keep(&edge.drain) => {}
                 () = edge.courses.changed() => {}
             }
         }

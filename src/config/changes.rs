@@ -25,6 +25,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<Change> {
     found.at_start("admin.listen", &old.admin.listen, &new.admin.listen);
     found.state(old, new);
     found.client_keys(&old.client_keys, &new.client_keys);
+    found.value("images", &old.images, &new.images);
     found.credentials(&old.credentials, &new.credentials);
     found.models(&old.models, &new.models);
     found.0
@@ -157,6 +158,7 @@ impl Found {
         self.value(&at("max_concurrent"), &old.max_concurrent, &new.max_concurrent);
         self.value(&at("connect_timeout"), &old.connect_timeout, &new.connect_timeout);
         self.value(&at("http2"), &old.http2, &new.http2);
+        self.value(&at("inline_images"), &old.inline_images, &new.inline_images);
         self.value(&at("api_version"), &old.api_version, &new.api_version);
         let same_headers = old.headers.len() == new.headers.len()
             && old.headers.iter().zip(&new.headers).all(|(a, b)| a.0 == b.0 && same(Some(&a.1), Some(&b.1)));

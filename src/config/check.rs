@@ -103,6 +103,7 @@ pub(super) fn settings(file: File, limits: ModelsFile, check: &mut Check) -> Set
         admin: Admin { listen: check.admin(file.admin.listen) },
         state: check.state(file.state),
         client_keys,
+        images: check.images(&file.images),
         credentials,
         models,
         binding,

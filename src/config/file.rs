@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::quantity::{Limit, Listen, Size, Span, Term};
 use super::quotas::Quotas;
 use super::secret_text::SecretText;
-use super::settings::{Kind, LogLevel, OnOutage};
+use super::settings::{Kind, LogLevel, OnOutage, Resume};
 use crate::secret::Secret;
 
 pub use client_key::ClientKey;
@@ -40,6 +40,8 @@ pub struct File {
     pub state: State,
     /// The keys of callers besides the master key, each with limits of its own. Default: none.
     pub client_keys: Vec<ClientKey>,
+    /// How pictures are fetched for upstreams that cannot do so themselves (`credentials[].inline_images`).
+    pub images: Images,
     /// The keys behind the router, in the order of preference where all else is equal. At least one.
     #[schemars(length(min = 1))]
     pub credentials: Vec<Credential>,
@@ -169,6 +171,10 @@ pub struct Routing {
     pub stall_timeout: Span,
     /// Where days begin at midnight, for limits per day that say nothing else. Default UTC, where most providers' begin.
     pub time_zone: Option<String>,
+    /// What becomes of a stream that breaks off after some of its text: `off` ends it with an error, `verify` asks the
+    /// next candidate, and goes on with its answer as soon as that has said exactly the text that was sent. Default
+    /// off: the text is paid for twice, and most answers at a temperature above 0 differ.
+    pub resume: Resume,
 }
 
 impl Default for Routing {
@@ -180,6 +186,7 @@ impl Default for Routing {
             first_token_timeout: seconds(60),
             stall_timeout: seconds(60),
             time_zone: None,
+            resume: Resume::Off,
         }
     }
 }
@@ -314,6 +321,38 @@ impl Default for State {
     }
 }
 
+/// How pictures are fetched for upstreams that cannot do so themselves (`credentials[].inline_images`).
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Images {
+    /// The largest picture. Default 20MiB: no provider takes a larger one.
+    pub max_size: Size,
+    /// The time for a picture, redirects included. Default 30s.
+    pub timeout: Span,
+    /// How often an address may lead to another one. Default 3: a shortened link and what it stands for.
+    #[schemars(range(max = 10))]
+    pub max_redirects: u8,
+    /// The pictures fetched for one request; the others become notes. Default 16.
+    #[schemars(range(min = 1, max = 100))]
+    pub max_images: u16,
+    /// Hosts, each with a port or without, that may be asked wherever they are: in a private network, on this host, at
+    /// any port. What callers name there is fetched, at the operator's own risk. Default: none; only hosts in the public
+    /// network are asked, at ports 80 and 443.
+    pub allow: Vec<String>,
+}
+
+impl Default for Images {
+    fn default() -> Self {
+        Self {
+            max_size: Size(20 << 20),
+            timeout: seconds(30),
+            max_redirects: 3,
+            max_images: 16,
+            allow: Vec::new(),
+        }
+    }
+}
+
 /// Whether it is a cluster, or its nodes.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(untagged)]
@@ -367,6 +406,9 @@ pub struct Credential {
     pub headers: BTreeMap<String, SecretText>,
     /// Whether to speak HTTP/2 to it. Default false: one connection per stream, so that no stream holds up another.
     pub http2: bool,
+    /// Whether pictures that a request names by their address are fetched here and sent along, because it fetches none.
+    /// Default false: most providers fetch them, and closer to where they are needed.
+    pub inline_images: bool,
     /// The version in each request, for `azure`. Default: 2024-10-21, or none where `base_url` ends in `/openai/v1`.
     pub api_version: Option<String>,
     /// The project, for `vertex-ai` with a service account.
@@ -398,6 +440,7 @@ impl Default for Credential {
             connect_timeout: seconds(5),
             headers: BTreeMap::new(),
             http2: false,
+            inline_images: false,
             api_version: None,
             project_id: None,
             location: None,

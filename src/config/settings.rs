@@ -41,6 +41,8 @@ pub struct Settings {
     pub state: State,
     /// In the order of the file, then those of the environment; names and keys are unique.
     pub client_keys: Vec<ClientKey>,
+    /// How pictures are fetched.
+    pub images: Images,
     /// At least one, in the order of the file, names unique.
     pub credentials: Vec<Credential>,
     /// In the order of the file, then the entries of `models.yaml` that only limit.
@@ -132,6 +134,18 @@ pub struct Routing {
     pub first_token_timeout: Option<Duration>,
     /// Between two pieces of an answer.
     pub stall_timeout: Option<Duration>,
+    /// What becomes of a stream that breaks off.
+    pub resume: Resume,
+}
+
+/// What becomes of a stream that breaks off after some of its text: it ends with an error, or another candidate goes on
+/// with it, whose answer must begin with exactly that text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Resume {
+    Off,
+    Verify,
 }
 
 /// When a failing credential is taken out, and for how long.
@@ -204,6 +218,21 @@ pub struct State {
     pub dir: Option<PathBuf>,
     /// Where other routers with the same credentials are met; none if there are none.
     pub shared: Option<Shared>,
+}
+
+/// How pictures are fetched for upstreams that cannot do so themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Images {
+    /// The largest picture, in bytes.
+    pub max_size: u64,
+    /// For a picture, redirects included.
+    pub timeout: Duration,
+    /// How often an address may lead to another one.
+    pub max_redirects: u8,
+    /// Pictures of one request; at least one.
+    pub max_images: usize,
+    /// Hosts, in lower case and without brackets, that may be asked wherever they are; none: at any port.
+    pub allow: Vec<(String, Option<u16>)>,
 }
 
 /// The store that several routers share.
@@ -309,6 +338,8 @@ pub struct Credential {
     pub headers: Vec<(String, Secret)>,
     /// Whether to speak HTTP/2 to it.
     pub http2: bool,
+    /// Whether pictures are fetched for it.
+    pub inline_images: bool,
     /// The version in each request, for `azure`; none where the address has it.
     pub api_version: Option<String>,
     /// The project and its account, for `vertex-ai`; none when there is an API key instead.

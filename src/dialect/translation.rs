@@ -104,8 +104,7 @@ impl Translation {
                 let error = UpstreamError::transport("The upstream's stream had no answer in it.");
                 return Err(StreamFault::Upstream(error));
             }
-            self.close(out);
-            return Ok(());
+            return self.close(out);
         }
         let Self { reader, writer, labels, .. } = self;
         let mut written = Written { writer: writer.as_mut(), out };
@@ -113,7 +112,7 @@ impl Translation {
         let named_error = frame.event().is_some_and(|event| event == b"error");
         match if named_error { Ok(Seen::Failure) } else { reader.event(data, &mut sink) } {
             Ok(Seen::Failure) => return Err(StreamFault::Upstream(UpstreamError::in_stream(data))),
-            Ok(Seen::Last) if !self.several => self.close(out),
+            Ok(Seen::Last) if !self.several => return self.close(out),
             Ok(Seen::Last | Seen::More) => {}
             // What cannot be read may be a part of the answer, and then the rest is not the whole.
             Err(_) if is_object(data) => {
@@ -123,14 +122,24 @@ impl Translation {
             }
             Err(_) => self.dropped += 1,
         }
-        Ok(())
+        self.checked()
     }
 
     /// The upstream has said that it is done.
-    fn close(&mut self, out: &mut Vec<u8>) {
+    fn close(&mut self, out: &mut Vec<u8>) -> Result<(), StreamFault> {
         self.labels.finish(&mut Written { writer: self.writer.as_mut(), out });
+        self.checked()?;
         self.writer.end(out);
         self.done = true;
+        Ok(())
+    }
+
+    fn checked(&self) -> Result<(), StreamFault> {
+        if self.writer.diverged() {
+            Err(StreamFault::Diverged)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -162,9 +171,9 @@ impl AnswerStream for Translation {
     fn finish(&mut self, out: &mut Vec<Bytes>) -> Ending {
         let mut written = Vec::new();
         let last = self.decoder.finish().filter(|_| !self.done);
-        let broken = last.is_some_and(|frame| self.frame(&frame, &mut written).is_err());
+        let mut broken = last.is_some_and(|frame| self.frame(&frame, &mut written).is_err());
         if !broken && !self.done && self.finished() {
-            self.close(&mut written);
+            broken = self.close(&mut written).is_err();
         }
         if !written.is_empty() {
             out.push(written.into());

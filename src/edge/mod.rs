@@ -22,6 +22,7 @@ pub mod forward;
 pub mod framing;
 pub mod front;
 pub mod http1;
+pub mod images;
 pub mod inflate;
 pub mod lifecycle;
 mod linger;

@@ -27,6 +27,8 @@ pub enum StreamFault {
     Upstream(UpstreamError),
     /// An event larger than any that makes sense.
     TooLarge,
+    /// It was to go on with an answer that broke off, and says something else.
+    Diverged,
 }
 
 impl From<FrameTooLarge> for StreamFault {

@@ -166,6 +166,11 @@ impl Plan {
         self.attempts
     }
 
+    /// Its answer broke off: there is time until `deadline` for another to go on.
+    pub fn renew(&mut self, deadline: Option<Instant>) {
+        self.deadline = deadline;
+    }
+
     /// This request means nothing to `credential`: it is no candidate, whatever the model.
     pub fn bar(&mut self, credential: usize) {
         self.barred.push(credential);

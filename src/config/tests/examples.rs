@@ -133,7 +133,17 @@ fn the_reference_file_says_every_key_and_its_default() {
 fn every_default_is_what_it_is_said_to_be() {
     let settings = settings(GOOD);
     let Settings {
-        server, routing, fail2ban, monitoring, admin, state, credentials, models, binding, ..
+        server,
+        routing,
+        fail2ban,
+        monitoring,
+        admin,
+        state,
+        images,
+        credentials,
+        models,
+        binding,
+        ..
     } = settings;
     assert!(settings.client_keys.is_empty() && server.enable_auth && server.auth_header.is_none());
     let seconds = Duration::from_secs;
@@ -149,6 +159,9 @@ fn every_default_is_what_it_is_said_to_be() {
     );
     assert_eq!((routing.max_attempts, routing.deadline), (5, Some(seconds(300))));
     assert_eq!((routing.response_timeout, routing.stall_timeout), (Some(seconds(300)), Some(seconds(60))));
+    assert_eq!(routing.resume, Resume::Off);
+    assert_eq!((images.max_size, images.timeout, images.max_redirects), (20 << 20, seconds(30), 3));
+    assert_eq!((images.max_images, images.allow), (16, Vec::new()));
     assert_eq!((fail2ban.max_attempts, fail2ban.ban), (3, Term::For(seconds(10))));
     assert_eq!(fail2ban.error_codes, [401, 403, 429, 500, 502, 503, 504]);
     assert!(monitoring.prometheus_enabled && monitoring.public.is_none());
@@ -162,7 +175,7 @@ fn every_default_is_what_it_is_said_to_be() {
         (Kind::OpenAi, None, None, 1)
     );
     assert_eq!((credential.tier, credential.connect_timeout, credential.http2), (0, seconds(5), false));
-    assert!(credential.models.is_none() && credential.max_concurrent.is_none());
+    assert!(!credential.inline_images && credential.models.is_none() && credential.max_concurrent.is_none());
     assert!(models.is_empty() && !binding);
 }
 
@@ -177,7 +190,7 @@ credentials:
 models: [{name: m, rpm: -1, tpm: -1}]
 ";
     let settings = settings(text);
-    let Routing { max_attempts, deadline, response_timeout, first_token_timeout, stall_timeout } =
+    let Routing { max_attempts, deadline, response_timeout, first_token_timeout, stall_timeout, .. } =
         settings.routing;
     assert_eq!(max_attempts, u32::MAX);
     assert_eq!([deadline, response_timeout, first_token_timeout, stall_timeout], [None; 4]);

@@ -18,6 +18,7 @@ pub struct Config {
     credentials: Vec<String>,
     models: Vec<String>,
     state: Vec<String>,
+    images: Vec<String>,
     admin: Option<String>,
     master_key: Option<String>,
     threads: Option<u32>,
@@ -98,6 +99,11 @@ impl Config {
         self
     }
 
+    pub fn images(mut self, lines: &str) -> Self {
+        self.images.push(indented(lines));
+        self
+    }
+
     /// No status code is ever a strike.
     pub fn never_bans(self) -> Self {
         self.fail2ban("error_codes: []")
@@ -146,6 +152,7 @@ impl Config {
         }
         let own = indented(&format!("dir: {dir}/state"));
         section("state", &[own, self.state.concat()]);
+        section("images", &self.images);
         section("credentials", &self.credentials);
         section("models", &self.models);
         text
