@@ -45,8 +45,7 @@ pub struct Background {
 impl BackgroundService for Background {
     async fn start(&self, shutdown: ShutdownWatch) {
         if let Some(fleet) = self.running.live.edge().gateway.fleet.clone() {
-            // It outlives the shutdown, since requests do.
-            tokio::spawn(worker::run(fleet, self.running.live.clone()));
+            worker::begin(fleet, self.running.live.clone()).await;
         }
         if let Some(succession) = &self.succession {
             succession.begin(&self.running, &shutdown).await;

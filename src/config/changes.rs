@@ -28,6 +28,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<Change> {
     found.value("images", &old.images, &new.images);
     found.credentials(&old.credentials, &new.credentials);
     found.models(&old.models, &new.models);
+    found.value("model_aliases", &old.aliases, &new.aliases);
     found.0
 }
 
@@ -74,6 +75,7 @@ impl Found {
         self.at_start("server.logging_level", &old.logging_level, &new.logging_level);
         self.value("server.expose_route", &old.expose_route, &new.expose_route);
         self.value("server.cors", &old.cors, &new.cors);
+        self.value("server.echo_model", &old.echo_model, &new.echo_model);
     }
 
     fn monitoring(&mut self, old: &Settings, new: &Settings) {

@@ -9,6 +9,7 @@ mod clouds;
 mod credentials;
 mod keyrings;
 mod keys;
+mod lists;
 mod models;
 mod quotas;
 mod sections;
@@ -82,10 +83,11 @@ pub(super) fn settings(file: File, limits: ModelsFile, check: &mut Check) -> Set
     let zone = check.zone("routing.time_zone", file.routing.time_zone.as_deref(), &Zone::default());
     let rings = keyrings::keyrings(&file.credentials);
     let credentials = check.credentials(file.credentials, &server, &zone);
-    let binding = !file.models.is_empty();
+    let binding = file.models.iter().any(|model| model.models.is_empty());
     let models = check.models(
         file.models,
         limits,
+        &file.model_aliases,
         models::Around {
             names: &names,
             credentials: &credentials,
@@ -106,6 +108,7 @@ pub(super) fn settings(file: File, limits: ModelsFile, check: &mut Check) -> Set
         images: check.images(&file.images),
         credentials,
         models,
+        aliases: file.model_aliases.into_iter().collect(),
         binding,
     }
 }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::quantity::{Limit, Listen, Size, Span, Term};
 use super::quotas::Quotas;
 use super::secret_text::SecretText;
-use super::settings::{Kind, LogLevel, OnOutage, Resume};
+use super::settings::{Ability, Kind, LogLevel, OnOutage, Resume, Strategy};
 use crate::secret::Secret;
 
 pub use client_key::ClientKey;
@@ -48,6 +48,8 @@ pub struct File {
     /// The models and who serves them. If any is listed, only these are served; without the section every credential
     /// serves every model.
     pub models: Vec<Model>,
+    /// Other names for models: the name that callers use, and the model that it means. Default: none.
+    pub model_aliases: BTreeMap<String, String>,
 }
 
 /// `models.yaml` beside the configuration: limits per model, read at start and never written.
@@ -112,6 +114,9 @@ pub struct Server {
     /// Which pages in browsers may use the router: true is any, a list has their origins (`https://app.example.com`).
     /// Default false: no answer has the headers that a browser asks for.
     pub cors: Cors,
+    /// Whether every answer names the model that the caller asked for. Default false: only for aliases and lists of
+    /// models; else it names the model as the provider does.
+    pub echo_model: bool,
 }
 
 impl Default for Server {
@@ -138,6 +143,7 @@ impl Default for Server {
             logging_level: LogLevel::Info,
             expose_route: false,
             cors: Cors::Whole(false),
+            echo_model: false,
         }
     }
 }
@@ -175,6 +181,12 @@ pub struct Routing {
     /// next candidate, and goes on with its answer as soon as that has said exactly the text that was sent. Default
     /// off: the text is paid for twice, and most answers at a temperature above 0 differ.
     pub resume: Resume,
+    /// Which of several credentials of a tier serves: in turn by weight, the first of the file, the one that has used
+    /// least, any by lot, the one that answers soonest, or the same one for the same conversation. Default round_robin.
+    pub strategy: Strategy,
+    /// For `least_used`: how many percent credentials may be apart before the less used one is preferred. Default 5.
+    #[schemars(range(max = 100))]
+    pub model_usage_gap_percentage: u8,
 }
 
 impl Default for Routing {
@@ -187,6 +199,8 @@ impl Default for Routing {
             stall_timeout: seconds(60),
             time_zone: None,
             resume: Resume::Off,
+            strategy: Strategy::RoundRobin,
+            model_usage_gap_percentage: 5,
         }
     }
 }
@@ -500,7 +514,7 @@ pub enum NameOrAlias {
 #[serde(default)]
 #[schemars(extend("required" = ["name"], "additionalProperties" = false))]
 pub struct Model {
-    /// The model, as callers ask for it. Required.
+    /// The model, as callers ask for it; `*` with a list of `models` is any name that nobody serves. Required.
     pub name: Option<String>,
     /// The credential that serves it. Default: every one.
     pub credential: Option<String>,
@@ -513,6 +527,12 @@ pub struct Model {
     pub quotas: Quotas,
     /// Models to try in this order when no candidate is left for this one. Default: none.
     pub fallbacks: Vec<String>,
+    /// The models that it stands for, asked in this order, or evenly with `strategy: even`. Default: itself.
+    pub models: Vec<String>,
+    /// Which of several credentials serves it. Default: `routing.strategy`.
+    pub strategy: Option<Strategy>,
+    /// What it can do; a request that needs more goes elsewhere. Default: all of these but `prefill`.
+    pub capabilities: Option<Vec<Ability>>,
 }
 
 impl Default for Model {
@@ -524,6 +544,9 @@ impl Default for Model {
             tpm: Limit(None),
             quotas: Quotas::default(),
             fallbacks: Vec::new(),
+            models: Vec::new(),
+            strategy: None,
+            capabilities: None,
         }
     }
 }

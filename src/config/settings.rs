@@ -17,8 +17,10 @@ use crate::routing::Quota;
 use crate::secret::Secret;
 
 pub use super::quantity::Term;
+pub use crate::llm::ability::{Abilities, Ability};
 pub use crate::providers::Kind;
 use crate::routing::Limits;
+pub use crate::routing::Strategy;
 
 /// What a time of `-1` becomes where a time must be given: longer than any process lives, and far from where a clock
 /// overflows.
@@ -47,6 +49,8 @@ pub struct Settings {
     pub credentials: Vec<Credential>,
     /// In the order of the file, then the entries of `models.yaml` that only limit.
     pub models: Vec<Model>,
+    /// Other names of models, and the models.
+    pub aliases: Vec<(String, String)>,
     /// Whether the file lists models, so that nothing else is served.
     pub binding: bool,
 }
@@ -85,6 +89,8 @@ pub struct Server {
     pub logging_level: LogLevel,
     /// Whether an answer names the credential that gave it.
     pub expose_route: bool,
+    /// Whether every answer names the model that was asked for.
+    pub echo_model: bool,
     /// Whose pages in browsers may use the router; none: nobody's.
     pub cors: Option<Origins>,
 }
@@ -134,6 +140,10 @@ pub struct Routing {
     pub first_token_timeout: Option<Duration>,
     /// Between two pieces of an answer.
     pub stall_timeout: Option<Duration>,
+    /// Which of several equals serves.
+    pub strategy: Strategy,
+    /// How many percent of use apart they may be for `least_used`; at most 100.
+    pub usage_gap: u8,
     /// What becomes of a stream that breaks off.
     pub resume: Resume,
 }
@@ -379,6 +389,12 @@ pub struct Model {
     pub quotas: Vec<Quota>,
     /// Models to try when no candidate is left.
     pub fallbacks: Vec<String>,
+    /// The models that it stands for; empty where it is one itself.
+    pub models: Vec<String>,
+    /// Which of several equals serves it; none is as for all.
+    pub strategy: Option<Strategy>,
+    /// What it can do; none is as assumed.
+    pub capabilities: Option<Abilities>,
     /// Whether it comes from `models.yaml` and so binds nothing.
     pub limits_only: bool,
 }

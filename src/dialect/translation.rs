@@ -33,6 +33,8 @@ pub struct Translation {
 /// What is between reader and writer.
 #[derive(Default)]
 struct Labels {
+    /// What the client is to see as the model.
+    model: Option<String>,
     renamed: Vec<(String, String)>,
     answer_tool: Option<String>,
     /// The call of the answer tool, by choice and number, and whether it has had arguments.
@@ -75,6 +77,12 @@ impl Translation {
         };
         let decoder = SseDecoder::default();
         Self { reader, writer, labels, several, decoder, done: false, frames: 0, dropped: 0 }
+    }
+
+    /// The same, but the answer names its model `name`, if there is one.
+    pub fn named(mut self, name: Option<&str>) -> Self {
+        self.labels.model = name.map(str::to_owned);
+        self
     }
 
     /// Translates a whole answer.
@@ -275,7 +283,11 @@ impl Sink for Relabelled<'_> {
                 labels.output_bytes += text.len() as u64;
             }
             Piece::Redacted(data) | Piece::Image { data, .. } => labels.output_bytes += data.len() as u64,
-            Piece::Start { .. } | Piece::Signature(_) => {}
+            Piece::Start { id, model } => {
+                let model = labels.model.as_deref().unwrap_or(model);
+                return self.next.piece(choice, Piece::Start { id, model });
+            }
+            Piece::Signature(_) => {}
         }
         self.next.piece(choice, piece);
     }

@@ -105,6 +105,9 @@ impl Attempt<'_, '_> {
             Err(trouble) => Err(trouble),
         };
         let result = result.map_err(|trouble| self.fair(trouble, lease));
+        if result.is_ok() {
+            lease.answered(begun.elapsed(), Instant::now());
+        }
         let (status, reason) = match &result {
             Ok(Answer::Socket { .. }) => (101, "ok"),
             Ok(_) => (200, "ok"),
@@ -294,7 +297,7 @@ impl Attempt<'_, '_> {
     fn watch(&self) -> StreamWatch {
         let Spoken { endpoint, content, .. } = self.spoken;
         let injected = content.stream() && endpoint.wants_usage() && !content.asked_usage();
-        let mut watch = StreamWatch::new(endpoint.wire(), injected);
+        let mut watch = StreamWatch::new(endpoint.wire(), injected).named(self.spoken.echo());
         if content.stores() {
             watch.keep_chat();
         }

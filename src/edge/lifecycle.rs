@@ -25,7 +25,7 @@ use super::images::Pictures;
 use super::phrase::Spoken;
 use super::relay::{heartbeat, Accepted, HEARTBEAT};
 use super::reply::Refusal;
-use super::{forward, local, refusals, Edge};
+use super::{forward, local, refusals, wish, Edge};
 use crate::clients::Client;
 use crate::config::Resume;
 use crate::dialect::conversation::Untranslatable;
@@ -64,10 +64,12 @@ pub async fn converse(
     // From here on, not from the head: a slow upload is no fault of an upstream.
     let mut deadline = patience_of(edge);
     let (first, mut newer): (&Edge, Option<Arc<Edge>>) = (edge, None);
-    let mut plan = plan(edge, ctx, endpoint, &content, deadline)?;
+    let asked = Asked { endpoint, content: &content, body: &body, deadline };
+    let mut plan = plan(edge, client, ctx, &asked)?;
     let (mut last, mut unfit): (Option<Failure>, Option<Untranslatable>) = (None, None);
     let prepared = OnceLock::new();
-    let spoken = Spoken::new(endpoint, &content, &body, &prepared);
+    let echoes = plan.stands_in() || edge.gateway.settings.server.echo_model;
+    let spoken = Spoken::new(endpoint, &content, &body, &prepared).echoing(echoes);
     let pictures = Pictures::default();
     let mut told = resumable(edge, endpoint, &content);
     loop {
@@ -90,7 +92,7 @@ pub async fn converse(
                     Course::Process(line) => return Box::pin(forward::ask(&line, &body, client, ctx)).await,
                     course => newer = course.edge().or(newer),
                 }
-                plan = self::plan(newer.as_deref().unwrap_or(first), ctx, endpoint, &content, deadline)?;
+                plan = self::plan(newer.as_deref().unwrap_or(first), client, ctx, &asked)?;
                 continue;
             }
             Step::Stop(Stopped::Unfit) if endpoint.counts_tokens() => {
@@ -230,17 +232,38 @@ async fn read(
     Ok(body)
 }
 
+/// What a request is planned by.
+struct Asked<'a> {
+    endpoint: &'a Endpoint,
+    content: &'a Content,
+    body: &'a Bytes,
+    deadline: Option<Instant>,
+}
+
 fn plan(
     edge: &Edge,
+    client: &ServerSession,
     ctx: &RequestContext,
-    endpoint: &Endpoint,
-    content: &Content,
-    deadline: Option<Instant>,
+    asked: &Asked,
 ) -> Result<Plan, Box<Refusal>> {
-    let pinned = edge.gateway.pinned(endpoint, content.ids()).map_err(refusals::unpinnable)?;
-    let tokens = content.estimate(endpoint);
-    let ask = Ask { model: content.model(), tokens, pinned, deadline, seed: ctx.seed };
-    edge.gateway.pool.plan(ask).map_err(|unknown| refusals::unknown_model(&unknown))
+    let Asked { endpoint, content, body, deadline } = *asked;
+    let head = client.req_header();
+    let pool = &edge.gateway.pool;
+    let ask = Ask {
+        model: content.model(),
+        tokens: content.estimate(endpoint),
+        pinned: edge.gateway.pinned(endpoint, content.ids()).map_err(refusals::unpinnable)?,
+        deadline,
+        seed: ctx.seed,
+        needs: content.needs(),
+        among: wish::among(edge, head)?,
+        streams: content.stream(),
+    };
+    let mut plan = pool.plan(ask).map_err(|unknown| refusals::unknown_model(&unknown))?;
+    if pool.asks_for_key(&plan) {
+        plan.keep_to(wish::key(edge, &head.headers, content, body));
+    }
+    Ok(plan)
 }
 
 /// `work`, unless the client leaves first. Dropping `work` ends what it had going upstream; it comes pinned, so that

@@ -12,7 +12,8 @@ use serde::Serialize;
 use super::context::RequestContext;
 use super::lifecycle::End;
 use super::phrase::Spoken;
-use super::{admission, cors, refusals, reply, Edge};
+use super::reply::Refusal;
+use super::{admission, cors, refusals, reply, wish, Edge};
 use crate::llm::endpoint::Page;
 use crate::llm::ANTHROPIC_VERSION;
 use crate::observe::outcome::Ended;
@@ -59,15 +60,15 @@ pub async fn answer(
             (200, kind, body.into())
         }
         Page::Models if has_key() && headers.contains_key(ANTHROPIC_VERSION) => {
-            (200, JSON, anthropic_list(&edge.gateway.pool.models()))
+            (200, JSON, anthropic_list(&models(edge, client)?))
         }
         Page::Models if has_key() && headers.contains_key(GOOGLE_KEY) => {
-            (200, JSON, gemini_list(&edge.gateway.pool.models()))
+            (200, JSON, gemini_list(&models(edge, client)?))
         }
-        Page::Models if has_key() => (200, JSON, list(&edge.gateway.pool.models())),
-        Page::GeminiModels if has_key() => (200, JSON, gemini_list(&edge.gateway.pool.models())),
+        Page::Models if has_key() => (200, JSON, list(&models(edge, client)?)),
+        Page::GeminiModels if has_key() => (200, JSON, gemini_list(&models(edge, client)?)),
         Page::Model(ref id) | Page::GeminiModel(ref id) if has_key() => {
-            let models = edge.gateway.pool.models();
+            let models = models(edge, client)?;
             let Some(model) = models.iter().find(|model| model.name == *id) else {
                 return Err(refusals::unknown_model(&edge.gateway.pool.unknown(id)).into());
             };
@@ -90,6 +91,12 @@ pub async fn answer(
     reply::send(client, ctx, head, body).await.map_err(|_| End::ClientGone)?;
     ctx.ended(Ended::Complete);
     Ok(())
+}
+
+/// The models to list: all, or those of the vendor that is asked for.
+fn models(edge: &Edge, client: &ServerSession) -> Result<Vec<Listed>, Box<Refusal>> {
+    let among = wish::among(edge, client.req_header())?;
+    Ok(edge.gateway.pool.models_among(among.map(|among| &**among)))
 }
 
 /// The answer to a request that only asks how long its prompt is, and that no upstream has counted.

@@ -40,6 +40,7 @@ pub struct Spoken<'a> {
     pub body: &'a Bytes,
     /// The body as it is read, where that differs.
     prepared: &'a OnceLock<Option<String>>,
+    echoes: bool,
     conversation: OnceLock<Result<Box<Conversation<'a>>, Untranslatable>>,
 }
 
@@ -81,7 +82,17 @@ impl<'a> Spoken<'a> {
         body: &'a Bytes,
         prepared: &'a OnceLock<Option<String>>,
     ) -> Self {
-        Self { endpoint, content, body, prepared, conversation: OnceLock::new() }
+        Self { endpoint, content, body, prepared, echoes: false, conversation: OnceLock::new() }
+    }
+
+    /// Whether the answer is to name the model that was asked for, and not the one that answered.
+    pub fn echoing(self, echoes: bool) -> Self {
+        Self { echoes, ..self }
+    }
+
+    /// The name that the answer is to give the model; none = its own.
+    pub fn echo(&self) -> Option<&'a str> {
+        self.content.model().filter(|_| self.echoes)
     }
 
     /// The request in the words of `upstream`, which calls the model `model`, and how its answer is to be read: as one
@@ -128,7 +139,7 @@ impl<'a> Spoken<'a> {
             }
             Task::Embed => {
                 let (composed, writer) = embeddings::compose(self.text()?, &target)?;
-                Ok((phrased(route, composed), Tongue::Vectors(writer)))
+                Ok((phrased(route, composed), Tongue::Vectors(writer.named(self.echo()))))
             }
             Task::Count | Task::AsItCame => Err(Untranslatable::unserved(self.endpoint.path())),
         }
@@ -157,7 +168,7 @@ impl<'a> Spoken<'a> {
                 }
                 match facts.error.take() {
                     Some(error) => Err(NoAnswer::Error(Box::new(error))),
-                    None => Ok((body, facts)),
+                    None => Ok((facts.named(body, self.echo()), facts)),
                 }
             }
             Tongue::Foreign(translation) => told(edge, translation.whole(&body)),
@@ -223,7 +234,8 @@ impl<'a> Spoken<'a> {
         }
         let several = dialect::ends_by_ending(from, conversation);
         let reader = dialect::reader(from, stamp);
-        Ok(Tongue::Foreign(Box::new(Translation::new(reader, writer, composed, several))))
+        let translation = Translation::new(reader, writer, composed, several).named(self.echo());
+        Ok(Tongue::Foreign(Box::new(translation)))
     }
 
     /// Whether another answer could go on with one to this request.

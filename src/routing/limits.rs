@@ -286,6 +286,13 @@ impl Meter {
         self.spans().map(|span| span.wait(need, tick)).max().unwrap_or_default()
     }
 
+    /// Percent used of the limit that is closest to its end; none without any.
+    pub(crate) fn share(&self, at: Moment) -> Option<f64> {
+        let uses = self.spans().flat_map(|span| span.uses(at));
+        let shares = uses.filter_map(|(used, limit)| Some(100.0 * used as f64 / limit?.max(1) as f64));
+        shares.reduce(f64::max)
+    }
+
     /// Whether nothing that it has seen counts.
     pub(crate) fn is_idle(&self, at: Moment) -> bool {
         self.spans().all(|span| span.uses(at).iter().all(|(used, _)| *used == 0))

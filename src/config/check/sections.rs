@@ -40,6 +40,7 @@ impl Check<'_, '_> {
             logging_level: file.logging_level,
             expose_route: file.expose_route,
             cors: self.cors(&file.cors),
+            echo_model: file.echo_model,
         }
     }
 
@@ -131,6 +132,8 @@ impl Check<'_, '_> {
             first_token_timeout: self.time("routing.first_token_timeout", file.first_token_timeout),
             stall_timeout: self.time("routing.stall_timeout", file.stall_timeout),
             resume: file.resume,
+            strategy: file.strategy,
+            usage_gap: file.model_usage_gap_percentage,
         }
     }
 

@@ -20,6 +20,7 @@ pub struct Config {
     state: Vec<String>,
     images: Vec<String>,
     admin: Option<String>,
+    more: Vec<String>,
     master_key: Option<String>,
     threads: Option<u32>,
     /// Nothing but variables.
@@ -93,6 +94,12 @@ impl Config {
         self
     }
 
+    /// Sections of their own.
+    pub fn section(mut self, lines: &str) -> Self {
+        self.more.push(format!("{lines}\n"));
+        self
+    }
+
     /// Beside the directory.
     pub fn state(mut self, lines: &str) -> Self {
         self.state.push(indented(lines));
@@ -155,7 +162,7 @@ impl Config {
         section("images", &self.images);
         section("credentials", &self.credentials);
         section("models", &self.models);
-        text
+        text + &self.more.concat()
     }
 }
 
