@@ -63,6 +63,11 @@ impl Client {
         self.models.as_deref()
     }
 
+    /// From when on it is refused.
+    pub fn expires(&self) -> Option<SystemTime> {
+        self.expires
+    }
+
     /// Whether it is refused by now.
     pub fn is_expired(&self, now: SystemTime) -> bool {
         self.expires.is_some_and(|expires| expires <= now)

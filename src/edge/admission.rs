@@ -16,6 +16,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::ErrorType;
 
 use super::lifecycle::End;
+use super::refusals;
 use super::reply::Refusal;
 use crate::clients::{Client, Roster};
 use crate::llm::error::ApiError;
@@ -60,7 +61,7 @@ pub fn master(roster: &Roster, headers: &HeaderMap) -> Result<(), Box<Refusal>> 
     let shown = presented(headers).any(|key| roster.master().matches(key));
     match roster.known(presented(headers)) {
         _ if shown => Ok(()),
-        Some(_) => Err(Refusal::new(ApiError::master_only(), "master_only")),
+        Some(_) => Err(refusals::master_only()),
         None => Err(unauthorized(headers)),
     }
 }

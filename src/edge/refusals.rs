@@ -70,6 +70,11 @@ pub fn client_limited(full: Full) -> Box<Refusal> {
     refusal
 }
 
+/// Another key than the master key: 403.
+pub fn master_only() -> Box<Refusal> {
+    Refusal::new(ApiError::master_only(), "master_only")
+}
+
 /// A path that is not ours: 404, or 405 where only the method is wrong, naming the right one.
 pub fn wrong_path(endpoint: &Endpoint, request: &RequestHeader) -> Box<Refusal> {
     let path = request.uri.path();

@@ -1,6 +1,7 @@
 //! What is made of variables and files passes the checks of any configuration.
 
 mod environment;
+mod files;
 
 use std::path::Path;
 
