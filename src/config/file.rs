@@ -6,6 +6,7 @@
 //! the rest. "-1" is no limit everywhere, as in the original program.
 
 mod client_key;
+mod images;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use super::settings::{Ability, Kind, LogLevel, OnOutage, Resume, Strategy};
 use crate::secret::Secret;
 
 pub use client_key::ClientKey;
+pub use images::Images;
 
 /// Auto AI Router: config.yaml.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -331,38 +333,6 @@ impl Default for State {
             namespace: "auto-ai-router".into(),
             timeout: Span(Some(Duration::from_millis(100))),
             routers: 1,
-        }
-    }
-}
-
-/// How pictures are fetched for upstreams that cannot do so themselves (`credentials[].inline_images`).
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Images {
-    /// The largest picture. Default 20MiB: no provider takes a larger one.
-    pub max_size: Size,
-    /// The time for a picture, redirects included. Default 30s.
-    pub timeout: Span,
-    /// How often an address may lead to another one. Default 3: a shortened link and what it stands for.
-    #[schemars(range(max = 10))]
-    pub max_redirects: u8,
-    /// The pictures fetched for one request; the others become notes. Default 16.
-    #[schemars(range(min = 1, max = 100))]
-    pub max_images: u16,
-    /// Hosts, each with a port or without, that may be asked wherever they are: in a private network, on this host, at
-    /// any port. What callers name there is fetched, at the operator's own risk. Default: none; only hosts in the public
-    /// network are asked, at ports 80 and 443.
-    pub allow: Vec<String>,
-}
-
-impl Default for Images {
-    fn default() -> Self {
-        Self {
-            max_size: Size(20 << 20),
-            timeout: seconds(30),
-            max_redirects: 3,
-            max_images: 16,
-            allow: Vec::new(),
         }
     }
 }

@@ -140,12 +140,12 @@ pub struct Routing {
     pub first_token_timeout: Option<Duration>,
     /// Between two pieces of an answer.
     pub stall_timeout: Option<Duration>,
+    /// What becomes of a stream that breaks off.
+    pub resume: Resume,
     /// Which of several equals serves.
     pub strategy: Strategy,
     /// How many percent of use apart they may be for `least_used`; at most 100.
     pub usage_gap: u8,
-    /// What becomes of a stream that breaks off.
-    pub resume: Resume,
 }
 
 /// What becomes of a stream that breaks off after some of its text: it ends with an error, or another candidate goes on

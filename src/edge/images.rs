@@ -61,7 +61,7 @@ impl Pictures {
         let making = || Box::pin(illustrated(edge, plain.endpoint, plain.body, deadline));
         let made = self.0.get_or_init(making).await;
         let Illustrated { body, content, prepared, .. } = made.as_deref()?;
-        Some(Spoken::new(plain.endpoint, content, body, prepared))
+        Some(Spoken::new(plain.endpoint, content, body, prepared).echoing(plain.echo().is_some()))
     }
 }
 

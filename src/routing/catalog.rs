@@ -164,13 +164,13 @@ impl Catalog {
     /// The limits of `name` on `credential`: an entry for both, else one for the name.
     pub(super) fn limits(&self, credential: usize, name: &str) -> Limits {
         let Some(entry) = self.entries.get(name) else { return Limits::default() };
-        said(&entry.limits, credential).unwrap_or_default()
+        said(&entry.limits, credential).cloned().unwrap_or_default()
     }
 
     /// What `name` can do on `credential`: by an entry for both, else one for the name.
     fn abilities(&self, credential: usize, name: &str) -> Abilities {
         let entry = self.entries.get(name);
-        entry.and_then(|entry| said(&entry.abilities, credential)).unwrap_or_else(Abilities::assumed)
+        entry.and_then(|entry| said(&entry.abilities, credential)).copied().unwrap_or_else(Abilities::assumed)
     }
 
     /// The models to try after `name`.
@@ -295,9 +295,9 @@ impl Listing {
 }
 
 /// What was said for `credential`, else for all.
-fn said<T: Clone>(of: &[(Option<usize>, T)], credential: usize) -> Option<T> {
+fn said<T>(of: &[(Option<usize>, T)], credential: usize) -> Option<&T> {
     let exact = of.iter().find(|(whose, _)| *whose == Some(credential));
-    exact.or_else(|| of.iter().find(|(whose, _)| whose.is_none())).map(|(_, value)| value.clone())
+    exact.or_else(|| of.iter().find(|(whose, _)| whose.is_none())).map(|(_, value)| value)
 }
 
 /// The names among `known` that look like `model`. `known` is what is listed.

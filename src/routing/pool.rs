@@ -56,14 +56,14 @@ impl Pool {
         }
     }
 
-    /// It is `wall` at `now`. Days begin by the wall clock: meant to be told every second.
-    pub fn pair(&self, now: Instant, wall: SystemTime) {
-        self.lock().clock.pair(now, wall);
-    }
-
     /// Whether it matters which conversation the request of `plan` belongs to.
     pub fn asks_for_key(&self, plan: &Plan) -> bool {
         self.keeps && self.lock().asks_for_key(plan)
+    }
+
+    /// It is `wall` at `now`. Days begin by the wall clock: meant to be told every second.
+    pub fn pair(&self, now: Instant, wall: SystemTime) {
+        self.lock().clock.pair(now, wall);
     }
 
     /// The next step of a plan. A candidate is charged, and its probe slot taken, from here on.

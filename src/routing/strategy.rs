@@ -142,15 +142,16 @@ impl Choice<'_> {
     /// any limit.
     fn share(&self, seat: &Seat) -> Option<f64> {
         let member = self.members.get(seat.candidate.credential)?;
-        let at = self.tick.moment();
+        let now = self.tick.moment();
         let shares = [Some(&member.account), seat.pair.as_deref()].into_iter().flatten();
-        shares.filter_map(|account| account.meter.share(at)).reduce(f64::max)
+        shares.filter_map(|account| account.meter.share(now)).reduce(f64::max)
     }
 
-    /// Requests that the credential has served lately.
+    /// Requests that the credential has served in the last minute.
     fn requests(&self, seat: &Seat) -> f64 {
         let member = self.members.get(seat.candidate.credential);
-        member.map_or(0.0, |member| member.account.meter.minute.uses(self.tick.moment())[0].0 as f64)
+        let now = self.tick.moment();
+        member.map_or(0.0, |member| member.account.meter.requests(now) as f64)
     }
 
     /// How long it will probably take: its estimate, once for each that waits there already. Who is not known is asked at

@@ -14,11 +14,17 @@ use crate::config::suggest::nearest;
 
 /// The name that means any that nobody serves.
 const ANY: &str = "*";
+const LIMITS: &str = "the limits of the models in the list hold";
 /// Keys that belong to models and not to a list of them.
-const OF_MODELS: [(&str, &str); 5] = [
+const OF_MODELS: [(&str, &str); 10] = [
     ("credential", "say it of the models in the list"),
-    ("rpm", "the limits of the models in the list hold"),
-    ("tpm", "the limits of the models in the list hold"),
+    ("rpm", LIMITS),
+    ("tpm", LIMITS),
+    ("rpd", LIMITS),
+    ("tpd", LIMITS),
+    ("requests", LIMITS),
+    ("tokens", LIMITS),
+    ("time_zone", LIMITS),
     ("fallbacks", "put them at the end of `models`"),
     ("capabilities", "say it of the models in the list"),
 ];
