@@ -23,7 +23,7 @@ impl<'o> Members<'o> {
 
     /// A fault of a member.
     pub fn wrong(&self, key: &str, what: &str) -> String {
-        format!("{}.{key} {what}", self.place)
+        format!("{} {what}", self.path(key))
     }
 
     /// A member, unless it is null or empty.
@@ -77,7 +77,7 @@ impl<'o> Members<'o> {
 
     /// The object below a member; none where there is none.
     pub fn object(&mut self, key: &'static str) -> Result<Option<Self>, String> {
-        let place = format!("{}.{key}", self.place);
+        let place = self.path(key);
         self.get(key).map(|value| Members::of(place, value)).transpose()
     }
 

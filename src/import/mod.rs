@@ -88,21 +88,20 @@ impl Form {
         if text.starts_with("credentials:") || text.contains("\ncredentials:") {
             return Err(format!("{}: this is a configuration of this router; try `check`", file.name));
         }
+        let key = env(FOREIGN_KEY);
+        if let Some(opened) = key.as_ref().and_then(|key| sealed::open_plain(key.as_bytes(), text)) {
+            let json = serde_json::from_str(&opened)
+                .map_err(|why| format!("{}, {}", file.name, services::syntax(&why)))?;
+            return Self::of_json(file, json);
+        }
         if !dotenv::read(text).is_empty() {
             return Ok(Self::Variables);
         }
-        match env(FOREIGN_KEY).map(|key| sealed::open_plain(key.as_bytes(), text)) {
-            Some(Some(opened)) => {
-                let json = serde_json::from_str(&opened).map_err(|why| format!("{}, {}", file.name, services::syntax(&why)))?;
-                Self::of_json(file, json)
-            }
-            Some(None) => Err(format!("{}: {FOREIGN_KEY} does not open it", file.name)),
-            None => Err(format!(
-                "{}: this is none of ROUTER_SERVICES, .env, config.json with provider_keys, credentials.json, models.json, \
-                 and LiteLLM's config.yaml; an encrypted credentials.json needs {FOREIGN_KEY}",
-                file.name
-            )),
-        }
+        Err(format!(
+            "{}: this is none of ROUTER_SERVICES, .env, config.json with provider_keys, credentials.json, models.json, \
+             and LiteLLM's config.yaml; an encrypted credentials.json needs the right {FOREIGN_KEY}",
+            file.name
+        ))
     }
 
     fn of_json(file: &Foreign, json: Json) -> Result<Self, String> {

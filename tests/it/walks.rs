@@ -14,7 +14,7 @@ use crate::support::router::run;
 use crate::support::*;
 
 /// A configuration that `import` makes of the files of a directory, changed by `edit` and started.
-fn moved_in(files: &[(&str, &str)], variables: &[(&str, &str)], edit: impl Fn(String) -> String) -> Router {
+fn moved_in(files: &[(&str, &str)], edit: impl Fn(String) -> String) -> Router {
     let dir = TempDir::new().unwrap();
     for (name, text) in files {
         std::fs::write(dir.path().join(name), text).unwrap();
@@ -29,9 +29,7 @@ fn moved_in(files: &[(&str, &str)], variables: &[(&str, &str)], edit: impl Fn(St
         dir.path().display()
     );
     std::fs::write(&path, quiet).unwrap();
-    let config =
-        variables.iter().fold(Config::ready_made(), |config, (name, value)| config.environment(name, value));
-    config.start_in(dir)
+    Config::ready_made().start_in(dir)
 }
 
 /// curl, as a README has it, at this router; its words are those after `curl -sS`.
@@ -113,7 +111,7 @@ fn from_a_router_of_free_tiers() {
         ]
     });
     let address = format!("type: openai\n    base_url: {}/v1", upstream.url());
-    let router = moved_in(&[("config.json", &file.to_string())], &[], |yaml| {
+    let router = moved_in(&[("config.json", &file.to_string())], |yaml| {
         yaml.replace("type: openrouter", &address).replace("type: gemini", &address)
     });
     let key = "your-proxy-access-key";
@@ -141,7 +139,7 @@ fn from_a_router_of_vendors_and_chance() {
         json!([{"vendor": "gemini", "model": "gemini-2.0-flash"}, {"vendor": "openai", "model": "gpt-4o"}]);
     let files = [("credentials.json", credentials.to_string()), ("models.json", models.to_string())];
     let files: Vec<_> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
-    let router = moved_in(&files, &[], |yaml| {
+    let router = moved_in(&files, |yaml| {
         let address = format!("type: openai\n    base_url: {}/v1", gemini.url());
         let yaml = yaml.replace("type: gemini", &address);
         yaml.replace("https://api.openai.com/v1", &format!("{}/v1", openai.url()))
