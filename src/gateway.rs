@@ -106,8 +106,9 @@ impl Gateway {
             let token = before.and_then(|before| before.token_of(credential));
             upstreams.push(Upstream::new(credential, set.clone(), token));
         }
-        let roster =
-            Roster::new(&settings, unguessable(), before.map(|before| &before.roster), Instant::now());
+        let nameless = before.filter(|before| before.settings.server.master_key.is_none());
+        let spare = nameless.map_or_else(unguessable, |before| before.roster.master().clone());
+        let roster = Roster::new(&settings, spare, before.map(|before| &before.roster), Instant::now());
         let pool = Pool::new(blueprint(&settings));
         pool.pair(Instant::now(), SystemTime::now());
         if let Some(fleet) = &fleet {
@@ -125,7 +126,7 @@ impl Gateway {
         let scrubber = Scrubber::new(secrets);
         let started = before.map_or_else(Instant::now, |before| before.started);
         let vendors = Vendors::new(&settings.credentials);
-        let salt = salt(settings.server.master_key.as_ref());
+        let salt = salt(roster.master());
         Arc::new(Self {
             settings,
             roster,

@@ -41,10 +41,10 @@ pub struct Settings {
     pub admin: Admin,
     /// What is kept over a restart, and what several routers share.
     pub state: State,
-    /// In the order of the file, then those of the environment; names and keys are unique.
-    pub client_keys: Vec<ClientKey>,
     /// How pictures are fetched.
     pub images: Images,
+    /// In the order of the file, then those of the environment; names and keys are unique.
+    pub client_keys: Vec<ClientKey>,
     /// At least one, in the order of the file, names unique.
     pub credentials: Vec<Credential>,
     /// In the order of the file, then the entries of `models.yaml` that only limit.

@@ -7,7 +7,7 @@
 
 use serde_json::Value as Json;
 
-use super::super::draft::Map;
+use super::super::draft::{Map, Value};
 use super::super::members::Members;
 use super::super::services::{NO_KEY, OPENAI};
 use crate::providers::{Home, KeyNeed, Kind};
@@ -149,15 +149,18 @@ fn finish(groups: Vec<Group>, pairs: Vec<(usize, Pair)>, found: &mut Found) {
         if group.any {
             map.remark("It stood under a wildcard: it serves any model that `models` gives to nobody else.");
         }
+        let served: Vec<&str> = group.models.iter().map(|(here, _)| here.as_str()).collect();
+        let served = if group.any { "any model".into() } else { served.join(", ") };
+        found.notes.push(format!("the credential {name} serves {served}"));
         let models = group.models.into_iter().map(|(here, there)| match here == there {
-            true => here.into(),
-            false => Map::default().set(&here, there).clone().into(),
+            true => Value::from(here),
+            false => {
+                let mut alias = Map::default();
+                alias.set(&here, there);
+                alias.into()
+            }
         });
-        let models: Vec<super::super::draft::Value> = models.collect();
-        found.notes.push(format!(
-            "the credential {name}: {} models",
-            if group.any { "any".into() } else { models.len().to_string() }
-        ));
+        let models: Vec<Value> = models.collect();
         if !models.is_empty() {
             map.set("models", models);
         }

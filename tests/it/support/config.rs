@@ -191,8 +191,8 @@ impl Config {
         }
         let own = indented(&format!("dir: {dir}/state"));
         section("state", &[own, self.state.concat()]);
-        section("images", &self.images);
         section("client_keys", &self.client_keys);
+        section("images", &self.images);
         section("credentials", &self.credentials);
         section("models", &self.models);
         text + &self.more.concat()
