@@ -7,6 +7,7 @@
 
 mod client_key;
 mod images;
+mod names;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use super::secret_text::SecretText;
 use super::settings::{Ability, Kind, LogLevel, OnOutage, Resume, Strategy};
 
 pub use images::Images;
+pub use names::{NameOrAlias, Names};
 
 pub use client_key::ClientKey;
 
@@ -423,28 +425,6 @@ impl Default for Credential {
             credentials_json: None,
         }
     }
-}
-
-/// Which models a credential serves: a list of names and of maps from a name here to the name there, or one such map.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(untagged)]
-#[schemars(inline)]
-pub enum Names {
-    /// Aliases only.
-    Map(BTreeMap<String, String>),
-    /// Names, and aliases among them.
-    List(Vec<NameOrAlias>),
-}
-
-/// One entry of a credential's `models`.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(untagged)]
-#[schemars(inline)]
-pub enum NameOrAlias {
-    /// The same name here and there.
-    Name(String),
-    /// A name here to the name there.
-    Alias(BTreeMap<String, String>),
 }
 
 /// One model, with one credential or with all.

@@ -254,6 +254,7 @@ fn plan(
         pinned: edge.gateway.pinned(endpoint, content.ids()).map_err(refusals::unpinnable)?,
         deadline,
         seed: ctx.seed,
+        class: ctx.class(),
         needs: content.needs(),
         among: wish::among(edge, head)?,
         streams: content.stream(),
