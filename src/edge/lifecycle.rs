@@ -258,7 +258,6 @@ fn plan(
         needs: content.needs(),
         among: wish::among(edge, head)?,
         streams: content.stream(),
-        ..Ask::default()
     };
     let mut plan = pool.plan(ask).map_err(|unknown| refusals::unknown_model(&unknown))?;
     if pool.asks_for_key(&plan) {
