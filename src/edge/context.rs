@@ -19,6 +19,7 @@ use crate::llm::Wire;
 use crate::observe::metrics;
 use crate::observe::outcome::{AttemptRecord, Ended, Outcome, Resumed};
 use crate::observe::Recorder;
+use crate::routing::Class;
 
 /// The context of one request.
 pub struct RequestContext {
@@ -125,6 +126,11 @@ impl RequestContext {
     pub fn recognize(&mut self, client: &Arc<Client>) {
         self.outcome.client = Some(client.name.clone());
         self.client = Some(client.clone());
+    }
+
+    /// Whose turn is first where requests wait.
+    pub fn class(&self) -> Class {
+        self.client.as_ref().map_or(Class::Normal, |client| client.class)
     }
 
     /// It has cost its client so many tokens so far.

@@ -254,10 +254,10 @@ fn plan(
         pinned: edge.gateway.pinned(endpoint, content.ids()).map_err(refusals::unpinnable)?,
         deadline,
         seed: ctx.seed,
+        class: ctx.class(),
         needs: content.needs(),
         among: wish::among(edge, head)?,
         streams: content.stream(),
-        ..Ask::default()
     };
     let mut plan = pool.plan(ask).map_err(|unknown| refusals::unknown_model(&unknown))?;
     if pool.asks_for_key(&plan) {
