@@ -84,7 +84,10 @@ fn find(config: Option<&Path>) -> Result<Place, String> {
     if let Ok((settings, _)) = settings {
         return match places::admin(&settings) {
             AdminListen::Unix(path) => Ok(Place::Unix(places::of_service(path))),
-            AdminListen::Tcp(address) => Ok(Place::Tcp(address, settings.server.master_key)),
+            AdminListen::Tcp(address) => match settings.server.master_key {
+                Some(key) => Ok(Place::Tcp(address, key)),
+                None => Err("over TCP the router obeys its master key only, and it has none".into()),
+            },
             AdminListen::Off | AdminListen::Default => {
                 Err("admin.listen is off: the router obeys signals only".into())
             }

@@ -4,6 +4,7 @@
 //! stand-in for what is missing, because settings are handed out only when nothing was an error.
 
 mod addresses;
+mod client_keys;
 mod clouds;
 mod credentials;
 mod keys;
@@ -77,6 +78,8 @@ pub(super) fn settings(file: File, limits: ModelsFile, check: &mut Check) -> Set
     let server = check.server(&file.server);
     let names = file.credentials.iter().filter_map(|credential| credential.name.clone()).collect::<Vec<_>>();
     let zone = check.zone("routing.time_zone", file.routing.time_zone.as_deref(), &Zone::default());
+    let client_keys = check.client_keys(file.client_keys, &file.server, &zone);
+    check.callers(&file.server, &client_keys);
     let credentials = check.credentials(file.credentials, &server, &zone);
     let binding = file.models.iter().any(|model| model.models.is_empty());
     let models = check.models(
@@ -98,6 +101,7 @@ pub(super) fn settings(file: File, limits: ModelsFile, check: &mut Check) -> Set
         monitoring: check.monitoring(file.monitoring),
         admin: Admin { listen: check.admin(file.admin.listen) },
         state: check.state(file.state),
+        client_keys,
         images: check.images(&file.images),
         credentials,
         models,

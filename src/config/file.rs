@@ -5,6 +5,7 @@
 //! that must be present are `Option` and named in `required`, so that one missing key does not hide the problems of
 //! the rest. "-1" is no limit everywhere, as in the original program.
 
+mod client_key;
 mod images;
 
 use std::collections::BTreeMap;
@@ -20,10 +21,12 @@ use super::settings::{Ability, Kind, LogLevel, OnOutage, Resume, Strategy};
 
 pub use images::Images;
 
+pub use client_key::ClientKey;
+
 /// Auto AI Router: config.yaml.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["server", "credentials"], "patternProperties" = {"^x-": true}))]
+#[schemars(extend("required" = ["credentials"], "patternProperties" = {"^x-": true}))]
 pub struct File {
     /// The side that callers see.
     pub server: Server,
@@ -37,6 +40,8 @@ pub struct File {
     pub admin: Admin,
     /// What is kept over a restart, and what several routers share.
     pub state: State,
+    /// The keys of callers besides the master key, each with limits of its own. Default: none.
+    pub client_keys: Vec<ClientKey>,
     /// How pictures are fetched for upstreams that cannot do so themselves (`credentials[].inline_images`).
     pub images: Images,
     /// The keys behind the router, in the order of preference where all else is equal. At least one.
@@ -61,7 +66,6 @@ pub struct ModelsFile {
 /// The side that callers see.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["master_key"]))]
 pub struct Server {
     /// The address to listen on. Default 0.0.0.0, as the original program: a router is there to be reached.
     pub host: String,
@@ -71,8 +75,19 @@ pub struct Server {
     /// Worker threads. Default 0: one per core.
     #[schemars(range(max = 1024))]
     pub threads: u16,
-    /// The one key that callers present, at least 8 characters (16 and more are safer). Required.
+    /// The key that callers present, at least 8 characters (16 and more are safer). It may do everything and has no
+    /// limits. Required where there are no `client_keys`.
     pub master_key: Option<SecretText>,
+    /// Whether the variables `AUTH_KEY` and `AUTH_KEY_01` to `AUTH_KEY_99` are client keys, each under its own name.
+    /// Default false: the file says who may ask.
+    pub auth_keys_from_env: bool,
+    /// A further header in which callers may send their key, alone or after `Bearer `. Default: none.
+    pub auth_header_name: Option<String>,
+    /// Whether callers need a key. Default true. Without keys everybody who reaches the router may do everything, so that
+    /// takes a `host` on loopback.
+    pub enable_auth: bool,
+    /// Whether `enable_auth: false` holds on a `host` that others can reach, too. Default false.
+    pub allow_unauthenticated: bool,
     /// The largest request body. Default 32MiB: room for a conversation with images.
     pub max_body_size: Size,
     /// The original name of `max_body_size`, in MiB. Use one of the two.
@@ -110,6 +125,10 @@ impl Default for Server {
             port: 8080,
             threads: 0,
             master_key: None,
+            auth_keys_from_env: false,
+            auth_header_name: None,
+            enable_auth: true,
+            allow_unauthenticated: false,
             max_body_size: Size(32 << 20),
             max_body_size_mb: None,
             body_timeout: seconds(30),
@@ -143,6 +162,11 @@ pub struct Routing {
     pub first_token_timeout: Span,
     /// The longest silence between two pieces of an answer. Default 60s.
     pub stall_timeout: Span,
+    /// How long a request waits where everything is at its limit, before it is refused. Default 0: not at all, since most
+    /// clients come back by themselves.
+    pub max_wait: Span,
+    /// How many requests wait at once; the next one is refused. Default 1000.
+    pub max_queue: Limit,
     /// Where days begin at midnight, for limits per day that say nothing else. Default UTC, where most providers' begin.
     pub time_zone: Option<String>,
     /// What becomes of a stream that breaks off after some of its text: `off` ends it with an error, `verify` asks the
@@ -165,6 +189,8 @@ impl Default for Routing {
             response_timeout: seconds(300),
             first_token_timeout: seconds(60),
             stall_timeout: seconds(60),
+            max_wait: seconds(0),
+            max_queue: Limit(Some(1000)),
             time_zone: None,
             resume: Resume::Off,
             strategy: Strategy::RoundRobin,

@@ -26,6 +26,7 @@ use super::phrase::Spoken;
 use super::relay::{heartbeat, Accepted, HEARTBEAT};
 use super::reply::Refusal;
 use super::{forward, local, refusals, wish, Edge};
+use crate::clients::Client;
 use crate::config::Resume;
 use crate::dialect::conversation::Untranslatable;
 use crate::dialect::resume::Told;
@@ -33,7 +34,10 @@ use crate::llm::endpoint::{Door, Endpoint};
 use crate::llm::request::BadBody;
 use crate::llm::Wire;
 use crate::observe::outcome::Ended;
-use crate::routing::{Ask, Lease, Plan, Step, Stopped};
+use crate::routing::{Ask, Lease, Place, Plan, Step, Stopped};
+
+/// How often a request that waits in the queue looks for itself.
+const QUEUE_LOOK: Duration = Duration::from_millis(500);
 
 /// How a request can end without its answer.
 pub enum End {
@@ -72,13 +76,17 @@ pub async fn converse(
     let mut told = resumable(edge, endpoint, &content);
     loop {
         let edge = newer.as_deref().unwrap_or(first);
-        let mut lease = match edge.gateway.pool.next(&mut plan, in_time(edge, deadline, &mut last)?) {
+        let mut lease = match edge.next(&mut plan, in_time(edge, deadline, &mut last)?) {
             Step::Try(lease) => match edge.confirm(&mut plan, lease, &mut last).await? {
                 Some(lease) => lease,
                 None => continue,
             },
             Step::Wait(pause) => {
                 client_or(client, ctx, pin!(tokio::time::sleep(pause))).await?;
+                continue;
+            }
+            Step::Queued => {
+                client_or(client, ctx, pin!(queued(plan.place()))).await?;
                 continue;
             }
             Step::Moved => {
@@ -90,6 +98,7 @@ pub async fn converse(
                     course => newer = course.edge().or(newer),
                 }
                 plan = self::plan(newer.as_deref().unwrap_or(first), client, ctx, &spoken, deadline)?;
+                plan.renew(deadline);
                 continue;
             }
             Step::Stop(Stopped::Unfit) if endpoint.counts_tokens() => {
@@ -109,8 +118,8 @@ pub async fn converse(
                 let accepted = Box::new(Accepted { edge, endpoint, prompt, lease, plan, told: told.take() });
                 if accepted.told.is_none() {
                     // Nothing is sent again from here on: the body goes, and its share of the budget.
-                    drop(spoken);
-                    drop((body, held, content, last, unfit));
+                    drop((illustrated, spoken));
+                    drop((pictures, body, held, content, last, unfit));
                     return accepted.relay(answer, client, ctx).await.map(|_| ());
                 }
                 let Some(rest) = accepted.relay(answer, client, ctx).await? else { return Ok(()) };
@@ -121,7 +130,7 @@ pub async fn converse(
                 (plan, told) = (rest.plan, Some(rest.told));
                 plan.renew(deadline);
             }
-            Err(Trouble::ClientGone) => return Err(abandoned(lease, &content)),
+            Err(Trouble::ClientGone) => return Err(abandoned(lease, &content, ctx)),
             Err(Trouble::Unfit(why)) => {
                 edge.gateway.pool.pass_over(&mut plan, lease);
                 unfit = Some(why);
@@ -151,7 +160,28 @@ async fn open(
     };
     ctx.outcome.model = content.model().map(str::to_owned);
     ctx.outcome.stream = content.stream();
+    permit(endpoint, content.model(), content.estimate(endpoint), ctx)?;
     Ok((held, body, content))
+}
+
+/// Whether the client's key is for this, and has room for so many tokens. The request counts from here on.
+pub fn permit(
+    endpoint: &Endpoint,
+    model: Option<&str>,
+    tokens: u64,
+    ctx: &mut RequestContext,
+) -> Result<(), Box<Refusal>> {
+    let closed = |client: &Arc<Client>| {
+        model.is_some_and(|model| !client.may_use(model))
+            || client.is_confined() && endpoint.may_use_any_model(model.is_some())
+    };
+    if ctx.client.as_ref().is_some_and(closed) {
+        return Err(refusals::closed_model(model));
+    }
+    match &mut ctx.seat {
+        Some(seat) => seat.count(tokens, Instant::now()).map_err(refusals::client_limited),
+        None => Ok(()),
+    }
 }
 
 /// When a request that is asked, or gone on with, from now on must have shown something.
@@ -178,9 +208,10 @@ fn in_time(edge: &Edge, deadline: Option<Instant>, last: &mut Option<Failure>) -
 }
 
 /// The client has left. An upstream that has read the prompt will charge for it.
-fn abandoned(mut lease: Lease, content: &Content) -> End {
+fn abandoned(mut lease: Lease, content: &Content, ctx: &mut RequestContext) -> End {
     if lease.is_sent() {
         lease.charge(content.prompt_estimate());
+        ctx.charge(content.prompt_estimate());
     }
     End::ClientGone
 }
@@ -226,6 +257,7 @@ fn plan(
         needs: content.needs(),
         among: wish::among(edge, head)?,
         streams: content.stream(),
+        ..Ask::default()
     };
     let mut plan = pool.plan(ask).map_err(|unknown| refusals::unknown_model(&unknown))?;
     if pool.asks_for_key(&plan) {
@@ -276,6 +308,13 @@ pub async fn client_left(client: &mut ServerSession) {
     if left.is_err_and(|e| *e.etype() == ErrorType::ConnectError) {
         client.set_keepalive(None);
         std::future::pending::<()>().await;
+    }
+}
+
+/// Waits for a turn in the queue, not for long: then it is looked at, whoever else sees to it.
+pub async fn queued(place: Option<&mut Place>) {
+    if let Some(place) = place {
+        let _ = tokio::time::timeout(QUEUE_LOOK, place).await;
     }
 }
 

@@ -13,6 +13,7 @@ pub mod attempt;
 pub mod content;
 pub mod context;
 pub mod course;
+pub mod desk;
 pub mod door;
 pub mod drain;
 pub mod exchange;
@@ -42,11 +43,12 @@ pub mod view;
 pub mod wish;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use admission::{Bounds, Budget};
 use context::RequestContext;
 use course::Courses;
+use desk::Reload;
 use drain::Drain;
 use exchange::Dialer;
 use failure::Failure;
@@ -57,11 +59,11 @@ use reply::Refusal;
 
 use crate::config::{Credential, Settings};
 use crate::gateway::Gateway;
-use crate::observe::metrics::{BanEvent, Meters};
+use crate::observe::metrics::{self, BanEvent, Meters};
 use crate::observe::Recorder;
 use crate::providers::chained::{LEAVING, MOST_PATH, SERVED_BY};
 use crate::providers::headers::upstream_request_id;
-use crate::routing::{Lease, Plan, Transition};
+use crate::routing::{Lease, Plan, Step, Transition};
 use crate::shared::Leave;
 
 /// Names the model that has served, where that is another than was asked for.
@@ -79,6 +81,8 @@ pub struct Edge {
     pub drain: Arc<Drain>,
     /// Where outcomes are told.
     pub recorder: Arc<Recorder>,
+    /// How the configuration is read again.
+    pub reload: Arc<Reload>,
     /// Where requests are admitted: here, as long as this is the edge of the newest configuration.
     pub courses: Courses,
 }
@@ -92,6 +96,7 @@ impl Edge {
             dialer: self.dialer.clone(),
             budget: self.budget.clone(),
             drain: self.drain.clone(),
+            reload: self.reload.clone(),
             recorder: Arc::new(Recorder { meters, access: self.recorder.access.clone() }),
             courses: Courses::default(),
         }
@@ -171,6 +176,20 @@ impl Edge {
             Leave::Again => Ok(None),
             Leave::Rejected => Err(refusals::unshared(self, last.take())),
         }
+    }
+
+    /// The next step of a plan. What it has waited in the queue is counted.
+    pub fn next(&self, plan: &mut Plan, now: Instant) -> Step {
+        let step = self.gateway.pool.next(plan, now);
+        let outcome = match (&step, plan.attempts()) {
+            (Step::Try(_), 1) => "served",
+            (Step::Stop(_), 0) => "given_up",
+            _ => return step,
+        };
+        if let Some(waited) = plan.queued(now) {
+            metrics::queued(outcome, waited);
+        }
+        step
     }
 
     /// Logs and counts what changed among the candidates, and lets the other routers know.

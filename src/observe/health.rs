@@ -11,7 +11,7 @@ use serde::ser::{SerializeMap, Serializer};
 use serde::Serialize;
 
 use super::chain::PeerEntry;
-use super::view::{CredentialView, ModelView, QuotaView, Standing, Used, View};
+use super::view::{CredentialView, ModelView, QueueView, QuotaView, Standing, Used, VendorView, View};
 
 /// HTTP status of `/health`: 200 while anything can be served, else 503.
 pub fn status(view: &View) -> u16 {
@@ -36,6 +36,8 @@ pub fn details(view: &View) -> String {
         total_credentials: view.credentials.len(),
         credentials: Credentials(view),
         models: Models(view),
+        queue: view.queue.as_ref().map(QueueEntry::new),
+        details: Details { vendors: Vendors(&view.vendors) },
         process: Process::new(view),
     };
     serde_json::to_string(&document).unwrap_or_else(|_| bare(view))
@@ -63,8 +65,37 @@ struct Document<'v> {
     total_credentials: usize,
     credentials: Credentials<'v>,
     models: Models<'v>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue: Option<QueueEntry>,
+    details: Details<'v>,
     #[serde(flatten)]
     process: Process<'v>,
+}
+
+/// As another router before this one had them.
+#[derive(Serialize)]
+struct Details<'v> {
+    vendors: Vendors<'v>,
+}
+
+/// By type: what was last known of whether they can be reached. Nothing is asked for it.
+struct Vendors<'v>(&'v [VendorView]);
+
+#[derive(Serialize)]
+struct VendorEntry {
+    status: &'static str,
+    credentials: usize,
+    available: usize,
+}
+
+impl Serialize for Vendors<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let entry = |vendor: &VendorView| {
+            let VendorView { kind, credentials, available, .. } = *vendor;
+            (kind, VendorEntry { status: vendor.status(), credentials, available })
+        };
+        serializer.collect_map(self.0.iter().map(entry))
+    }
 }
 
 #[derive(Serialize)]
@@ -217,6 +248,27 @@ impl<'v> LimitEntry<'v> {
     }
 }
 
+/// Those who wait for a limit.
+#[derive(Serialize)]
+struct QueueEntry {
+    waiting: usize,
+    /// How long the first one has waited, in seconds.
+    oldest: Option<u64>,
+    given_up: u64,
+    refused: u64,
+}
+
+impl QueueEntry {
+    fn new(queue: &QueueView) -> Self {
+        Self {
+            waiting: queue.waiting.iter().map(|(_, count)| count).sum(),
+            oldest: queue.oldest.map(|oldest| oldest.as_secs()),
+            given_up: queue.given_up,
+            refused: queue.refused,
+        }
+    }
+}
+
 /// The members that tell use and limits.
 #[derive(Serialize)]
 pub(super) struct UseOfLimits {
@@ -292,6 +344,20 @@ mod tests {
     }
 
     #[test]
+    fn vendors_are_up_down_or_in_between() {
+        let read: Value = serde_json::from_str(&details(&view())).unwrap();
+        let openai = json!({"status": "degraded", "credentials": 2, "available": 1});
+        assert_eq!(read["details"], json!({"vendors": {"openai": openai}}));
+        let status =
+            |available, answered| VendorView { kind: "gemini", credentials: 2, available, answered }.status();
+        assert_eq!((status(2, Some(true)), status(0, Some(true))), ("up", "down"));
+        assert_eq!(
+            (status(2, Some(false)), status(1, Some(true)), status(2, None)),
+            ("down", "degraded", "unknown")
+        );
+    }
+
+    #[test]
     fn a_router_behind_this_one_is_told_with_all_behind_it() {
         let expected = json!({
             "state": "fresh", "age_seconds": 5, "instance": "p", "version": "<0.9>", "uptime_seconds": 60,
@@ -334,6 +400,20 @@ mod tests {
             read(&View { state: Some(state), ..view() }),
             json!({"mode": "local_share", "up": false, "routers": 4, "since": 61, "outages": 2})
         );
+    }
+
+    #[test]
+    fn those_who_wait_are_counted_where_anybody_may() {
+        let read = |view: &View| serde_json::from_str::<Value>(&details(view)).unwrap()["queue"].clone();
+        assert_eq!(read(&view()), Value::Null);
+        let queue = QueueView {
+            waiting: vec![("high", 1), ("normal", 4), ("low", 0)],
+            oldest: Some(Duration::from_millis(2900)),
+            given_up: 3,
+            refused: 2,
+        };
+        let expected = json!({"waiting": 5, "oldest": 2, "given_up": 3, "refused": 2});
+        assert_eq!(read(&View { queue: Some(queue), ..view() }), expected);
     }
 
     #[test]
