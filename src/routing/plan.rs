@@ -347,12 +347,10 @@ impl Plan {
         self.tried.iter().any(|tried| tried.credential == credential && tried.position.is_none())
     }
 
-    /// Whether it may be asked of `candidate` at all: nothing pins it to another credential, the model can do what it
-    /// needs, and it was not barred.
+    /// Whether nothing keeps it from `candidate`: no pin, no ability that the model lacks, no bar.
     pub(super) fn takes(&self, candidate: &Candidate) -> bool {
-        self.may_ask(candidate.credential)
-            && self.lacks(candidate).is_empty()
-            && !self.is_barred(candidate.credential)
+        let credential = candidate.credential;
+        self.may_ask(credential) && self.lacks(candidate).is_empty() && !self.is_barred(credential)
     }
 
     /// Whether nothing keeps it from `credential`.
