@@ -60,12 +60,11 @@ pub async fn converse(
     door: Door,
 ) -> Result<(), End> {
     let (held, body, content) = open(edge, endpoint, door, client, ctx).await?;
-    // From here on, not from the head: a slow upload is no fault of an upstream.
-    let mut deadline = patience_of(edge);
     let (first, mut newer): (&Edge, Option<Arc<Edge>>) = (edge, None);
-    let asked = Asked { endpoint, content: &content, body: &body, deadline };
+    // From here on, not from the head: a slow upload is no fault of an upstream.
+    let mut asked = Asked { endpoint, content: &content, body: &body, deadline: patience_of(edge) };
     let mut plan = plan(edge, client, ctx, &asked)?;
-    let (mut last, mut unfit): (Option<Failure>, Option<Untranslatable>) = (None, None);
+    let mut tried = Tried::default();
     let prepared = OnceLock::new();
     let echoes = plan.stands_in() || edge.gateway.settings.server.echo_model;
     let spoken = Spoken::new(endpoint, &content, &body, &prepared).echoing(echoes);
@@ -73,38 +72,25 @@ pub async fn converse(
     let mut told = resumable(edge, endpoint, &content);
     loop {
         let edge = newer.as_deref().unwrap_or(first);
-        let now = in_time(edge, deadline, &mut last)?;
-        let mut lease = match edge.gateway.pool.next(&mut plan, now) {
-            Step::Try(lease) => match edge.confirm(&mut plan, lease, &mut last).await? {
-                Some(lease) => lease,
-                None => continue,
-            },
-            Step::Wait(pause) => {
-                client_or(client, ctx, pin!(tokio::time::sleep(pause))).await?;
-                continue;
+        let mut lease = match turn(edge, &mut plan, &asked, &mut tried, client, ctx).await? {
+            Turn::Try(lease) => lease,
+            Turn::Again => continue,
+            Turn::Moved(Course::Process(line)) => {
+                return Box::pin(forward::ask(&line, &body, client, ctx)).await;
             }
-            Step::Moved => {
-                match edge.courses.settled().await {
-                    Course::Process(_) if ctx.broken.is_some() => {
-                        return Err(refusals::out_of_time(edge, last).into());
-                    }
-                    Course::Process(line) => return Box::pin(forward::ask(&line, &body, client, ctx)).await,
-                    course => newer = course.edge().or(newer),
-                }
+            Turn::Moved(course) => {
+                newer = course.edge().or(newer);
                 plan = self::plan(newer.as_deref().unwrap_or(first), client, ctx, &asked)?;
-                plan.renew(deadline);
                 continue;
             }
-            Step::Stop(Stopped::Unfit) if endpoint.counts_tokens() => {
-                return Box::pin(local::counted(&spoken, client, ctx)).await;
-            }
-            Step::Stop(stop) => return Err(refusals::stopped(edge, &plan, stop, last, unfit).into()),
+            Turn::Count => return Box::pin(local::counted(&spoken, client, ctx)).await,
         };
         let told_so_far = told.as_deref().filter(|_| ctx.broken.is_some());
-        let fetching = pictures.spoken(edge, &spoken, lease.credential(), deadline);
+        let fetching = pictures.spoken(edge, &spoken, lease.credential(), asked.deadline);
         let illustrated = client_or(client, ctx, pin!(fetching)).await?;
-        let spoken_there = illustrated.as_ref().unwrap_or(&spoken);
-        let attempt = Attempt { edge, spoken: spoken_there, deadline, told: told_so_far, client, ctx };
+        let words = illustrated.as_ref().unwrap_or(&spoken);
+        let deadline = asked.deadline;
+        let attempt = Attempt { edge, spoken: words, deadline, told: told_so_far, client, ctx };
         // Boxed, so that its room is given back before the answer is relayed.
         match Box::pin(attempt.run(&mut lease, &plan)).await {
             Ok(answer) => {
@@ -113,28 +99,79 @@ pub async fn converse(
                 if accepted.told.is_none() {
                     // Nothing is sent again from here on: the body goes, and its share of the budget.
                     drop((illustrated, spoken));
-                    drop((pictures, body, held, content, last, unfit));
+                    drop((pictures, body, held, content, tried));
                     return accepted.relay(answer, client, ctx).await.map(|_| ());
                 }
                 let Some(rest) = accepted.relay(answer, client, ctx).await? else { return Ok(()) };
                 if !spoken.is_plain() {
-                    return Err(refusals::out_of_time(edge, last).into());
+                    return Err(refusals::out_of_time(edge, tried.last).into());
                 }
-                deadline = patience_of(edge);
+                asked.deadline = patience_of(edge);
                 (plan, told) = (rest.plan, Some(rest.told));
-                plan.renew(deadline);
+                plan.renew(asked.deadline);
             }
             Err(Trouble::ClientGone) => return Err(abandoned(lease, &content)),
             Err(Trouble::Unfit(why)) => {
                 edge.gateway.pool.pass_over(&mut plan, lease);
-                unfit = Some(why);
+                tried.unfit = Some(why);
             }
             Err(Trouble::Failed(failure)) => {
                 edge.tell(edge.gateway.pool.failed(&mut plan, lease, &failure.verdict, Instant::now()));
-                last = Some(*failure);
+                tried.last = Some(*failure);
             }
         }
     }
+}
+
+/// What a request does next.
+enum Turn {
+    /// An attempt.
+    Try(Lease),
+    /// The same question once more.
+    Again,
+    /// What it does goes on elsewhere.
+    Moved(Course),
+    /// The count of its tokens is made here.
+    Count,
+}
+
+/// What came of the attempts so far.
+#[derive(Default)]
+struct Tried {
+    /// The last failure.
+    last: Option<Failure>,
+    /// Why the last upstream without words for the request has none.
+    unfit: Option<Untranslatable>,
+}
+
+/// Asks the pool what is next.
+async fn turn(
+    edge: &Edge,
+    plan: &mut Plan,
+    asked: &Asked<'_>,
+    tried: &mut Tried,
+    client: &mut ServerSession,
+    ctx: &mut RequestContext,
+) -> Result<Turn, End> {
+    let now = in_time(edge, asked.deadline, &mut tried.last)?;
+    Ok(match edge.gateway.pool.next(plan, now) {
+        Step::Try(lease) => edge.confirm(plan, lease, &mut tried.last).await?.map_or(Turn::Again, Turn::Try),
+        Step::Wait(pause) => {
+            client_or(client, ctx, pin!(tokio::time::sleep(pause))).await?;
+            Turn::Again
+        }
+        Step::Moved => match edge.courses.settled().await {
+            Course::Process(_) if ctx.broken.is_some() => {
+                return Err(refusals::out_of_time(edge, tried.last.take()).into());
+            }
+            course => Turn::Moved(course),
+        },
+        Step::Stop(Stopped::Unfit) if asked.endpoint.counts_tokens() => Turn::Count,
+        Step::Stop(stop) => {
+            let Tried { last, unfit } = std::mem::take(tried);
+            return Err(refusals::stopped(edge, plan, stop, last, unfit).into());
+        }
+    })
 }
 
 /// The whole body, its share of the budget, and what it says. The outcome of the request has its model from here.
