@@ -33,7 +33,10 @@ use crate::llm::endpoint::{Door, Endpoint};
 use crate::llm::request::BadBody;
 use crate::llm::Wire;
 use crate::observe::outcome::Ended;
-use crate::routing::{Ask, Lease, Plan, Step, Stopped};
+use crate::routing::{Ask, Lease, Place, Plan, Step, Stopped};
+
+/// How often a request that waits in the queue looks for itself.
+const QUEUE_LOOK: Duration = Duration::from_millis(500);
 
 /// How a request can end without its answer.
 pub enum End {
@@ -60,19 +63,18 @@ pub async fn converse(
     door: Door,
 ) -> Result<(), End> {
     let (held, body, content) = open(edge, endpoint, door, client, ctx).await?;
-    let (first, mut newer): (&Edge, Option<Arc<Edge>>) = (edge, None);
     // From here on, not from the head: a slow upload is no fault of an upstream.
-    let mut asked = Asked { endpoint, content: &content, body: &body, deadline: patience_of(edge) };
-    let mut plan = plan(edge, client, ctx, &asked)?;
-    let mut tried = Tried::default();
+    let mut tries = Tries { deadline: patience_of(edge), last: None, unfit: None };
+    let (first, mut newer): (&Edge, Option<Arc<Edge>>) = (edge, None);
     let prepared = OnceLock::new();
-    let echoes = plan.stands_in() || edge.gateway.settings.server.echo_model;
-    let spoken = Spoken::new(endpoint, &content, &body, &prepared).echoing(echoes);
+    let spoken = Spoken::new(endpoint, &content, &body, &prepared);
+    let mut plan = plan(edge, client, ctx, &spoken, tries.deadline)?;
+    let spoken = spoken.echoing(plan.stands_in() || edge.gateway.settings.server.echo_model);
     let pictures = Pictures::default();
     let mut told = resumable(edge, endpoint, &content);
     loop {
         let edge = newer.as_deref().unwrap_or(first);
-        let mut lease = match turn(edge, &mut plan, &asked, &mut tried, client, ctx).await? {
+        let mut lease = match turn(edge, &mut plan, &mut tries, client, ctx).await? {
             Turn::Try(lease) => lease,
             Turn::Again => continue,
             Turn::Moved(Course::Process(line)) => {
@@ -80,16 +82,18 @@ pub async fn converse(
             }
             Turn::Moved(course) => {
                 newer = course.edge().or(newer);
-                plan = self::plan(newer.as_deref().unwrap_or(first), client, ctx, &asked)?;
+                plan = self::plan(newer.as_deref().unwrap_or(first), client, ctx, &spoken, tries.deadline)?;
                 continue;
             }
-            Turn::Count => return Box::pin(local::counted(&spoken, client, ctx)).await,
+            Turn::Stop(Stopped::Unfit) if endpoint.counts_tokens() => {
+                return Box::pin(local::counted(&spoken, client, ctx)).await;
+            }
+            Turn::Stop(stop) => return Err(tries.refusal(edge, &plan, stop).into()),
         };
         let told_so_far = told.as_deref().filter(|_| ctx.broken.is_some());
-        let fetching = pictures.spoken(edge, &spoken, lease.credential(), asked.deadline);
+        let fetching = pictures.spoken(edge, &spoken, lease.credential(), tries.deadline);
         let illustrated = client_or(client, ctx, pin!(fetching)).await?;
-        let words = illustrated.as_ref().unwrap_or(&spoken);
-        let deadline = asked.deadline;
+        let (words, deadline) = (illustrated.as_ref().unwrap_or(&spoken), tries.deadline);
         let attempt = Attempt { edge, spoken: words, deadline, told: told_so_far, client, ctx };
         // Boxed, so that its room is given back before the answer is relayed.
         match Box::pin(attempt.run(&mut lease, &plan)).await {
@@ -99,26 +103,18 @@ pub async fn converse(
                 if accepted.told.is_none() {
                     // Nothing is sent again from here on: the body goes, and its share of the budget.
                     drop((illustrated, spoken));
-                    drop((pictures, body, held, content, tried));
+                    drop((pictures, body, held, content, tries));
                     return accepted.relay(answer, client, ctx).await.map(|_| ());
                 }
                 let Some(rest) = accepted.relay(answer, client, ctx).await? else { return Ok(()) };
                 if !spoken.is_plain() {
-                    return Err(refusals::out_of_time(edge, tried.last).into());
+                    return Err(refusals::out_of_time(edge, tries.last).into());
                 }
-                asked.deadline = patience_of(edge);
+                tries.deadline = patience_of(edge);
                 (plan, told) = (rest.plan, Some(rest.told));
-                plan.renew(asked.deadline);
+                plan.renew(tries.deadline);
             }
-            Err(Trouble::ClientGone) => return Err(abandoned(lease, &content)),
-            Err(Trouble::Unfit(why)) => {
-                edge.gateway.pool.pass_over(&mut plan, lease);
-                tried.unfit = Some(why);
-            }
-            Err(Trouble::Failed(failure)) => {
-                edge.tell(edge.gateway.pool.failed(&mut plan, lease, &failure.verdict, Instant::now()));
-                tried.last = Some(*failure);
-            }
+            Err(trouble) => tries.note(edge, &mut plan, lease, trouble, &content)?,
         }
     }
 }
@@ -131,46 +127,75 @@ enum Turn {
     Again,
     /// What it does goes on elsewhere.
     Moved(Course),
-    /// The count of its tokens is made here.
-    Count,
+    /// Nothing is left.
+    Stop(Stopped),
 }
 
-/// What came of the attempts so far.
-#[derive(Default)]
-struct Tried {
+/// How a request stands.
+struct Tries {
+    /// When it must have shown its first output.
+    deadline: Option<Instant>,
     /// The last failure.
     last: Option<Failure>,
-    /// Why the last upstream without words for the request has none.
+    /// Why the last upstream without words for it has none.
     unfit: Option<Untranslatable>,
+}
+
+impl Tries {
+    /// The attempt with `lease` gave no answer.
+    fn note(
+        &mut self,
+        edge: &Edge,
+        plan: &mut Plan,
+        lease: Lease,
+        trouble: Trouble,
+        content: &Content,
+    ) -> Result<(), End> {
+        match trouble {
+            Trouble::ClientGone => return Err(abandoned(lease, content)),
+            Trouble::Unfit(why) => {
+                edge.gateway.pool.pass_over(plan, lease);
+                self.unfit = Some(why);
+            }
+            Trouble::Failed(failure) => {
+                edge.tell(edge.gateway.pool.failed(plan, lease, &failure.verdict, Instant::now()));
+                self.last = Some(*failure);
+            }
+        }
+        Ok(())
+    }
+
+    fn refusal(self, edge: &Edge, plan: &Plan, stop: Stopped) -> Box<Refusal> {
+        refusals::stopped(edge, plan, stop, self.last, self.unfit)
+    }
 }
 
 /// Asks the pool what is next.
 async fn turn(
     edge: &Edge,
     plan: &mut Plan,
-    asked: &Asked<'_>,
-    tried: &mut Tried,
+    tries: &mut Tries,
     client: &mut ServerSession,
     ctx: &mut RequestContext,
 ) -> Result<Turn, End> {
-    let now = in_time(edge, asked.deadline, &mut tried.last)?;
-    Ok(match edge.gateway.pool.next(plan, now) {
-        Step::Try(lease) => edge.confirm(plan, lease, &mut tried.last).await?.map_or(Turn::Again, Turn::Try),
+    let now = in_time(edge, tries.deadline, &mut tries.last)?;
+    Ok(match edge.next(plan, now) {
+        Step::Try(lease) => edge.confirm(plan, lease, &mut tries.last).await?.map_or(Turn::Again, Turn::Try),
         Step::Wait(pause) => {
             client_or(client, ctx, pin!(tokio::time::sleep(pause))).await?;
             Turn::Again
         }
+        Step::Queued => {
+            client_or(client, ctx, pin!(queued(plan.place()))).await?;
+            Turn::Again
+        }
         Step::Moved => match edge.courses.settled().await {
             Course::Process(_) if ctx.broken.is_some() => {
-                return Err(refusals::out_of_time(edge, tried.last.take()).into());
+                return Err(refusals::out_of_time(edge, tries.last.take()).into());
             }
             course => Turn::Moved(course),
         },
-        Step::Stop(Stopped::Unfit) if asked.endpoint.counts_tokens() => Turn::Count,
-        Step::Stop(stop) => {
-            let Tried { last, unfit } = std::mem::take(tried);
-            return Err(refusals::stopped(edge, plan, stop, last, unfit).into());
-        }
+        Step::Stop(stop) => Turn::Stop(stop),
     })
 }
 
@@ -247,21 +272,14 @@ async fn read(
     Ok(body)
 }
 
-/// What a request is planned by.
-struct Asked<'a> {
-    endpoint: &'a Endpoint,
-    content: &'a Content,
-    body: &'a Bytes,
-    deadline: Option<Instant>,
-}
-
 fn plan(
     edge: &Edge,
     client: &ServerSession,
     ctx: &RequestContext,
-    asked: &Asked,
+    spoken: &Spoken<'_>,
+    deadline: Option<Instant>,
 ) -> Result<Plan, Box<Refusal>> {
-    let Asked { endpoint, content, body, deadline } = *asked;
+    let Spoken { endpoint, content, body, .. } = *spoken;
     let head = client.req_header();
     let pool = &edge.gateway.pool;
     let ask = Ask {
@@ -273,6 +291,7 @@ fn plan(
         needs: content.needs(),
         among: wish::among(edge, head)?,
         streams: content.stream(),
+        ..Ask::default()
     };
     let mut plan = pool.plan(ask).map_err(|unknown| refusals::unknown_model(&unknown))?;
     if pool.asks_for_key(&plan) {
@@ -323,6 +342,13 @@ pub async fn client_left(client: &mut ServerSession) {
     if left.is_err_and(|e| *e.etype() == ErrorType::ConnectError) {
         client.set_keepalive(None);
         std::future::pending::<()>().await;
+    }
+}
+
+/// Waits for a turn in the queue, not for long: then it is looked at, whoever else sees to it.
+pub async fn queued(place: Option<&mut Place>) {
+    if let Some(place) = place {
+        let _ = tokio::time::timeout(QUEUE_LOOK, place).await;
     }
 }
 

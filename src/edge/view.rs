@@ -6,10 +6,10 @@ use std::time::Instant;
 use super::Edge;
 use crate::gateway::{Gateway, Seen};
 use crate::observe::view::{
-    CredentialView, ModelView, PeerState, PeerView, QuotaView, Standing, State, Used, View,
+    CredentialView, ModelView, PeerState, PeerView, QueueView, QuotaView, Standing, State, Used, View,
 };
 use crate::providers::peer_health::Figure;
-use crate::routing::{self, Condition, Outlook, QuotaUse, Use};
+use crate::routing::{self, Class, Condition, Outlook, QueueSnapshot, QuotaUse, Use};
 
 impl Edge {
     /// The router at this moment.
@@ -32,6 +32,7 @@ pub fn view(gateway: &Gateway, draining: bool) -> View {
         active_models: listed.len(),
         credentials: seen.map(|(at, seen)| credential(gateway, &listed, at, seen)).collect(),
         state: gateway.fleet.as_ref().map(|fleet| fleet.view()),
+        queue: (!gateway.settings.routing.max_wait.is_zero()).then(|| queue(&snapshot.queue)),
     }
 }
 
@@ -119,6 +120,11 @@ fn quotas(seen: &QuotaUse) -> impl Iterator<Item = QuotaView> {
     limited.filter_map(move |(of, Use { used: current, limit })| {
         Some(QuotaView { of, per: per.label(), current, limit: limit?, resets })
     })
+}
+
+fn queue(seen: &QueueSnapshot) -> QueueView {
+    let waiting = Class::ALL.iter().zip(seen.waiting).map(|(class, count)| (class.as_str(), count)).collect();
+    QueueView { waiting, oldest: seen.oldest, given_up: seen.given_up, refused: seen.refused }
 }
 
 fn used(seen: Use) -> Used {

@@ -25,6 +25,8 @@ pub struct View {
     pub credentials: Vec<CredentialView>,
     /// What is shared with other routers; none if nothing is.
     pub state: Option<StateView>,
+    /// Those who wait; none where nobody may.
+    pub queue: Option<QueueView>,
 }
 
 /// The state that several routers share.
@@ -40,6 +42,19 @@ pub struct StateView {
     pub since: Duration,
     /// How often it was lost.
     pub outages: u64,
+}
+
+/// Those who wait for a limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueView {
+    /// How many, by class.
+    pub waiting: Vec<(&'static str, usize)>,
+    /// How long the first has waited.
+    pub oldest: Option<Duration>,
+    /// How many have waited in vain.
+    pub given_up: u64,
+    /// How many found the queue full.
+    pub refused: u64,
 }
 
 /// One credential.
@@ -303,6 +318,7 @@ pub(crate) mod samples {
             active_models: 4,
             credentials: vec![credential("main"), banned("spare"), peer],
             state: None,
+            queue: None,
         }
     }
 }
