@@ -13,10 +13,11 @@ use std::time::{Instant, SystemTime};
 use http::header::HeaderName;
 use ring::digest::{Context, SHA256};
 
+use crate::clients::Roster;
 use crate::config::{Credential, Fail2ban, Settings, Term};
 use crate::edge::addresses::{self, AddressSet};
 use crate::edge::pins::Pinboard;
-use crate::edge::random::Random;
+use crate::edge::random::{unguessable, Random};
 use crate::edge::token::Token;
 use crate::llm::endpoint::Endpoint;
 use crate::llm::scrub::Scrubber;
@@ -39,6 +40,8 @@ pub const HOPS: HeaderName = HeaderName::from_static(chained::HOPS);
 pub struct Gateway {
     /// As checked.
     pub settings: Settings,
+    /// Who may ask.
+    pub roster: Roster,
     /// Who can serve, and who may right now.
     pub pool: Pool,
     /// What outlasts it.
@@ -103,6 +106,9 @@ impl Gateway {
             let token = before.and_then(|before| before.token_of(credential));
             upstreams.push(Upstream::new(credential, set.clone(), token));
         }
+        let nameless = before.filter(|before| before.settings.server.master_key.is_none());
+        let spare = nameless.map_or_else(unguessable, |before| before.roster.master().clone());
+        let roster = Roster::new(&settings, spare, before.map(|before| &before.roster), Instant::now());
         let pool = Pool::new(blueprint(&settings));
         pool.pair(Instant::now(), SystemTime::now());
         if let Some(fleet) = &fleet {
@@ -116,13 +122,14 @@ impl Gateway {
                 .chain(service_account)
                 .chain(c.headers.iter().map(|(_, value)| value.clone()))
         });
-        let secrets = secrets.chain([settings.server.master_key.clone()]).collect();
+        let secrets = secrets.chain(settings.server.master_key.clone()).collect();
         let scrubber = Scrubber::new(secrets);
         let started = before.map_or_else(Instant::now, |before| before.started);
         let vendors = Vendors::new(&settings.credentials);
-        let salt = salt(&settings.server.master_key);
+        let salt = salt(roster.master());
         Arc::new(Self {
             settings,
+            roster,
             pool,
             memory,
             fleet,

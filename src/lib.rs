@@ -8,9 +8,11 @@
 //!
 //! - [`names`], [`secret`], [`calendar`]: the types that cannot be mixed up, the one that cannot be shown, and days
 //! - [`config`]: a YAML text in, checked settings or a list of problems out
+//! - [`import`]: what others have in place of that text, made into one
 //! - [`llm`]: what all dialects share: requests, streams, usage, errors
 //! - [`dialect`]: what clients and providers say, made one conversation and taken apart again
 //! - [`providers`]: how a request is addressed, what an answer means
+//! - [`clients`]: who may ask, for what, and how much
 //! - [`routing`]: which credential, when, and what next: limits, bans, rotation, plans, leases
 //!
 //! The shell is thin:
@@ -32,6 +34,7 @@
 pub mod background;
 pub mod calendar;
 pub mod cli;
+pub mod clients;
 pub mod config;
 pub mod demo;
 pub mod descriptors;
@@ -40,6 +43,7 @@ pub mod edge;
 pub mod footprint;
 pub mod gateway;
 pub mod handover;
+pub mod import;
 pub mod llm;
 pub mod loading;
 pub mod names;

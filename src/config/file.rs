@@ -5,6 +5,8 @@
 //! that must be present are `Option` and named in `required`, so that one missing key does not hide the problems of
 //! the rest. "-1" is no limit everywhere, as in the original program.
 
+mod client_key;
+mod credential;
 mod images;
 
 use std::collections::BTreeMap;
@@ -16,14 +18,16 @@ use serde::{Deserialize, Serialize};
 use super::quantity::{Limit, Listen, Size, Span, Term};
 use super::quotas::Quotas;
 use super::secret_text::SecretText;
-use super::settings::{Ability, Kind, LogLevel, OnOutage, Resume, Strategy};
+use super::settings::{Ability, LogLevel, OnOutage, Resume, Strategy};
 
+pub use client_key::ClientKey;
+pub use credential::{ApiKey, Credential, NameOrAlias, Names};
 pub use images::Images;
 
 /// Auto AI Router: config.yaml.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["server", "credentials"], "patternProperties" = {"^x-": true}))]
+#[schemars(extend("required" = ["credentials"], "patternProperties" = {"^x-": true}))]
 pub struct File {
     /// The side that callers see.
     pub server: Server,
@@ -37,6 +41,8 @@ pub struct File {
     pub admin: Admin,
     /// What is kept over a restart, and what several routers share.
     pub state: State,
+    /// The keys of callers besides the master key, each with limits of its own. Default: none.
+    pub client_keys: Vec<ClientKey>,
     /// How pictures are fetched for upstreams that cannot do so themselves (`credentials[].inline_images`).
     pub images: Images,
     /// The keys behind the router, in the order of preference where all else is equal. At least one.
@@ -61,7 +67,6 @@ pub struct ModelsFile {
 /// The side that callers see.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["master_key"]))]
 pub struct Server {
     /// The address to listen on. Default 0.0.0.0, as the original program: a router is there to be reached.
     pub host: String,
@@ -71,8 +76,19 @@ pub struct Server {
     /// Worker threads. Default 0: one per core.
     #[schemars(range(max = 1024))]
     pub threads: u16,
-    /// The one key that callers present, at least 8 characters (16 and more are safer). Required.
+    /// The key that callers present, at least 8 characters (16 and more are safer). It may do everything and has no
+    /// limits. Required where there are no `client_keys`.
     pub master_key: Option<SecretText>,
+    /// Whether the variables `AUTH_KEY` and `AUTH_KEY_01` to `AUTH_KEY_99` are client keys, each under its own name.
+    /// Default false: the file says who may ask.
+    pub auth_keys_from_env: bool,
+    /// A further header in which callers may send their key, alone or after `Bearer `. Default: none.
+    pub auth_header_name: Option<String>,
+    /// Whether callers need a key. Default true. Without keys everybody who reaches the router may do everything, so that
+    /// takes a `host` on loopback.
+    pub enable_auth: bool,
+    /// Whether `enable_auth: false` holds on a `host` that others can reach, too. Default false.
+    pub allow_unauthenticated: bool,
     /// The largest request body. Default 32MiB: room for a conversation with images.
     pub max_body_size: Size,
     /// The original name of `max_body_size`, in MiB. Use one of the two.
@@ -98,6 +114,9 @@ pub struct Server {
     pub logging_level: LogLevel,
     /// Whether an answer names the credential that gave it, in a header. Default false: names are the operator's.
     pub expose_route: bool,
+    /// Which pages in browsers may use the router: true is any, a list has their origins (`https://app.example.com`).
+    /// Default false: no answer has the headers that a browser asks for.
+    pub cors: Cors,
     /// Whether every answer names the model that the caller asked for. Default false: only for aliases and lists of
     /// models; else it names the model as the provider does.
     pub echo_model: bool,
@@ -110,6 +129,10 @@ impl Default for Server {
             port: 8080,
             threads: 0,
             master_key: None,
+            auth_keys_from_env: false,
+            auth_header_name: None,
+            enable_auth: true,
+            allow_unauthenticated: false,
             max_body_size: Size(32 << 20),
             max_body_size_mb: None,
             body_timeout: seconds(30),
@@ -122,9 +145,21 @@ impl Default for Server {
             replace_v1_models: false,
             logging_level: LogLevel::Info,
             expose_route: false,
+            cors: Cors::Whole(false),
             echo_model: false,
         }
     }
+}
+
+/// Whether any page may, or which ones.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(inline)]
+pub enum Cors {
+    /// Any may, or none.
+    Whole(bool),
+    /// Those of these origins.
+    Origins(Vec<String>),
 }
 
 /// How many candidates a request may try, and how long each step may take.
@@ -319,113 +354,6 @@ pub enum Cluster {
     Whole(bool),
     /// Some of its nodes besides that of `url`.
     Nodes(Vec<String>),
-}
-
-/// One key behind the router.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(default)]
-#[schemars(extend("required" = ["name"], "additionalProperties" = false))]
-pub struct Credential {
-    /// The name in logs, metrics and `models`: 1 to 128 printable characters. Required.
-    pub name: Option<String>,
-    /// What answers there. Default openai: any API of that dialect.
-    pub r#type: Kind,
-    /// The key. Required, but for `proxy`, `ollama` and for `vertex-ai` with a service account.
-    pub api_key: Option<SecretText>,
-    /// The address, with or without `/v1`. Required for `openai`, `azure` and `proxy`; the others have a public one.
-    pub base_url: Option<String>,
-    /// Where the host of `base_url` is, where that is more than its name says: hosts, each with a port or without. They
-    /// share the requests, and one that fails a check of its health is left out. Default: what the name resolves to.
-    pub addresses: Vec<String>,
-    /// Requests per minute. Default -1: no limit.
-    pub rpm: Limit,
-    /// Tokens per minute. Default -1: no limit.
-    pub tpm: Limit,
-    /// Its limits over other times.
-    #[serde(flatten)]
-    pub quotas: Quotas,
-    /// The share of requests within its tier. Default 1: equal shares.
-    #[schemars(range(min = 1, max = 1000))]
-    pub weight: u32,
-    /// The tier: 0 is asked first, a higher one when all lower ones are exhausted. Default 0.
-    #[schemars(range(max = 65_534))]
-    pub priority: u16,
-    /// Whether it is the last tier, for when all others are exhausted. Default false.
-    pub is_fallback: bool,
-    /// The models that it serves: names, and maps of a name here to a name there. Default: all that `models` allows.
-    pub models: Option<Names>,
-    /// Requests at one time. Default -1: no limit.
-    pub max_concurrent: Limit,
-    /// The time to connect, TLS included. Default 5s: longer means that the host is not there.
-    pub connect_timeout: Span,
-    /// Headers to add to every request. Their values are treated as secrets.
-    pub headers: BTreeMap<String, SecretText>,
-    /// Whether to speak HTTP/2 to it. Default false: one connection per stream, so that no stream holds up another.
-    pub http2: bool,
-    /// Whether pictures that a request names by their address are fetched here and sent along, because it fetches none.
-    /// Default false: most providers fetch them, and closer to where they are needed.
-    pub inline_images: bool,
-    /// The version in each request, for `azure`. Default: 2024-10-21, or none where `base_url` ends in `/openai/v1`.
-    pub api_version: Option<String>,
-    /// The project, for `vertex-ai` with a service account.
-    pub project_id: Option<String>,
-    /// The location, for `vertex-ai` with a service account; `global`, `us` and `eu` are some.
-    pub location: Option<String>,
-    /// The file of the service account, for `vertex-ai`.
-    pub credentials_file: Option<String>,
-    /// The service account itself, as JSON, for `vertex-ai`.
-    pub credentials_json: Option<SecretText>,
-}
-
-impl Default for Credential {
-    fn default() -> Self {
-        Self {
-            name: None,
-            r#type: Kind::OpenAi,
-            api_key: None,
-            base_url: None,
-            addresses: Vec::new(),
-            rpm: Limit(None),
-            tpm: Limit(None),
-            quotas: Quotas::default(),
-            weight: 1,
-            priority: 0,
-            is_fallback: false,
-            models: None,
-            max_concurrent: Limit(None),
-            connect_timeout: seconds(5),
-            headers: BTreeMap::new(),
-            http2: false,
-            inline_images: false,
-            api_version: None,
-            project_id: None,
-            location: None,
-            credentials_file: None,
-            credentials_json: None,
-        }
-    }
-}
-
-/// Which models a credential serves: a list of names and of maps from a name here to the name there, or one such map.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(untagged)]
-#[schemars(inline)]
-pub enum Names {
-    /// Aliases only.
-    Map(BTreeMap<String, String>),
-    /// Names, and aliases among them.
-    List(Vec<NameOrAlias>),
-}
-
-/// One entry of a credential's `models`.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(untagged)]
-#[schemars(inline)]
-pub enum NameOrAlias {
-    /// The same name here and there.
-    Name(String),
-    /// A name here to the name there.
-    Alias(BTreeMap<String, String>),
 }
 
 /// One model, with one credential or with all.

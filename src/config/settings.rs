@@ -4,12 +4,14 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use http::HeaderName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::clients::Digest;
 use crate::names::CredentialName;
 use crate::routing::Quota;
 use crate::secret::Secret;
@@ -17,6 +19,7 @@ use crate::secret::Secret;
 pub use super::quantity::Term;
 pub use crate::llm::ability::{Abilities, Ability};
 pub use crate::providers::Kind;
+use crate::routing::Limits;
 pub use crate::routing::Strategy;
 
 /// What a time of `-1` becomes where a time must be given: longer than any process lives, and far from where a clock
@@ -40,6 +43,8 @@ pub struct Settings {
     pub state: State,
     /// How pictures are fetched.
     pub images: Images,
+    /// In the order of the file, then those of the environment; names and keys are unique.
+    pub client_keys: Vec<ClientKey>,
     /// At least one, in the order of the file, names unique.
     pub credentials: Vec<Credential>,
     /// In the order of the file, then the entries of `models.yaml` that only limit.
@@ -59,8 +64,13 @@ pub struct Server {
     pub port: u16,
     /// Worker threads; nought is one per core.
     pub threads: usize,
-    /// The one key that callers present: 8 and more visible ASCII characters.
-    pub master_key: Secret,
+    /// The key without limits: 8 and more visible ASCII characters. None only where there are client keys or none is
+    /// asked for.
+    pub master_key: Option<Secret>,
+    /// A further header for keys.
+    pub auth_header: Option<HeaderName>,
+    /// Whether callers need a key.
+    pub enable_auth: bool,
     /// The largest request body, in bytes.
     pub max_body_size: u64,
     /// For a whole request body to arrive.
@@ -81,6 +91,17 @@ pub struct Server {
     pub expose_route: bool,
     /// Whether every answer names the model that was asked for.
     pub echo_model: bool,
+    /// Whose pages in browsers may use the router; none: nobody's.
+    pub cors: Option<Origins>,
+}
+
+/// Whose pages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origins {
+    /// Anybody's.
+    Any,
+    /// Those of these origins, as browsers write them.
+    These(Vec<String>),
 }
 
 /// How much is logged.
@@ -262,6 +283,38 @@ impl OnOutage {
             Self::Reject => "reject",
         }
     }
+}
+
+/// Whose requests wait less where requests have to wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Priority {
+    High,
+    #[default]
+    Normal,
+    Low,
+}
+
+/// The key of one caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientKey {
+    /// Unique.
+    pub name: CredentialName,
+    /// What the key is known by; unique.
+    pub digest: Digest,
+    /// The key as it may be shown.
+    pub hint: String,
+    /// What it may ask for, with `*` for any text; none is everything.
+    pub models: Option<Vec<String>>,
+    /// Requests and tokens over some time, each at least one.
+    pub limits: Limits,
+    /// Requests at one time, at least one; none is no limit.
+    pub max_concurrent: Option<u32>,
+    /// Whose requests wait less.
+    pub priority: Priority,
+    /// From when on it is refused.
+    pub expires: Option<SystemTime>,
 }
 
 /// One key behind the router.

@@ -8,9 +8,12 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use http::HeaderValue;
+
 use super::drain::InFlight;
 use super::passage::Passage;
 use super::random::Random;
+use crate::clients::{Client, Seat};
 use crate::llm::error::ApiError;
 use crate::llm::Wire;
 use crate::observe::metrics;
@@ -27,8 +30,16 @@ pub struct RequestContext {
     pub seed: u64,
     /// Whose words its errors are in.
     pub tongue: Wire,
+    /// The page that the answer is for, in a browser; as it is to be named there.
+    pub origin: Option<HeaderValue>,
     /// Another router asks, in a valid key: it may know who serves, and whose an error is.
     pub from_router: bool,
+    /// Whose key it shows; none where none is asked for, or it is not known yet.
+    pub client: Option<Arc<Client>>,
+    /// Its place among the requests of that key.
+    pub seat: Option<Seat>,
+    /// It counts among the requests of that key, refused or not.
+    pub counts: bool,
     /// The answer has begun, and broke off.
     pub broken: Option<Box<Broken>>,
     /// The state of a request that Pingora's own phases carry.
@@ -59,7 +70,11 @@ impl RequestContext {
             started: Instant::now(),
             seed,
             tongue: Wire::Chat,
+            origin: None,
             from_router: false,
+            client: None,
+            seat: None,
+            counts: false,
             broken: None,
             passage: None,
             recorder,
@@ -91,6 +106,9 @@ impl RequestContext {
     /// Another process serves the request, and tells it.
     pub fn told_elsewhere(&mut self) {
         self.handed_on = true;
+        if let Some(seat) = self.seat.take() {
+            seat.forgo();
+        }
     }
 
     /// The client has got its status.
@@ -101,6 +119,24 @@ impl RequestContext {
     /// Adds to the time that was not ours: waiting for an upstream, or for the client.
     pub fn waited(&mut self, since: Instant) {
         self.outcome.waited += since.elapsed();
+    }
+
+    /// Whose key it has shown.
+    pub fn recognize(&mut self, client: &Arc<Client>) {
+        self.outcome.client = Some(client.name.clone());
+        self.client = Some(client.clone());
+    }
+
+    /// It has cost its client so many tokens so far.
+    pub fn charge(&mut self, tokens: u64) {
+        if let Some(seat) = &mut self.seat {
+            seat.charge(tokens);
+        }
+    }
+
+    /// The client's place is free again: before it can ask for more.
+    pub fn settle(&mut self) {
+        self.seat = None;
     }
 
     /// One attempt is over.
@@ -137,6 +173,11 @@ impl Drop for RequestContext {
     fn drop(&mut self) {
         if !self.handed_on {
             self.outcome.total = self.started.elapsed();
+            if let Some(client) = self.client.as_ref().filter(|_| self.counts) {
+                let tokens = self.outcome.usage.unwrap_or_default();
+                let success = self.outcome.succeeded();
+                client.account.ended(success, (tokens.prompt, tokens.completion), self.outcome.at);
+            }
             self.recorder.tell(&self.outcome);
         }
     }

@@ -23,9 +23,10 @@ use super::course::Course;
 use super::failure::{Failure, Trouble};
 use super::images::Pictures;
 use super::phrase::Spoken;
-use super::relay::{heartbeat, Accepted, HEARTBEAT};
+use super::relay::{heartbeat, Accepted, Rest, HEARTBEAT};
 use super::reply::Refusal;
 use super::{forward, local, refusals, wish, Edge};
+use crate::clients::Client;
 use crate::config::Resume;
 use crate::dialect::conversation::Untranslatable;
 use crate::dialect::resume::Told;
@@ -110,11 +111,11 @@ pub async fn converse(
                 if !spoken.is_plain() {
                     return Err(refusals::out_of_time(edge, tries.last).into());
                 }
-                tries.deadline = patience_of(edge);
-                (plan, told) = (rest.plan, Some(rest.told));
-                plan.renew(tries.deadline);
+                (plan, told) = tries.go_on(edge, rest);
             }
-            Err(trouble) => tries.note(edge, &mut plan, lease, trouble, &content)?,
+            Err(Trouble::ClientGone) => return Err(abandoned(lease, &content, ctx)),
+            Err(Trouble::Unfit(why)) => tries.pass_over(edge, &mut plan, lease, why),
+            Err(Trouble::Failed(failure)) => tries.failed(edge, &mut plan, lease, *failure),
         }
     }
 }
@@ -142,27 +143,23 @@ struct Tries {
 }
 
 impl Tries {
-    /// The attempt with `lease` gave no answer.
-    fn note(
-        &mut self,
-        edge: &Edge,
-        plan: &mut Plan,
-        lease: Lease,
-        trouble: Trouble,
-        content: &Content,
-    ) -> Result<(), End> {
-        match trouble {
-            Trouble::ClientGone => return Err(abandoned(lease, content)),
-            Trouble::Unfit(why) => {
-                edge.gateway.pool.pass_over(plan, lease);
-                self.unfit = Some(why);
-            }
-            Trouble::Failed(failure) => {
-                edge.tell(edge.gateway.pool.failed(plan, lease, &failure.verdict, Instant::now()));
-                self.last = Some(*failure);
-            }
-        }
-        Ok(())
+    /// The upstream of `lease` has no words for it.
+    fn pass_over(&mut self, edge: &Edge, plan: &mut Plan, lease: Lease, why: Untranslatable) {
+        edge.gateway.pool.pass_over(plan, lease);
+        self.unfit = Some(why);
+    }
+
+    /// The attempt with `lease` has failed.
+    fn failed(&mut self, edge: &Edge, plan: &mut Plan, lease: Lease, failure: Failure) {
+        edge.tell(edge.gateway.pool.failed(plan, lease, &failure.verdict, Instant::now()));
+        self.last = Some(failure);
+    }
+
+    /// There is time again for another answer to go on with this one.
+    fn go_on(&mut self, edge: &Edge, mut rest: Rest) -> (Plan, Option<Box<Told>>) {
+        self.deadline = patience_of(edge);
+        rest.plan.renew(self.deadline);
+        (rest.plan, Some(rest.told))
     }
 
     fn refusal(self, edge: &Edge, plan: &Plan, stop: Stopped) -> Box<Refusal> {
@@ -216,7 +213,28 @@ async fn open(
     };
     ctx.outcome.model = content.model().map(str::to_owned);
     ctx.outcome.stream = content.stream();
+    permit(endpoint, content.model(), content.estimate(endpoint), ctx)?;
     Ok((held, body, content))
+}
+
+/// Whether the client's key is for this, and has room for so many tokens. The request counts from here on.
+pub fn permit(
+    endpoint: &Endpoint,
+    model: Option<&str>,
+    tokens: u64,
+    ctx: &mut RequestContext,
+) -> Result<(), Box<Refusal>> {
+    let closed = |client: &Arc<Client>| {
+        model.is_some_and(|model| !client.may_use(model))
+            || client.is_confined() && endpoint.may_use_any_model(model.is_some())
+    };
+    if ctx.client.as_ref().is_some_and(closed) {
+        return Err(refusals::closed_model(model));
+    }
+    match &mut ctx.seat {
+        Some(seat) => seat.count(tokens, Instant::now()).map_err(refusals::client_limited),
+        None => Ok(()),
+    }
 }
 
 /// When a request that is asked, or gone on with, from now on must have shown something.
@@ -243,9 +261,10 @@ fn in_time(edge: &Edge, deadline: Option<Instant>, last: &mut Option<Failure>) -
 }
 
 /// The client has left. An upstream that has read the prompt will charge for it.
-fn abandoned(mut lease: Lease, content: &Content) -> End {
+fn abandoned(mut lease: Lease, content: &Content, ctx: &mut RequestContext) -> End {
     if lease.is_sent() {
         lease.charge(content.prompt_estimate());
+        ctx.charge(content.prompt_estimate());
     }
     End::ClientGone
 }

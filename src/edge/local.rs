@@ -8,15 +8,18 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::context::RequestContext;
 use super::lifecycle::End;
 use super::phrase::Spoken;
 use super::reply::Refusal;
-use super::{admission, refusals, reply, wish, Edge};
+use super::{admission, cors, desk, refusals, reply, wish, Edge};
+use crate::clients::Client;
 use crate::llm::endpoint::Page;
 use crate::llm::ANTHROPIC_VERSION;
 use crate::observe::outcome::Ended;
+use crate::observe::seeds::docs;
 use crate::observe::{health, metrics, page};
 use crate::routing::Listed;
 
@@ -33,47 +36,48 @@ pub async fn answer(
     ctx: &mut RequestContext,
 ) -> Result<(), End> {
     let headers = &client.req_header().headers;
-    let has_key = || admission::knows_key(headers, &edge.gateway.settings.server.master_key);
+    let asks = ctx.client.clone();
     let monitoring = &edge.gateway.settings.monitoring;
-    let sees_all = || monitoring.public == Some(true) || has_key();
-    let (status, kind, body): (u16, &str, Bytes) = match which {
-        Page::Root => (200, JSON, Bytes::from_static(b"{\"object\":\"router\",\"api\":\"/v1\"}")),
-        Page::Live => (200, JSON, Bytes::from_static(b"{\"status\":\"alive\"}")),
-        Page::Ready if edge.drain.is_draining() => {
+    let sees_all = monitoring.public == Some(true) || asks.is_some();
+    let (status, kind, body): (u16, &str, Bytes) = match (&which, &asks) {
+        (Page::Root, None) => (200, JSON, Bytes::from_static(b"{\"object\":\"router\",\"api\":\"/v1\"}")),
+        (Page::Preflight, _) => return permit(client, ctx).await,
+        (Page::Live, _) => (200, JSON, Bytes::from_static(b"{\"status\":\"alive\"}")),
+        (Page::Ready, _) if edge.drain.is_draining() => {
             (503, JSON, Bytes::from_static(b"{\"status\":\"draining\"}"))
         }
-        Page::Ready => (200, JSON, Bytes::from_static(b"{\"status\":\"ready\"}")),
-        Page::Health => {
+        (Page::Ready, _) => (200, JSON, Bytes::from_static(b"{\"status\":\"ready\"}")),
+        (Page::Health, _) => {
             let view = edge.view();
-            let body = if sees_all() { health::details(&view) } else { health::bare(&view) };
+            let body = if sees_all { health::details(&view) } else { health::bare(&view) };
             (health::status(&view), JSON, body.into())
         }
-        Page::Vhealth if sees_all() => (200, HTML, page::render(&edge.view()).into()),
-        Page::Trace if sees_all() => (200, JSON, health::trace(&edge.view()).into()),
-        Page::Metrics if !monitoring.prometheus_enabled => {
+        (Page::Vhealth, _) if sees_all => (200, HTML, page::render(&edge.view()).into()),
+        (Page::Trace, _) if sees_all => (200, JSON, health::trace(&edge.view()).into()),
+        (Page::Metrics, _) if !monitoring.prometheus_enabled => {
             return Err(refusals::no_such_path(client.req_header().uri.path()).into());
         }
-        Page::Metrics if monitoring.public != Some(false) || has_key() => {
+        (Page::Metrics, asks) if monitoring.public != Some(false) || asks.is_some() => {
             let (kind, body) = metrics::encode();
             (200, kind, body.into())
         }
-        Page::Models if has_key() && headers.contains_key(ANTHROPIC_VERSION) => {
-            (200, JSON, anthropic_list(&models(edge, client)?))
+        (Page::ResetStats | Page::ResetKeys | Page::ReloadKeys, _) => {
+            let told = acted(edge, &which, asks.as_deref()).await?;
+            (200, JSON, to_json(&told))
         }
-        Page::Models if has_key() && headers.contains_key(GOOGLE_KEY) => {
-            (200, JSON, gemini_list(&models(edge, client)?))
+        (Page::Docs, Some(_)) => (200, HTML, docs::render().into()),
+        (Page::Models | Page::GeminiModels, Some(asks)) => (200, JSON, models(edge, &which, client, asks)?),
+        (Page::Model(id) | Page::GeminiModel(id), Some(asks)) => {
+            (200, JSON, model(edge, &which, id, client, asks)?)
         }
-        Page::Models if has_key() => (200, JSON, list(&models(edge, client)?)),
-        Page::GeminiModels if has_key() => (200, JSON, gemini_list(&models(edge, client)?)),
-        Page::Model(ref id) | Page::GeminiModel(ref id) if has_key() => {
-            let models = models(edge, client)?;
-            let Some(model) = models.iter().find(|model| model.name == *id) else {
-                return Err(refusals::unknown_model(&edge.gateway.pool.unknown(id)).into());
-            };
-            let google = matches!(which, Page::GeminiModel(_)) || headers.contains_key(GOOGLE_KEY);
-            (200, JSON, if google { to_json(&gemini_entry(model)) } else { to_json(&entry(model)) })
+        (page, Some(asks)) => match desk::page(edge, page, asks) {
+            Some(told) => (200, JSON, to_json(&told)),
+            None => return Err(refusals::no_such_path(client.req_header().uri.path()).into()),
+        },
+        (_, None) => {
+            let refused = admission::identify(&edge.gateway.roster, headers, ctx.outcome.at).err();
+            return Err(refused.unwrap_or_else(refusals::panicked).into());
         }
-        _ => return Err(admission::unauthorized(headers).into()),
     };
     let mut head = ResponseHeader::build_no_case(status, Some(6)).map_err(|_| End::Cut)?;
     let built = head
@@ -86,10 +90,52 @@ pub async fn answer(
     Ok(())
 }
 
-/// The models to list: all, or those of the vendor that is asked for.
-fn models(edge: &Edge, client: &ServerSession) -> Result<Vec<Listed>, Box<Refusal>> {
+/// What has come of an act, which takes the master key.
+async fn acted(edge: &Edge, which: &Page, asks: Option<&Client>) -> Result<Value, Box<Refusal>> {
+    if !asks.is_some_and(|asks| asks.is_master) {
+        return Err(refusals::master_only());
+    }
+    desk::act(edge, which).await.unwrap_or_else(|| Err(refusals::panicked()))
+}
+
+/// The models that the client may ask for, or those of them that the vendor serves which it asks for.
+fn open_models(edge: &Edge, client: &ServerSession, asks: &Client) -> Result<Vec<Listed>, Box<Refusal>> {
     let among = wish::among(edge, client.req_header())?;
-    Ok(edge.gateway.pool.models_among(among.map(|among| &**among)))
+    let mut models = edge.gateway.pool.models_among(among.map(|among| &**among));
+    models.retain(|model| asks.may_use(&model.name));
+    Ok(models)
+}
+
+/// The list of them, in the words of the client's API.
+fn models(edge: &Edge, which: &Page, client: &ServerSession, asks: &Client) -> Result<Bytes, Box<Refusal>> {
+    let models = open_models(edge, client, asks)?;
+    let headers = &client.req_header().headers;
+    let google = matches!(which, Page::GeminiModels);
+    Ok(match google {
+        false if headers.contains_key(ANTHROPIC_VERSION) => anthropic_list(&models),
+        false if !headers.contains_key(GOOGLE_KEY) => list(&models),
+        _ => gemini_list(&models),
+    })
+}
+
+/// One of them.
+fn model(
+    edge: &Edge,
+    which: &Page,
+    id: &str,
+    client: &ServerSession,
+    asks: &Client,
+) -> Result<Bytes, Box<Refusal>> {
+    if !asks.may_use(id) {
+        return Err(refusals::closed_model(Some(id)));
+    }
+    let models = open_models(edge, client, asks)?;
+    let Some(model) = models.iter().find(|model| model.name == id) else {
+        return Err(refusals::unknown_model(&edge.gateway.pool.unknown(id)));
+    };
+    let google =
+        matches!(which, Page::GeminiModel(_)) || client.req_header().headers.contains_key(GOOGLE_KEY);
+    Ok(if google { to_json(&gemini_entry(model)) } else { to_json(&entry(model)) })
 }
 
 /// The answer to a request that only asks how long its prompt is, and that no upstream has counted.
@@ -102,6 +148,15 @@ pub async fn counted(
     let mut head = ResponseHeader::build_no_case(200, Some(4)).map_err(|_| End::Cut)?;
     head.insert_header(CONTENT_TYPE, JSON).map_err(|_| End::Cut)?;
     reply::send(client, ctx, head, body).await.map_err(|_| End::ClientGone)?;
+    ctx.ended(Ended::Complete);
+    Ok(())
+}
+
+/// The answer to a browser that asks before its request.
+async fn permit(client: &mut ServerSession, ctx: &mut RequestContext) -> Result<(), End> {
+    let mut head = ResponseHeader::build_no_case(200, Some(8)).map_err(|_| End::Cut)?;
+    cors::permit(&mut head, client.req_header()).map_err(|_| End::Cut)?;
+    reply::send(client, ctx, head, Bytes::new()).await.map_err(|_| End::ClientGone)?;
     ctx.ended(Ended::Complete);
     Ok(())
 }

@@ -12,7 +12,9 @@ pub mod admission;
 pub mod attempt;
 pub mod content;
 pub mod context;
+pub mod cors;
 pub mod course;
+pub mod desk;
 pub mod door;
 pub mod drain;
 pub mod exchange;
@@ -47,6 +49,7 @@ use std::time::{Duration, Instant};
 use admission::{Bounds, Budget};
 use context::RequestContext;
 use course::Courses;
+use desk::Reload;
 use drain::Drain;
 use exchange::Dialer;
 use failure::Failure;
@@ -79,6 +82,8 @@ pub struct Edge {
     pub drain: Arc<Drain>,
     /// Where outcomes are told.
     pub recorder: Arc<Recorder>,
+    /// How the configuration is read again.
+    pub reload: Arc<Reload>,
     /// Where requests are admitted: here, as long as this is the edge of the newest configuration.
     pub courses: Courses,
 }
@@ -92,6 +97,7 @@ impl Edge {
             dialer: self.dialer.clone(),
             budget: self.budget.clone(),
             drain: self.drain.clone(),
+            reload: self.reload.clone(),
             recorder: Arc::new(Recorder { meters, access: self.recorder.access.clone() }),
             courses: Courses::default(),
         }

@@ -17,6 +17,7 @@ use rustix::process::{kill_process, Pid, Signal};
 
 use super::wire::{self, receive, Estate, Message, PROTOCOL};
 use super::{shared, Running};
+use crate::clients;
 use crate::edge::course::{Course, Line, Moved};
 use crate::edge::Edge;
 use crate::server::places;
@@ -31,8 +32,8 @@ const SHORT_PATIENCE: Duration = Duration::from_secs(5);
 pub struct Start<'a> {
     /// The program.
     pub binary: &'a Path,
-    /// Its configuration.
-    pub config: &'a Path,
+    /// The file of its configuration; none where that is the environment.
+    pub config: Option<&'a Path>,
 }
 
 /// What is still to be written to the other process.
@@ -142,6 +143,7 @@ pub fn upgrade(running: &Arc<Running>, start: &Start, say: &dyn Fn(&str)) -> Res
     if let Err(why) = hand_estate(running, &edge, &mut candidate, &mail, &queue) {
         edge.gateway.memory.bequeath(None);
         edge.gateway.pool.reopen();
+        edge.gateway.roster.reopen();
         edge.courses.set(Course::Here);
         return Err(why);
     }
@@ -167,7 +169,9 @@ fn launch(start: &Start) -> Result<Candidate, String> {
     let (ours, theirs) = UnixStream::pair().map_err(|why| format!("no pair of sockets: {why}"))?;
     // This very program, even where another one lies at its place now.
     let starter = Command::new("/proc/self/exe")
-        .args([Path::new("start-successor"), start.binary, start.config])
+        .arg("start-successor")
+        .arg(start.binary)
+        .args(start.config)
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .spawn();
     let starter = starter.map_err(|why| format!("no process can be started: {why}"))?;
@@ -182,9 +186,14 @@ fn launch(start: &Start) -> Result<Candidate, String> {
 /// Starts the new process and waits for its end, to tell how it was: the body of a command that the old process calls. It
 /// is ended when the new one takes over, so that this becomes a child of the service manager's, which waits for its own
 /// children only. The socket is the standard input.
-pub fn start(binary: &Path, config: &Path) -> io::Result<()> {
+pub fn start(binary: &Path, config: Option<&Path>) -> io::Result<()> {
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let started = Command::new(binary).args(["run", "--successor", "--config"]).arg(config).spawn();
+    let mut successor = Command::new(binary);
+    successor.args(["run", "--successor"]);
+    if let Some(config) = config {
+        successor.arg("--config").arg(config);
+    }
+    let started = successor.spawn();
     let why = match started {
         Ok(mut child) => {
             wire::send(&socket, &Message::Started(child.id()), &[])?;
@@ -229,6 +238,9 @@ fn hand_estate(
     }
     edge.courses.set(Course::Settling);
     let ledger = edge.gateway.pool.close(Instant::now());
+    let used = mail.clone();
+    let heir: clients::Heir = Arc::new(move |note| used.put(Outgoing::Message(Message::Used(note))));
+    let roster = &edge.gateway.roster;
     let tokens = edge.gateway.tokens().filter_map(|token| {
         let (value, left) = token.remaining()?;
         Some((token.credential.to_string(), value.to_str().ok()?.to_owned(), left))
@@ -236,6 +248,7 @@ fn hand_estate(
     let estate = Estate {
         epoch: ledger.epoch.map(shared).unwrap_or_default(),
         ledger,
+        clients: (roster.close(&heir, Instant::now()), shared(roster.epoch())),
         identities: edge.gateway.identities(""),
         tokens: tokens.collect(),
         generation: running.generation.load(Ordering::SeqCst),
@@ -299,6 +312,7 @@ fn follow(running: &Arc<Running>, edge: &Edge, candidate: Candidate, mail: &Mail
     log::error!("process {}, which had taken over, is gone; this one serves again", candidate.number());
     edge.gateway.memory.bequeath(None);
     edge.gateway.pool.reopen();
+    edge.gateway.roster.reopen();
     edge.courses.set(Course::Here);
     running.gate.send_replace(true);
     places::write_pid(edge.gateway.settings.server.port);

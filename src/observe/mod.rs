@@ -13,6 +13,7 @@ pub mod logging;
 pub mod metrics;
 pub mod outcome;
 pub mod page;
+pub mod seeds;
 pub mod sink;
 pub mod view;
 
@@ -33,6 +34,7 @@ impl Recorder {
     /// Counts the request and writes its line.
     pub fn tell(&self, outcome: &Outcome) {
         self.meters.record(outcome);
+        seeds::tally::count(outcome);
         self.access.write(outcome);
     }
 }

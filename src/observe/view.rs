@@ -23,10 +23,53 @@ pub struct View {
     pub active_models: usize,
     /// In the order of the file.
     pub credentials: Vec<CredentialView>,
+    /// Each type of provider, by name.
+    pub vendors: Vec<VendorView>,
+    /// The keys of callers that have asked for something.
+    pub clients: Vec<ClientView>,
     /// What is shared with other routers; none if nothing is.
     pub state: Option<StateView>,
     /// Those who wait; none where nobody may.
     pub queue: Option<QueueView>,
+}
+
+/// What one caller's key was used for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientView {
+    /// Its name.
+    pub name: String,
+    /// Requests that had an answer without an error, and those that had not.
+    pub requests: [u64; 2],
+    /// Tokens of prompts and of answers.
+    pub tokens: [u64; 2],
+    /// Requests under way.
+    pub in_flight: u32,
+}
+
+/// The credentials of one type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VendorView {
+    /// The type.
+    pub kind: &'static str,
+    /// How many there are.
+    pub credentials: usize,
+    /// How many of them may be asked.
+    pub available: usize,
+    /// Whether one of them has answered, a request or the question for its models or its health; none while nobody was
+    /// asked.
+    pub answered: Option<bool>,
+}
+
+impl VendorView {
+    /// In a word.
+    pub fn status(&self) -> &'static str {
+        match (self.available, self.answered) {
+            (0, _) | (_, Some(false)) => "down",
+            (_, None) => "unknown",
+            (available, _) if available < self.credentials => "degraded",
+            _ => "up",
+        }
+    }
 }
 
 /// The state that several routers share.
@@ -317,6 +360,13 @@ pub(crate) mod samples {
             draining: false,
             active_models: 4,
             credentials: vec![credential("main"), banned("spare"), peer],
+            vendors: vec![VendorView { kind: "openai", credentials: 2, available: 1, answered: Some(true) }],
+            clients: vec![ClientView {
+                name: "team".into(),
+                requests: [5, 2],
+                tokens: [30, 40],
+                in_flight: 1,
+            }],
             state: None,
             queue: None,
         }

@@ -4,23 +4,24 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use url::Url;
+
 use super::{addresses, Check};
-use crate::config::file;
+use crate::config::file::{self, Cors};
 use crate::config::problem::Fault;
 use crate::config::quantity::{Limit, Listen, Size, Span, Term};
 use crate::config::settings::{
-    AdminListen, CodeRule, Fail2ban, Images, Monitoring, Routing, Server, FOREVER,
+    AdminListen, CodeRule, Fail2ban, Images, Monitoring, Origins, Routing, Server, FOREVER,
 };
-use crate::secret::Secret;
 
 /// The smallest body limit that can be meant: below it, a unit was forgotten.
 const LEAST_BODY: u64 = 1 << 10;
 
 impl Check<'_, '_> {
     pub(super) fn server(&mut self, file: &file::Server) -> Server {
-        let master_key = file.master_key.as_ref().map_or_else(|| Secret::new(""), |key| key.0.clone());
-        if !master_key.is_empty() {
-            self.master_key("server.master_key", &master_key);
+        let master_key = file.master_key.as_ref().map(|key| key.0.clone()).filter(|key| !key.is_empty());
+        if let Some(key) = &master_key {
+            self.callers_key("server.master_key", key);
         }
         let max_body_size = self.max_body_size(file);
         Server {
@@ -28,6 +29,8 @@ impl Check<'_, '_> {
             port: file.port,
             threads: usize::from(file.threads),
             master_key,
+            auth_header: self.auth_header(file.auth_header_name.as_deref()),
+            enable_auth: file.enable_auth,
             max_body_size,
             body_timeout: self.finite("server.body_timeout", file.body_timeout),
             header_timeout: self.finite("server.header_timeout", file.header_timeout),
@@ -37,8 +40,28 @@ impl Check<'_, '_> {
             replace_v1_models: file.replace_v1_models,
             logging_level: file.logging_level,
             expose_route: file.expose_route,
+            cors: self.cors(&file.cors),
             echo_model: file.echo_model,
         }
+    }
+
+    fn cors(&mut self, file: &Cors) -> Option<Origins> {
+        let list = match file {
+            Cors::Whole(any) => return any.then_some(Origins::Any),
+            Cors::Origins(list) => list,
+        };
+        for (at, origin) in list.iter().enumerate() {
+            let known = Url::parse(origin).map(|url| url.origin());
+            if !known.is_ok_and(|known| known.ascii_serialization() == *origin) {
+                let path = format!("server.cors[{at}]");
+                let fault =
+                    Fault::new(format!("{} is no origin as browsers write it", self.places.written(&path)));
+                let help = "scheme, host and, where it is not the usual one, the port: `https://app.example.com`; `cors: true` \
+                            is for all";
+                self.error(&path, fault.help(help));
+            }
+        }
+        Some(Origins::These(list.clone()))
     }
 
     fn max_body_size(&mut self, file: &file::Server) -> u64 {

@@ -144,8 +144,10 @@ fn every_default_is_what_it_is_said_to_be() {
         credentials,
         models,
         binding,
+        client_keys,
         ..
     } = settings;
+    assert!(client_keys.is_empty() && server.enable_auth && server.auth_header.is_none());
     let seconds = Duration::from_secs;
     assert_eq!(
         (server.port, server.threads, server.max_body_size, server.max_buffered),

@@ -8,6 +8,20 @@ pub fn key_of(name: &str) -> String {
     format!("sk-upstream-{name}-0123456789")
 }
 
+/// The key of the client `name`.
+pub fn client_key(name: &str) -> String {
+    format!("sk-client-{name}-0123456789abcdef")
+}
+
+/// Where a router finds its configuration.
+#[derive(Clone, Copy, Default, PartialEq)]
+pub(super) enum Found {
+    #[default]
+    Lines,
+    Variables,
+    ReadyMade,
+}
+
 /// The parts of a configuration. Each method adds YAML lines to one section.
 #[derive(Clone, Default)]
 pub struct Config {
@@ -15,6 +29,7 @@ pub struct Config {
     routing: Vec<String>,
     fail2ban: Vec<String>,
     monitoring: Vec<String>,
+    client_keys: Vec<String>,
     credentials: Vec<String>,
     models: Vec<String>,
     state: Vec<String>,
@@ -23,6 +38,8 @@ pub struct Config {
     more: Vec<String>,
     master_key: Option<String>,
     threads: Option<u32>,
+    /// Where the router finds it, if not in a file of these lines.
+    pub(super) found: Found,
     /// Variables of its environment.
     pub(super) environment: Vec<(String, String)>,
 }
@@ -57,6 +74,12 @@ impl Config {
     /// A credential of any type without a key.
     pub fn keyless(mut self, kind: &str, name: &str, url: &str, extra: &str) -> Self {
         self.credentials.push(item(&format!("name: {name:?}\ntype: {kind}\nbase_url: {url}\n{extra}")));
+        self
+    }
+
+    /// An entry of `client_keys`, with the key `client_key(name)`; `extra` holds more YAML lines.
+    pub fn client(mut self, name: &str, extra: &str) -> Self {
+        self.client_keys.push(item(&format!("name: {name:?}\nkey: {}\n{extra}", client_key(name))));
         self
     }
 
@@ -123,6 +146,22 @@ impl Config {
         self.master_key.as_deref().unwrap_or(MASTER_KEY)
     }
 
+    /// No file: whoever starts it gives its variables. Its master key is among them.
+    pub fn fileless() -> Self {
+        Self { found: Found::Variables, ..Self::new() }.environment("MASTER_KEY", MASTER_KEY)
+    }
+
+    /// The file that lies in the router's directory already; only its port is put right.
+    pub fn ready_made() -> Self {
+        Self { found: Found::ReadyMade, ..Self::new() }
+    }
+
+    /// Without a variable.
+    pub fn without(mut self, name: &str) -> Self {
+        self.environment.retain(|(known, _)| known != name);
+        self
+    }
+
     /// A variable of the router's environment.
     pub fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.into(), value.into()));
@@ -152,6 +191,7 @@ impl Config {
         }
         let own = indented(&format!("dir: {dir}/state"));
         section("state", &[own, self.state.concat()]);
+        section("client_keys", &self.client_keys);
         section("images", &self.images);
         section("credentials", &self.credentials);
         section("models", &self.models);
