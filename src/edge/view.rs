@@ -9,11 +9,11 @@ use crate::clients::{self, Client};
 use crate::gateway::{Gateway, Seen};
 use crate::observe::seeds::tally;
 use crate::observe::view::{
-    ClientView, CredentialView, ModelView, PeerState, PeerView, QuotaView, Standing, State, Used, VendorView,
-    View,
+    ClientView, CredentialView, ModelView, PeerState, PeerView, QueueView, QuotaView, Standing, State, Used,
+    VendorView, View,
 };
 use crate::providers::peer_health::Figure;
-use crate::routing::{self, Condition, Outlook, QuotaUse, Use};
+use crate::routing::{self, Class, Condition, Outlook, QueueSnapshot, QuotaUse, Use};
 
 impl Edge {
     /// The router at this moment.
@@ -39,6 +39,7 @@ pub fn view(gateway: &Gateway, draining: bool) -> View {
         clients: clients(gateway, now),
         credentials,
         state: gateway.fleet.as_ref().map(|fleet| fleet.view()),
+        queue: (!gateway.settings.routing.max_wait.is_zero()).then(|| queue(&snapshot.queue)),
     }
 }
 
@@ -160,6 +161,11 @@ fn quotas(seen: &QuotaUse) -> impl Iterator<Item = QuotaView> {
     limited.filter_map(move |(of, Use { used: current, limit })| {
         Some(QuotaView { of, per: per.label(), current, limit: limit?, resets })
     })
+}
+
+fn queue(seen: &QueueSnapshot) -> QueueView {
+    let waiting = Class::ALL.iter().zip(seen.waiting).map(|(class, count)| (class.as_str(), count)).collect();
+    QueueView { waiting, oldest: seen.oldest, given_up: seen.given_up, refused: seen.refused }
 }
 
 fn used(seen: Use) -> Used {
