@@ -229,10 +229,10 @@ impl Gateway {
 }
 
 /// What conversations are hashed with, so that nobody can look for one who does not have the key.
-fn salt(master_key: Option<&Secret>) -> [u8; 32] {
+fn salt(master_key: &Secret) -> [u8; 32] {
     let mut digest = Context::new(&SHA256);
     digest.update(b"conversations");
-    digest.update(master_key.map_or("", Secret::expose).as_bytes());
+    digest.update(master_key.expose().as_bytes());
     let mut salt = [0; 32];
     salt.copy_from_slice(digest.finish().as_ref());
     salt
