@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{complain, operate};
+use super::{complain, operate, surroundings};
 use crate::loading;
 
 /// For each step; Docker gives up after 30 s unless told otherwise.
@@ -22,8 +22,8 @@ const LONGEST: u64 = 256;
 
 /// 0 where the router of this configuration takes traffic, else 1, as Docker wants it.
 pub fn healthcheck(file: Option<&Path>) -> ExitCode {
-    let listener = loading::find(file).map_err(Error::other).and_then(|path| loading::listener(&path));
-    let asked = match listener {
+    let found = surroundings::find(file).map_err(Error::other);
+    let asked = match found.and_then(|(origin, _)| loading::listener(&origin)) {
         Ok((_, _, false)) => return operate::ready(file),
         Ok((host, port, true)) => ask(&host, port),
         Err(why) => Err(why),

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
-use super::{complain, say, BAD_CONFIG};
+use super::{complain, say, surroundings, BAD_CONFIG};
 use crate::config::AdminListen;
 use crate::loading;
 use crate::secret::Secret;
@@ -85,7 +85,7 @@ fn ask(config: Option<&Path>, socket: Option<PathBuf>, method: &str, path: &str)
 }
 
 fn find(config: Option<&Path>) -> Result<Place, String> {
-    let settings = loading::find(config).and_then(|file| loading::settings(&file, false));
+    let settings = surroundings::find(config).and_then(|(origin, _)| loading::settings(&origin, false));
     if let Ok((settings, _)) = settings {
         return match places::admin(&settings) {
             AdminListen::Unix(path) => Ok(Place::Unix(places::of_service(path))),

@@ -72,6 +72,9 @@ pub struct Counts {
     pub last: Option<SystemTime>,
 }
 
+/// How much has been used, and how much may be; none = no limit.
+pub type Use = (u64, Option<u64>);
+
 /// How an account stands.
 #[derive(Clone, Debug, Default)]
 pub struct Standing {
@@ -82,7 +85,7 @@ pub struct Standing {
     /// As many as may be.
     pub most: Option<u32>,
     /// What it has used of its limits, period by period: requests and tokens, each with its limit.
-    pub uses: Vec<(Per, [(u64, Option<u64>); 2])>,
+    pub uses: Vec<(Per, [Use; 2])>,
 }
 
 /// A limit in the way of a request.

@@ -20,6 +20,7 @@ pub use digest::Digest;
 pub use ledger::{Heir, Ledger, Note};
 
 use crate::config::{ClientKey, Priority, Settings};
+use crate::routing::Class;
 use crate::secret::Secret;
 use account::Allowance;
 
@@ -39,8 +40,8 @@ pub struct Client {
     pub hint: String,
     /// It may do everything.
     pub is_master: bool,
-    /// Whose requests wait less.
-    pub priority: Priority,
+    /// Whose turn it is where requests wait.
+    pub class: Class,
     /// What it has used.
     pub account: Arc<Account>,
     models: Option<Vec<String>>,
@@ -112,7 +113,7 @@ impl Roster {
             name: if server.enable_auth { MASTER } else { OPEN }.into(),
             hint: digest.hint(),
             is_master: true,
-            priority: Priority::Normal,
+            class: Class::Normal,
             account: account(digest, Allowance::default()),
             models: None,
             expires: None,
@@ -121,7 +122,11 @@ impl Roster {
             name: key.name.as_str().into(),
             hint: key.hint.clone(),
             is_master: false,
-            priority: key.priority,
+            class: match key.priority {
+                Priority::High => Class::High,
+                Priority::Normal => Class::Normal,
+                Priority::Low => Class::Low,
+            },
             account: account(key.digest, Allowance::of(key)),
             models: key.models.clone(),
             expires: key.expires,

@@ -105,6 +105,17 @@ pub struct Server {
     pub max_connections_per_address: Option<u32>,
     /// Whether every answer names the model that was asked for.
     pub echo_model: bool,
+    /// Whose pages in browsers may use the router; none: nobody's.
+    pub cors: Option<Origins>,
+}
+
+/// Whose pages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origins {
+    /// Anybody's.
+    Any,
+    /// Those of these origins, as browsers write them.
+    These(Vec<String>),
 }
 
 /// A host, which may be an IPv6 address in brackets or without, and a port.

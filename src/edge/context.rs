@@ -8,6 +8,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use http::HeaderValue;
+
 use super::drain::InFlight;
 use super::passage::Passage;
 use super::random::Random;
@@ -17,6 +19,7 @@ use crate::llm::Wire;
 use crate::observe::metrics;
 use crate::observe::outcome::{AttemptRecord, Ended, Outcome, Resumed};
 use crate::observe::Recorder;
+use crate::routing::Class;
 
 /// The context of one request.
 pub struct RequestContext {
@@ -28,6 +31,8 @@ pub struct RequestContext {
     pub seed: u64,
     /// Whose words its errors are in.
     pub tongue: Wire,
+    /// The page that the answer is for, in a browser; as it is to be named there.
+    pub origin: Option<HeaderValue>,
     /// Another router asks, in a valid key: it may know who serves, and whose an error is.
     pub from_router: bool,
     /// Whose key it shows; none where none is asked for, or it is not known yet.
@@ -66,6 +71,7 @@ impl RequestContext {
             started: Instant::now(),
             seed,
             tongue: Wire::Chat,
+            origin: None,
             from_router: false,
             client: None,
             seat: None,
@@ -120,6 +126,11 @@ impl RequestContext {
     pub fn recognize(&mut self, client: &Arc<Client>) {
         self.outcome.client = Some(client.name.clone());
         self.client = Some(client.clone());
+    }
+
+    /// Whose turn is first where requests wait.
+    pub fn class(&self) -> Class {
+        self.client.as_ref().map_or(Class::Normal, |client| client.class)
     }
 
     /// It has cost its client so many tokens so far.

@@ -23,7 +23,7 @@ use super::course::Course;
 use super::failure::{Failure, Trouble};
 use super::images::Pictures;
 use super::phrase::Spoken;
-use super::relay::{heartbeat, Accepted, HEARTBEAT};
+use super::relay::{heartbeat, Accepted, Rest, HEARTBEAT};
 use super::reply::Refusal;
 use super::{forward, local, refusals, wish, Edge};
 use crate::clients::Client;
@@ -65,52 +65,37 @@ pub async fn converse(
 ) -> Result<(), End> {
     let (held, body, content) = open(edge, endpoint, door, client, ctx).await?;
     // From here on, not from the head: a slow upload is no fault of an upstream.
-    let mut deadline = patience_of(edge);
+    let mut tries = Tries { deadline: patience_of(edge), last: None, unfit: None };
     let (first, mut newer): (&Edge, Option<Arc<Edge>>) = (edge, None);
-    let (mut last, mut unfit): (Option<Failure>, Option<Untranslatable>) = (None, None);
     let prepared = OnceLock::new();
     let spoken = Spoken::new(endpoint, &content, &body, &prepared);
-    let mut plan = plan(edge, client, ctx, &spoken, deadline)?;
+    let mut plan = plan(edge, client, ctx, &spoken, tries.deadline)?;
     let spoken = spoken.echoing(plan.stands_in() || edge.gateway.settings.server.echo_model);
     let pictures = Pictures::default();
     let mut told = resumable(edge, endpoint, &content);
     loop {
         let edge = newer.as_deref().unwrap_or(first);
-        let mut lease = match edge.next(&mut plan, in_time(edge, deadline, &mut last)?) {
-            Step::Try(lease) => match edge.confirm(&mut plan, lease, &mut last).await? {
-                Some(lease) => lease,
-                None => continue,
-            },
-            Step::Wait(pause) => {
-                client_or(client, ctx, pin!(tokio::time::sleep(pause))).await?;
+        let mut lease = match turn(edge, &mut plan, &mut tries, client, ctx).await? {
+            Turn::Try(lease) => lease,
+            Turn::Again => continue,
+            Turn::Moved(Course::Process(line)) => {
+                return Box::pin(forward::ask(&line, &body, client, ctx)).await;
+            }
+            Turn::Moved(course) => {
+                newer = course.edge().or(newer);
+                plan = self::plan(newer.as_deref().unwrap_or(first), client, ctx, &spoken, tries.deadline)?;
                 continue;
             }
-            Step::Queued => {
-                client_or(client, ctx, pin!(queued(plan.place()))).await?;
-                continue;
-            }
-            Step::Moved => {
-                match edge.courses.settled().await {
-                    Course::Process(_) if ctx.broken.is_some() => {
-                        return Err(refusals::out_of_time(edge, last).into());
-                    }
-                    Course::Process(line) => return Box::pin(forward::ask(&line, &body, client, ctx)).await,
-                    course => newer = course.edge().or(newer),
-                }
-                plan = self::plan(newer.as_deref().unwrap_or(first), client, ctx, &spoken, deadline)?;
-                plan.renew(deadline);
-                continue;
-            }
-            Step::Stop(Stopped::Unfit) if endpoint.counts_tokens() => {
+            Turn::Stop(Stopped::Unfit) if endpoint.counts_tokens() => {
                 return Box::pin(local::counted(&spoken, client, ctx)).await;
             }
-            Step::Stop(stop) => return Err(refusals::stopped(edge, &plan, stop, last, unfit).into()),
+            Turn::Stop(stop) => return Err(tries.refusal(edge, &plan, stop).into()),
         };
         let told_so_far = told.as_deref().filter(|_| ctx.broken.is_some());
-        let fetching = pictures.spoken(edge, &spoken, lease.credential(), deadline);
+        let fetching = pictures.spoken(edge, &spoken, lease.credential(), tries.deadline);
         let illustrated = client_or(client, ctx, pin!(fetching)).await?;
-        let spoken_there = illustrated.as_ref().unwrap_or(&spoken);
-        let attempt = Attempt { edge, spoken: spoken_there, deadline, told: told_so_far, client, ctx };
+        let (words, deadline) = (illustrated.as_ref().unwrap_or(&spoken), tries.deadline);
+        let attempt = Attempt { edge, spoken: words, deadline, told: told_so_far, client, ctx };
         // Boxed, so that its room is given back before the answer is relayed.
         match Box::pin(attempt.run(&mut lease, &plan)).await {
             Ok(answer) => {
@@ -119,28 +104,96 @@ pub async fn converse(
                 if accepted.told.is_none() {
                     // Nothing is sent again from here on: the body goes, and its share of the budget.
                     drop((illustrated, spoken));
-                    drop((pictures, body, held, content, last, unfit));
+                    drop((pictures, body, held, content, tries));
                     return accepted.relay(answer, client, ctx).await.map(|_| ());
                 }
                 let Some(rest) = accepted.relay(answer, client, ctx).await? else { return Ok(()) };
                 if !spoken.is_plain() {
-                    return Err(refusals::out_of_time(edge, last).into());
+                    return Err(refusals::out_of_time(edge, tries.last).into());
                 }
-                deadline = patience_of(edge);
-                (plan, told) = (rest.plan, Some(rest.told));
-                plan.renew(deadline);
+                (plan, told) = tries.go_on(edge, rest);
             }
             Err(Trouble::ClientGone) => return Err(abandoned(lease, &content, ctx)),
-            Err(Trouble::Unfit(why)) => {
-                edge.gateway.pool.pass_over(&mut plan, lease);
-                unfit = Some(why);
-            }
-            Err(Trouble::Failed(failure)) => {
-                edge.tell(edge.gateway.pool.failed(&mut plan, lease, &failure.verdict, Instant::now()));
-                last = Some(*failure);
-            }
+            Err(Trouble::Unfit(why)) => tries.pass_over(edge, &mut plan, lease, why),
+            Err(Trouble::Failed(failure)) => tries.failed(edge, &mut plan, lease, *failure),
         }
     }
+}
+
+/// What a request does next.
+enum Turn {
+    /// An attempt.
+    Try(Lease),
+    /// The same question once more.
+    Again,
+    /// What it does goes on elsewhere.
+    Moved(Course),
+    /// Nothing is left.
+    Stop(Stopped),
+}
+
+/// How a request stands.
+struct Tries {
+    /// When it must have shown its first output.
+    deadline: Option<Instant>,
+    /// The last failure.
+    last: Option<Failure>,
+    /// Why the last upstream without words for it has none.
+    unfit: Option<Untranslatable>,
+}
+
+impl Tries {
+    /// The upstream of `lease` has no words for it.
+    fn pass_over(&mut self, edge: &Edge, plan: &mut Plan, lease: Lease, why: Untranslatable) {
+        edge.gateway.pool.pass_over(plan, lease);
+        self.unfit = Some(why);
+    }
+
+    /// The attempt with `lease` has failed.
+    fn failed(&mut self, edge: &Edge, plan: &mut Plan, lease: Lease, failure: Failure) {
+        edge.tell(edge.gateway.pool.failed(plan, lease, &failure.verdict, Instant::now()));
+        self.last = Some(failure);
+    }
+
+    /// There is time again for another answer to go on with this one.
+    fn go_on(&mut self, edge: &Edge, mut rest: Rest) -> (Plan, Option<Box<Told>>) {
+        self.deadline = patience_of(edge);
+        rest.plan.renew(self.deadline);
+        (rest.plan, Some(rest.told))
+    }
+
+    fn refusal(self, edge: &Edge, plan: &Plan, stop: Stopped) -> Box<Refusal> {
+        refusals::stopped(edge, plan, stop, self.last, self.unfit)
+    }
+}
+
+/// Asks the pool what is next.
+async fn turn(
+    edge: &Edge,
+    plan: &mut Plan,
+    tries: &mut Tries,
+    client: &mut ServerSession,
+    ctx: &mut RequestContext,
+) -> Result<Turn, End> {
+    let now = in_time(edge, tries.deadline, &mut tries.last)?;
+    Ok(match edge.next(plan, now) {
+        Step::Try(lease) => edge.confirm(plan, lease, &mut tries.last).await?.map_or(Turn::Again, Turn::Try),
+        Step::Wait(pause) => {
+            client_or(client, ctx, pin!(tokio::time::sleep(pause))).await?;
+            Turn::Again
+        }
+        Step::Queued => {
+            client_or(client, ctx, pin!(queued(plan.place()))).await?;
+            Turn::Again
+        }
+        Step::Moved => match edge.courses.settled().await {
+            Course::Process(_) if ctx.broken.is_some() => {
+                return Err(refusals::out_of_time(edge, tries.last.take()).into());
+            }
+            course => Turn::Moved(course),
+        },
+        Step::Stop(stop) => Turn::Stop(stop),
+    })
 }
 
 /// The whole body, its share of the budget, and what it says. The outcome of the request has its model from here.
@@ -254,10 +307,10 @@ fn plan(
         pinned: edge.gateway.pinned(endpoint, content.ids()).map_err(refusals::unpinnable)?,
         deadline,
         seed: ctx.seed,
+        class: ctx.class(),
         needs: content.needs(),
         among: wish::among(edge, head)?,
         streams: content.stream(),
-        ..Ask::default()
     };
     let mut plan = pool.plan(ask).map_err(|unknown| refusals::unknown_model(&unknown))?;
     if pool.asks_for_key(&plan) {

@@ -13,6 +13,7 @@ pub mod admission;
 pub mod attempt;
 pub mod content;
 pub mod context;
+pub mod cors;
 pub mod course;
 pub mod crowd;
 pub mod desk;

@@ -54,7 +54,7 @@ pub fn admit(
     let pinned = edge.gateway.pinned(&endpoint, &cursors).map_err(refusals::unpinnable)?;
     let deadline = settings.routing.deadline.filter(|_| length.is_none()).map(|budget| ctx.started + budget);
     let among = wish::among(edge, client.req_header())?;
-    let ask = Ask { pinned, deadline, seed: ctx.seed, among, ..Ask::default() };
+    let ask = Ask { pinned, deadline, seed: ctx.seed, class: ctx.class(), among, ..Ask::default() };
     let plan = edge.gateway.pool.plan(ask).map_err(|unknown| refusals::unknown_model(&unknown))?;
     let downstream = client.as_downstream_mut();
     downstream.set_read_timeout(Some(settings.server.body_timeout));

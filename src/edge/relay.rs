@@ -120,7 +120,7 @@ impl Accepted<'_> {
         let gateway = &self.edge.gateway;
         gateway.memory.pin(&facts.ids, &gateway.upstream(self.lease.credential()).name);
         let usage = facts.usage.unwrap_or_else(|| seen(self.endpoint, self.prompt, body.len() as u64));
-        ctx.outcome.usage = facts.usage.map(|usage| tokens(&usage, false));
+        ctx.outcome.usage = facts.usage.map(|usage| TokenCount::of(&usage, false));
         self.lease.charge(usage.charge());
         ctx.charge(usage.charge());
         self.edge.tell(self.lease.succeeded(Instant::now()));
@@ -297,7 +297,7 @@ impl Stream<'_> {
     fn account(&mut self, ctx: &mut RequestContext) {
         let usage = self.watch.usage();
         let cost = usage.unwrap_or_else(|| seen(self.endpoint, self.prompt, self.watch.output_bytes()));
-        ctx.outcome.usage = Some(tokens(&cost, usage.is_none()));
+        ctx.outcome.usage = Some(TokenCount::of(&cost, usage.is_none()));
         ctx.outcome.frames_dropped = self.watch.dropped();
         self.edge.gateway.remember(self.watch.signatures());
         ctx.charge(cost.charge());
@@ -490,15 +490,5 @@ async fn silence(limit: Option<Duration>) {
     match limit {
         Some(limit) => sleep(limit).await,
         None => std::future::pending().await,
-    }
-}
-
-fn tokens(usage: &Usage, estimated: bool) -> TokenCount {
-    TokenCount {
-        prompt: usage.prompt,
-        completion: usage.completion,
-        cached: usage.cached,
-        reasoning: usage.reasoning,
-        estimated,
     }
 }

@@ -7,6 +7,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use crate::llm::usage::Usage;
+
 /// One request from its first byte to its last.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -111,6 +113,19 @@ pub struct TokenCount {
     pub reasoning: u64,
     /// Our estimate, since the upstream reported nothing.
     pub estimated: bool,
+}
+
+impl TokenCount {
+    /// Of what a provider has reported, or of our own estimate.
+    pub fn of(usage: &Usage, estimated: bool) -> Self {
+        Self {
+            prompt: usage.prompt,
+            completion: usage.completion,
+            cached: usage.cached,
+            reasoning: usage.reasoning,
+            estimated,
+        }
+    }
 }
 
 /// How a request ended.

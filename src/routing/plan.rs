@@ -11,7 +11,7 @@ use super::catalog::Candidate;
 use super::lease::Lease;
 use super::limits::Bound;
 use super::meaning::Meaning;
-use super::queue::{Class, Place, Turn};
+use super::queue::{Class, Waiting};
 use super::strategy::{scatter, Lot};
 use crate::llm::ability::Abilities;
 use crate::providers::verdict::{Blame, Next, Verdict};
@@ -140,20 +140,7 @@ pub struct Plan {
     resume: Option<Instant>,
     /// It has been, or will be.
     resumed: bool,
-    class: Class,
-    place: Own,
-    /// Its turn in the queue, since when it waits and until when, once it has waited.
-    turn: Option<(Turn, Instant, Instant)>,
-}
-
-/// A place in the queue, which a copy does not have.
-#[derive(Debug, Default)]
-struct Own(Option<Place>);
-
-impl Clone for Own {
-    fn clone(&self) -> Self {
-        Self(None)
-    }
+    pub(super) waiting: Waiting,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -205,9 +192,7 @@ impl Plan {
             struck: None,
             resume: None,
             resumed: false,
-            class: ask.class,
-            place: Own(None),
-            turn: None,
+            waiting: Waiting::new(ask.class),
         }
     }
 
@@ -283,52 +268,11 @@ impl Plan {
         self.attempts = self.attempts.saturating_sub(1);
     }
 
-    /// Its class.
-    pub(super) fn class(&self) -> Class {
-        self.class
-    }
-
     /// Whether it asks for the same as `other`, so that who came first goes first.
     pub(super) fn same_lane(&self, other: &Self) -> bool {
         let same_models = self.model == other.model && self.fallbacks == other.fallbacks;
         let same_candidates = self.pinned == other.pinned && self.among == other.among;
         same_models && same_candidates && self.needs == other.needs && self.barred == other.barred
-    }
-
-    /// Its place in the queue, if it has one.
-    pub fn place(&mut self) -> Option<&mut Place> {
-        self.place.0.as_mut()
-    }
-
-    /// For how long it has waited in the queue by `now`, if it has.
-    pub fn queued(&self, now: Instant) -> Option<Duration> {
-        self.turn.map(|(_, since, _)| now.saturating_duration_since(since))
-    }
-
-    /// Lends its place.
-    pub fn leave(&mut self) -> Option<Place> {
-        self.place.0.take()
-    }
-
-    /// Has its place again.
-    pub fn stays(&mut self, place: Place) {
-        self.place.0 = Some(place);
-    }
-
-    /// It waits, since some moment and until another, the first time that it does.
-    pub(super) fn enqueued(&mut self, place: Place, turn: Turn, (since, until): (Instant, Instant)) {
-        self.stays(place);
-        self.turn.get_or_insert((turn, since, until));
-    }
-
-    /// Its turn, if it has waited.
-    pub(super) fn turn(&self) -> Option<Turn> {
-        self.turn.map(|(turn, ..)| turn)
-    }
-
-    /// Until when it waits in the queue, once it does.
-    pub(super) fn waits_until(&self) -> Option<Instant> {
-        self.turn.map(|(.., until)| until)
     }
 
     /// Nothing is waited for beyond its deadline.
@@ -405,12 +349,10 @@ impl Plan {
         self.tried.iter().any(|tried| tried.credential == credential && tried.position.is_none())
     }
 
-    /// Whether it may be asked of `candidate` at all: nothing pins it to another credential, the model can do what it
-    /// needs, and it was not barred.
+    /// Whether nothing keeps it from `candidate`: no pin, no ability that the model lacks, no bar.
     pub(super) fn takes(&self, candidate: &Candidate) -> bool {
-        self.may_ask(candidate.credential)
-            && self.lacks(candidate).is_empty()
-            && !self.is_barred(candidate.credential)
+        let credential = candidate.credential;
+        self.may_ask(credential) && self.lacks(candidate).is_empty() && !self.is_barred(credential)
     }
 
     /// Whether nothing keeps it from `credential`.

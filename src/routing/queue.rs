@@ -26,6 +26,9 @@ use super::state::State;
 /// In a fleet others give back what cannot be heard of.
 const FLEET: Duration = Duration::from_millis(250);
 
+/// Nobody looks more often than that.
+const LEAST: Duration = Duration::from_millis(5);
+
 /// Whose turn is first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Class {
@@ -81,6 +84,15 @@ pub struct Place {
     turn: Turn,
 }
 
+/// What a plan has to do with the queue. A copy has no place.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    class: Class,
+    place: Option<Place>,
+    /// Its turn, since when it waits and until when, once it has waited.
+    turn: Option<(Turn, Instant, Instant)>,
+}
+
 /// How the queue stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueueSnapshot {
@@ -105,6 +117,49 @@ impl Class {
             Self::Normal => "normal",
             Self::Low => "low",
         }
+    }
+}
+
+impl Waiting {
+    /// Of a plan of that class, which does not wait.
+    pub(super) fn new(class: Class) -> Self {
+        Self { class, place: None, turn: None }
+    }
+
+    fn turn(&self) -> Option<Turn> {
+        self.turn.map(|(turn, ..)| turn)
+    }
+
+    fn until(&self) -> Option<Instant> {
+        self.turn.map(|(.., until)| until)
+    }
+}
+
+impl Clone for Waiting {
+    fn clone(&self) -> Self {
+        Self { place: None, ..*self }
+    }
+}
+
+impl Plan {
+    /// Its place in the queue, if it has one.
+    pub fn place(&mut self) -> Option<&mut Place> {
+        self.waiting.place.as_mut()
+    }
+
+    /// Lends its place.
+    pub fn leave(&mut self) -> Option<Place> {
+        self.waiting.place.take()
+    }
+
+    /// Has its place again.
+    pub fn stays(&mut self, place: Place) {
+        self.waiting.place = Some(place);
+    }
+
+    /// For how long it has waited in the queue by `now`, if it has.
+    pub fn queued(&self, now: Instant) -> Option<Duration> {
+        self.waiting.turn.map(|(_, since, _)| now.saturating_duration_since(since))
     }
 }
 
@@ -149,9 +204,10 @@ impl Queue {
 
     /// Somebody who waits, and whom `plan` must not come before.
     fn rival(&self, plan: &Plan) -> Option<&Plan> {
-        let own = plan.turn();
+        let own = plan.waiting.turn();
         let before = self.waiting.iter().take_while(|(turn, _)| own.is_none_or(|own| **turn < own));
-        let waiting = before.filter(|(turn, waiter)| turn.class <= plan.class() && waiter.called.is_none());
+        let waiting =
+            before.filter(|(turn, waiter)| turn.class <= plan.waiting.class && waiter.called.is_none());
         waiting.map(|(_, waiter)| &waiter.plan).find(|rival| rival.same_lane(plan))
     }
 }
@@ -184,7 +240,7 @@ impl State {
                 None => match self.refusal(plan, tick) {
                     Stopped::Limited { retry_after, .. } => {
                         let wait = if self.in_fleet { retry_after.min(FLEET) } else { retry_after };
-                        due = due.into_iter().chain([tick.now + wait]).min();
+                        due = due.into_iter().chain([tick.now + wait.max(LEAST)]).min();
                         full.push(plan);
                         continue;
                     }
@@ -223,7 +279,7 @@ impl State {
             self.serve(tick);
         }
         let uncalled = self.queue.waiting.get(&place.turn).is_some_and(|waiter| waiter.called.is_none());
-        let is_over = plan.waits_until().is_none_or(|until| until <= tick.now);
+        let is_over = plan.waiting.until().is_none_or(|until| until <= tick.now);
         self.queue.given_up += u64::from(uncalled && is_over);
         uncalled && !is_over
     }
@@ -252,7 +308,7 @@ impl State {
     /// Gives `plan` a place, if there is one and waiting may help: what stands in its way ends by itself within its time.
     pub(super) fn enqueue(&mut self, pool: &Pool, plan: &mut Plan, wait: Duration, tick: Tick) -> bool {
         let patience = self.queue.patience;
-        let until = plan.waits_until().unwrap_or_else(|| plan.at_most(tick.now + patience));
+        let until = plan.waiting.until().unwrap_or_else(|| plan.at_most(tick.now + patience));
         if patience.is_zero() || until <= tick.now + wait {
             return false;
         }
@@ -260,13 +316,14 @@ impl State {
             self.queue.refused += 1;
             return false;
         }
-        let turn = plan.turn().unwrap_or_else(|| {
+        let turn = plan.waiting.turn().unwrap_or_else(|| {
             self.queue.turns += 1;
-            Turn { class: plan.class(), number: self.queue.turns }
+            Turn { class: plan.waiting.class, number: self.queue.turns }
         });
         let waiter = Waiter { plan: plan.clone(), since: tick.now, called: None, waker: None };
         self.queue.waiting.insert(turn, waiter);
-        plan.enqueued(Place { pool: pool.clone(), turn }, turn, (tick.now, until));
+        plan.stays(Place { pool: pool.clone(), turn });
+        plan.waiting.turn.get_or_insert((turn, tick.now, until));
         self.serve(tick);
         true
     }
@@ -295,7 +352,9 @@ impl Pool {
     pub fn summoned(&self, due: Option<Instant>) -> impl Future<Output = ()> + '_ {
         std::future::poll_fn(move |context: &mut Context<'_>| {
             let mut state = self.lock();
-            let earlier = state.queue.due.is_some_and(|next| due.is_none_or(|due| next < due));
+            let is_closed = state.queue.is_empty() || state.succession.is_some();
+            let next = state.queue.due.filter(|_| !is_closed);
+            let earlier = next.is_some_and(|next| due.is_none_or(|due| next < due));
             if earlier {
                 return Poll::Ready(());
             }

@@ -48,8 +48,8 @@ pub(super) struct Seat {
     current: i64,
     /// Made when the pair first serves.
     pub(super) pair: Option<Box<Account>>,
-    /// Kept where the strategy asks for it.
-    pub(super) pace: Pace,
+    /// Made where the strategy asks for it.
+    pub(super) pace: Option<Box<Pace>>,
 }
 
 /// The rows of all models.
@@ -204,7 +204,7 @@ impl Row {
         let candidates = catalog.candidates(asked).into_iter();
         let seats = candidates.map(|candidate| match old.remove(&candidate.credential) {
             Some(seat) => Seat { candidate, ..seat },
-            None => Seat { candidate, current: 0, pair: None, pace: Pace::default() },
+            None => Seat { candidate, current: 0, pair: None, pace: None },
         });
         Self {
             seats: seats.collect(),

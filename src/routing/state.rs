@@ -160,7 +160,7 @@ impl State {
         let now = self.clock.tick(now).now;
         let row = self.rows.existing(claim.model.as_deref());
         if let Some(seat) = row.and_then(|row| row.seat(claim.credential)) {
-            seat.pace.note(streamed, took, now);
+            seat.pace.get_or_insert_default().note(streamed, took, now);
         }
     }
 

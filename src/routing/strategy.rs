@@ -158,7 +158,8 @@ impl Choice<'_> {
     /// once, by one request at a time.
     fn delay(&self, seat: &Seat) -> f64 {
         let waiting = seat.in_flight();
-        match (seat.pace.estimate(self.plan.streams()).seconds(self.tick.now), waiting) {
+        let pace = seat.pace.as_ref().map(|pace| pace.estimate(self.plan.streams()));
+        match (pace.and_then(|pace| pace.seconds(self.tick.now)), waiting) {
             (Some(seconds), _) => seconds * f64::from(waiting + 1),
             (None, 0) => 0.0,
             (None, _) => f64::from(waiting) * 1e9,

@@ -1,3 +1,5 @@
+//! Answers that go on where another broke off, text by text.
+
 use proptest::prelude::*;
 use serde_json::json;
 

@@ -14,7 +14,7 @@ use crate::llm::ability::Abilities;
 fn seat(credential: usize, tier: u16, weight: i64) -> Seat {
     let abilities = Abilities::assumed();
     let candidate = Candidate { credential, tier, weight, upstream: "m".into(), abilities };
-    Seat { candidate, current: 0, pair: None, pace: Pace::default() }
+    Seat { candidate, current: 0, pair: None, pace: None }
 }
 
 /// Round robin asks nobody but the seats.

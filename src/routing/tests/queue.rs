@@ -162,6 +162,12 @@ fn the_attendant_is_told_when_a_window_has_room_again() {
     assert!(!is_called(&mut waits, &bell));
     assert_eq!(pool.attend(due), None);
     assert!(is_called(&mut waits, &bell));
+    let given_up = waiting(&pool, Class::Normal, at(70.0));
+    assert!(pool.attend(at(70.0)).is_some());
+    drop((given_up, waits));
+    let mut summoned = pin!(pool.summoned(pool.attend(at(70.0))));
+    let idle = summoned.as_mut().poll(&mut Context::from_waker(&waker)).is_pending();
+    assert!(idle, "nobody waits any more, whatever was due");
 }
 
 #[test]
