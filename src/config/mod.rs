@@ -101,9 +101,12 @@ pub fn load(source: Source, env: Variables, read: Files) -> Loaded {
     loaded
 }
 
+/// Where a secret stands in a text, and the secret.
+pub type Found = (Range<usize>, Zeroizing<String>);
+
 /// The secrets that stand in a file itself, neither sealed nor elsewhere, with their places in its text; an error says
 /// what keeps it from being read.
-pub fn plain_secrets(source: Source) -> Result<Vec<(Range<usize>, Zeroizing<String>)>, String> {
+pub fn plain_secrets(source: Source) -> Result<Vec<Found>, String> {
     let text = Text::new(&source.path.to_string_lossy(), source.text);
     let nothing = |_: &Path| Err(io::ErrorKind::NotFound.into());
     let outside = Outside { env: &|_| None, read: &nothing };

@@ -64,9 +64,12 @@ fn server() -> Map {
     server
 }
 
+/// A vendor and its keys.
+type Vendor = (Kind, Vec<String>);
+
 /// Each vendor with its keys, in the order of the file.
-fn vendors(credentials: (&str, &Json)) -> Result<Vec<(Kind, Vec<String>)>, String> {
-    let mut vendors: Vec<(Kind, Vec<String>)> = Vec::new();
+fn vendors(credentials: (&str, &Json)) -> Result<Vec<Vendor>, String> {
+    let mut vendors: Vec<Vendor> = Vec::new();
     for (index, credential) in array(credentials)?.iter().enumerate() {
         let mut credential = Members::of(format!("{}[{index}]", credentials.0), credential)?;
         let kind = kind(&mut credential, "platform")?;

@@ -137,9 +137,7 @@ impl UpstreamError {
         let told = |phrase: &&str| self.message.contains(*phrase);
         self.inner.as_deref().is_some_and(|inner| inner.contains(PER_DAY))
             || self.message.starts_with("Rate limit ")
-                && ["-per-day", "per day (RPD)", "per day (TPD)", "ByDay", " per 86400s "]
-                    .iter()
-                    .any(|p| told(p))
+                && ["-per-day", "per day (RPD)", "per day (TPD)", "ByDay", " per 86400s "].iter().any(told)
     }
 
     /// Whether it is Google's, whose word on when to come back is about the minute even where a day is over, and whose

@@ -465,8 +465,7 @@ fn limits_over_any_time_are_each_given_once_and_in_a_zone_that_there_is() {
     credential("rpd: 5, requests: [3 per 1h, 7 per day]", &["3:44 two limits of requests per day"]);
     credential("rpd: 5, time_zone: Mars/Olympus", &["3:34 there is no time zone `Mars/Olympus`"]);
     credential("request: 5 per day", &["3:15 unknown key `request` in `credentials[0]`"]);
-    let text =
-        GOOD.replace("host:", "host:").replace("credentials", "routing: {time_zone: UTC+1}\ncredentials");
+    let text = GOOD.replace("credentials", "routing: {time_zone: UTC+1}\ncredentials");
     assert_eq!(lines(&World::default().load(&text)), ["2:22 there is no time zone `UTC+1`"]);
     let world = World::default().file(
         "models.yaml",

@@ -299,6 +299,9 @@ fn named(wire: Wire, injected: bool, name: &str, stream: &str, size: usize) -> S
     String::from_utf8(out.concat()).unwrap()
 }
 
+/// A stream that names this model.
+type Spelled<'a> = &'a dyn Fn(&str) -> String;
+
 #[test]
 fn every_event_names_the_model_as_it_was_asked_for_and_nothing_else_changes() {
     let response = |model: &str| {
@@ -320,7 +323,7 @@ fn every_event_names_the_model_as_it_was_asked_for_and_nothing_else_changes() {
             .replace(r#""model":"m""#, &format!(r#""model":"{model}""#))
             + "data: [DONE]\n\n"
     };
-    let streams: [(Wire, &dyn Fn(&str) -> String); 4] = [
+    let streams: [(Wire, Spelled); 4] = [
         (Wire::Responses, &response),
         (Wire::Messages, &message),
         (Wire::Gemini, &gemini),

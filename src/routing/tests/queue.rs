@@ -196,7 +196,8 @@ proptest! {
         let spec = CredentialSpec { max_concurrent: Some(2), ..credential("a") };
         let max_wait = Duration::from_secs(1000);
         let pool = Pool::new(Blueprint { max_wait, max_queue: 100, ..blueprint(vec![spec]) });
-        let (mut running, mut waits): (Vec<Lease>, Vec<(Class, usize, Plan)>) = (Vec::new(), Vec::new());
+        let mut running: Vec<Lease> = Vec::new();
+        let mut waits: Vec<(Class, usize, Plan)> = Vec::new();
         for (number, (act, which)) in acts.into_iter().enumerate() {
             let now = at(number as f64 / 100.0);
             match act {
