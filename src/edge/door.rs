@@ -112,6 +112,7 @@ fn enter(edge: &Edge, client: &mut ServerSession, ctx: &mut RequestContext) -> R
     let path = request.uri.path();
     ctx.outcome.caller =
         origin::caller(client.client_addr(), &request.headers, &edge.gateway.settings.server.trusted_proxies);
+    ctx.origin = edge.gateway.settings.server.cors.as_ref().and_then(|cors| cors::allowed(cors, request));
     if request.version == Version::HTTP_2 {
         // Over HTTP/1 the whole head has been looked at.
         if let Some((status, fault)) = grammar::path_fault(path.as_bytes()) {
@@ -123,7 +124,6 @@ fn enter(edge: &Edge, client: &mut ServerSession, ctx: &mut RequestContext) -> R
     ctx.outcome.endpoint = endpoint.template();
     ctx.outcome.method = request.method.clone();
     ctx.tongue = tongue(&endpoint, request);
-    ctx.origin = edge.gateway.settings.server.cors.as_ref().and_then(|cors| cors::allowed(cors, request));
     if is_preflight(request, ctx) {
         return Ok(endpoint);
     }
