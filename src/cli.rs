@@ -1,12 +1,15 @@
-//! The command: `run` (also without a verb), `check`, `route`, `reload`, `upgrade`, `status`, `demo`, `schema`, `version`;
+//! The command: `run` (also without a verb), `check`, `route`, `reload`, `upgrade`, `status`, `top`, `demo`, `schema`, `version`;
 //! and, for supervisors and packages, `healthcheck`, `completions` and `man`, which the help leaves out.
 //!
 //! Exit codes: 0; 1 for a failure at run time; 2 for words that are no command (clap's); 78 (EX_CONFIG, sysexits.h)
 //! for a configuration that cannot be used, so that a supervisor can tell it from a crash.
 
 mod healthcheck;
+mod line;
 mod operate;
 mod paper;
+mod status;
+mod top;
 mod variables;
 
 use std::ffi::OsString;
@@ -29,6 +32,7 @@ use crate::loading;
 use crate::observe::access_log::AccessLog;
 use crate::observe::logging::{self, Format};
 use crate::observe::metrics::{self, Meters};
+use crate::observe::recent::Recent;
 use crate::observe::sink::Sink;
 use crate::observe::Recorder;
 use crate::routing::Pool;
@@ -106,8 +110,16 @@ enum Verb {
         #[command(flatten)]
         socket: SocketArg,
     },
-    /// One line about the running router
+    /// One line about the running router; exit code 0, 1, 2 or 3 as monitoring plug-ins have it
     Status {
+        #[command(flatten)]
+        socket: SocketArg,
+    },
+    /// The running router on the terminal, live
+    Top {
+        /// Show it once and end
+        #[arg(long)]
+        once: bool,
         #[command(flatten)]
         socket: SocketArg,
     },
@@ -153,7 +165,8 @@ pub fn main() -> ExitCode {
         },
         Verb::Reload { socket } => operate::reload(file, socket.socket),
         Verb::Upgrade { binary, socket } => operate::upgrade(file, socket.socket, binary),
-        Verb::Status { socket } => operate::status(file, socket.socket),
+        Verb::Status { socket } => status::status(file, socket.socket),
+        Verb::Top { once, socket } => top::top(file, socket.socket, once),
         Verb::Demo { port } => demo(port),
         Verb::Schema => say(&config::schema()),
         Verb::Version => say(&format!("auto-ai-router {}", crate::VERSION)),
@@ -280,7 +293,8 @@ fn process(settings: Settings) -> std::io::Result<Process> {
         .transpose()?;
     let access = AccessLog::new(Sink::stdout()?, format(std::io::stdout().is_terminal()), errors);
     let meters = Meters::for_credentials(settings.credentials.iter().map(Credential::counted));
-    let recorder = Recorder { meters, access };
+    let names = settings.credentials.iter().map(|credential| credential.name.as_str());
+    let recorder = Recorder { meters, access, recent: Recent::default().for_credentials(names) };
     metrics::reloaded(true);
     Ok(Process { settings, file: None, predecessor: None, recorder, log, more: Vec::new() })
 }

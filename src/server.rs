@@ -38,6 +38,7 @@ use crate::edge::front::Front;
 use crate::edge::listening::{closed, Listening, Sockets};
 use crate::edge::proxy::EdgeProxy;
 use crate::edge::view::view;
+use crate::edge::visitors::Visitors;
 use crate::edge::Edge;
 use crate::gateway::Gateway;
 use crate::handover::successor::{Arrived, Predecessor};
@@ -201,6 +202,7 @@ fn edge(server: &Server, gateway: Arc<Gateway>, drain: &Arc<Drain>, recorder: Re
         drain: drain.clone(),
         recorder: Arc::new(recorder),
         courses: Courses::default(),
+        visitors: Visitors::default(),
     }
 }
 

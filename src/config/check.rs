@@ -93,6 +93,7 @@ pub(super) fn settings(file: File, limits: ModelsFile, check: &mut Check) -> Set
         credentials,
         models,
         binding,
+        digest: String::new(),
     }
 }
 

@@ -1,7 +1,10 @@
-//! The endpoints that the router answers itself: models, health, readiness, the page, metrics, and the root.
+//! The endpoints that the router answers itself: models, health, readiness, metrics, and the root. Those for people are in
+//! `dashboard`.
 //!
 //! `/v1/models` lists what is configured and what `background::discovery` has learned; nothing is fetched inside a
 //! request. Who has no key sees a bare status and no names, from loopback too, unless the operator says otherwise.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -12,21 +15,18 @@ use serde::Serialize;
 use super::context::RequestContext;
 use super::lifecycle::End;
 use super::phrase::Spoken;
-use super::{admission, refusals, reply, Edge};
+use super::{admission, dashboard, explain, refusals, reply, Edge};
 use crate::llm::endpoint::Page;
 use crate::llm::ANTHROPIC_VERSION;
 use crate::observe::outcome::Ended;
-use crate::observe::{health, metrics, page};
+use crate::observe::{health, metrics};
 use crate::routing::Listed;
 
 const JSON: &str = "application/json";
-const HTML: &str = "text/html; charset=utf-8";
-/// The page needs nothing but its own style.
-const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
 
 /// Answers one of our own pages.
 pub async fn answer(
-    edge: &Edge,
+    edge: &Arc<Edge>,
     which: Page,
     client: &mut ServerSession,
     ctx: &mut RequestContext,
@@ -34,7 +34,8 @@ pub async fn answer(
     let headers = &client.req_header().headers;
     let has_key = || admission::knows_key(headers, &edge.gateway.settings.server.master_key);
     let monitoring = &edge.gateway.settings.monitoring;
-    let sees_all = || monitoring.public == Some(true) || has_key();
+    let tells_names = matches!(which, Page::Health | Page::Trace | Page::Explain);
+    let sees_all = tells_names && dashboard::sees_all(edge, headers).await;
     let (status, kind, body): (u16, &str, Bytes) = match which {
         Page::Root => (200, JSON, Bytes::from_static(b"{\"object\":\"router\",\"api\":\"/v1\"}")),
         Page::Live => (200, JSON, Bytes::from_static(b"{\"status\":\"alive\"}")),
@@ -44,11 +45,13 @@ pub async fn answer(
         Page::Ready => (200, JSON, Bytes::from_static(b"{\"status\":\"ready\"}")),
         Page::Health => {
             let view = edge.view();
-            let body = if sees_all() { health::details(&view) } else { health::bare(&view) };
+            let body = if sees_all { health::details(&view) } else { health::bare(&view) };
             (health::status(&view), JSON, body.into())
         }
-        Page::Vhealth if sees_all() => (200, HTML, page::render(&edge.view()).into()),
-        Page::Trace if sees_all() => (200, JSON, health::trace(&edge.view()).into()),
+        Page::Trace if sees_all => (200, JSON, health::trace(&edge.view()).into()),
+        Page::Explain if sees_all => {
+            (200, JSON, explain::explain(edge, client.req_header().uri.query())?.into())
+        }
         Page::Metrics if !monitoring.prometheus_enabled => {
             return Err(refusals::no_such_path(client.req_header().uri.path()).into());
         }
@@ -75,10 +78,8 @@ pub async fn answer(
         _ => return Err(admission::unauthorized(headers).into()),
     };
     let mut head = ResponseHeader::build_no_case(status, Some(6)).map_err(|_| End::Cut)?;
-    let built = head
-        .insert_header(CONTENT_TYPE, kind)
-        .and_then(|()| head.insert_header(CACHE_CONTROL, "no-store"))
-        .and_then(|()| if kind == HTML { secure(&mut head) } else { Ok(()) });
+    let built =
+        head.insert_header(CONTENT_TYPE, kind).and_then(|()| head.insert_header(CACHE_CONTROL, "no-store"));
     built.map_err(|_| End::Cut)?;
     reply::send(client, ctx, head, body).await.map_err(|_| End::ClientGone)?;
     ctx.ended(Ended::Complete);
@@ -97,12 +98,6 @@ pub async fn counted(
     reply::send(client, ctx, head, body).await.map_err(|_| End::ClientGone)?;
     ctx.ended(Ended::Complete);
     Ok(())
-}
-
-fn secure(head: &mut ResponseHeader) -> pingora::Result<()> {
-    head.insert_header("content-security-policy", PAGE_POLICY)?;
-    head.insert_header("x-content-type-options", "nosniff")?;
-    head.insert_header("x-frame-options", "DENY")
 }
 
 /// A date for models whose own is unknown: clients want a number, and one that does not change.

@@ -1,19 +1,69 @@
 //! From the pool's snapshot to the view that `/health`, `/vhealth` and the gauges show.
 
 use std::collections::HashSet;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use super::Edge;
 use crate::gateway::{Gateway, Seen};
-use crate::observe::view::{CredentialView, ModelView, PeerState, PeerView, Standing, State, Used, View};
+use crate::observe::metrics;
+use crate::observe::view::{
+    CredentialView, ModelView, PageView, PeerState, PeerView, RouteView, Standing, State, TurnView, Used,
+    View,
+};
 use crate::providers::peer_health::Figure;
-use crate::routing::{self, Condition, Outlook, Use};
+use crate::routing::{self, Condition, Considered, Outlook, Pool, Use};
 
 impl Edge {
     /// The router at this moment.
     pub fn view(&self) -> View {
         view(&self.gateway, self.drain.is_draining())
     }
+
+    /// The same with all that only the page shows. Takes milliseconds where there are hundreds of credentials.
+    pub fn whole_view(&self) -> View {
+        let (now, recent) = (SystemTime::now(), &self.recorder.recent);
+        let (good, read_at) = metrics::last_reload();
+        let view = self.view();
+        let page = PageView {
+            now,
+            config: self.gateway.settings.digest.clone(),
+            read_at,
+            reload_failed: !good,
+            generation: metrics::generations(),
+            in_flight: self.drain.in_flight(),
+            routes: routes(&self.gateway.pool),
+            failures: recent.failures(),
+            lately: view.credentials.iter().map(|credential| recent.of(&credential.name, now)).collect(),
+        };
+        View { page: Some(page), ..view }
+    }
+}
+
+/// Who would be tried for each listed model.
+fn routes(pool: &Pool) -> Vec<RouteView> {
+    let now = Instant::now();
+    let listed = pool.models().into_iter();
+    listed.filter_map(|model| Some(route(pool.explain(&model.name, 0, now).ok()?, model.name))).collect()
+}
+
+fn route(considered: Vec<Considered>, model: String) -> RouteView {
+    let mut route = RouteView { model, order: Vec::new(), others: Vec::new() };
+    for Considered { credential, model, turn, remark, .. } in considered {
+        match turn {
+            Ok(_) => {
+                let fallback = (*model != *route.model).then_some(model);
+                route.order.push(TurnView { credential, fallback, remark });
+            }
+            // A fallback's candidates are told where it is shown itself.
+            Err(_) if *model != *route.model => {}
+            Err(why) => match route.others.iter_mut().find(|(known, _)| *known == why) {
+                Some((_, names)) => names.push(credential),
+                None => route.others.push((why, vec![credential])),
+            },
+        }
+    }
+    route.others.sort_by_key(|(_, names)| std::cmp::Reverse(names.len()));
+    route
 }
 
 /// The router at this moment.
@@ -30,6 +80,7 @@ pub fn view(gateway: &Gateway, draining: bool) -> View {
         active_models: listed.len(),
         credentials: seen.map(|(at, seen)| credential(gateway, &listed, at, seen)).collect(),
         state: gateway.fleet.as_ref().map(|fleet| fleet.view()),
+        page: None,
     }
 }
 
@@ -50,7 +101,9 @@ fn credential(
         weight: seen.weight,
         rpm: learned(seen.rpm, load.map(|load| load.rpm)),
         tpm: learned(seen.tpm, load.map(|load| load.tpm)),
+        reserved: seen.reserved,
         in_flight: seen.in_flight,
+        max_concurrent: seen.max_concurrent,
         banned: seen.is_banned,
         standing: whole_standing(seen),
         models: seen.models.iter().map(|seen| model(listed, peer.as_ref(), seen)).collect(),

@@ -23,6 +23,14 @@ pub enum Page {
     Ready,
     /// `/vhealth`.
     Vhealth,
+    /// `/vhealth/events`: what changes on it.
+    Events,
+    /// `/vhealth/login`: a form with a key.
+    Login,
+    /// `/vhealth/logout`.
+    Logout,
+    /// `/explain`.
+    Explain,
     /// `/trace`.
     Trace,
     /// `/metrics`.
@@ -35,6 +43,13 @@ pub enum Page {
     GeminiModels,
     /// `/v1beta/models/{id}`, decoded.
     GeminiModel(String),
+}
+
+impl Page {
+    /// Whether it is looked at in a browser.
+    pub fn is_for_people(&self) -> bool {
+        matches!(self, Self::Vhealth | Self::Events | Self::Login | Self::Logout)
+    }
 }
 
 /// How a request's body comes.
@@ -111,7 +126,7 @@ const PAGE: &str = "GET, HEAD";
 const POST: &str = "POST";
 
 /// All of them; the first that fits holds.
-static ROWS: [Row; 54] = [
+static ROWS: [Row; 58] = [
     row("/v1/chat/completions", Takes::Model, Gives::Text, Wire::Chat, "GET, POST"),
     row("/v1/completions", Takes::Model, Gives::Text, Wire::Completions, POST),
     row("/v1/responses", Takes::Model, Gives::Text, Wire::Responses, POST),
@@ -164,6 +179,10 @@ static ROWS: [Row; 54] = [
     row("/health/live", Takes::Page, Gives::Json, Wire::Opaque, PAGE),
     row("/health/ready", Takes::Page, Gives::Json, Wire::Opaque, PAGE),
     row("/vhealth", Takes::Page, Gives::Either, Wire::Opaque, PAGE),
+    row("/vhealth/events", Takes::Page, Gives::Either, Wire::Opaque, "GET"),
+    row("/vhealth/login", Takes::Page, Gives::Either, Wire::Opaque, POST),
+    row("/vhealth/logout", Takes::Page, Gives::Either, Wire::Opaque, POST),
+    row("/explain", Takes::Page, Gives::Json, Wire::Opaque, PAGE),
     row("/trace", Takes::Page, Gives::Json, Wire::Opaque, PAGE),
     row("/metrics", Takes::Page, Gives::Either, Wire::Opaque, PAGE),
 ];
@@ -228,7 +247,7 @@ impl Endpoint {
             return Door::Refuse;
         }
         match (self.row.takes, sent) {
-            (Takes::Page, _) if self.is_page_method() => Door::Local(self.page()),
+            (Takes::Page, _) if self.is_page_method() || self.row.allow == POST => Door::Local(self.page()),
             (Takes::Page, _) => Door::PassThrough,
             // A body that must be there and is not gets its 400 from whoever reads it.
             (Takes::Model | Takes::MayModel, _) if self.method == Method::POST => Door::Converse,
@@ -352,6 +371,10 @@ impl Endpoint {
             "/health/live" => Page::Live,
             "/health/ready" => Page::Ready,
             "/vhealth" => Page::Vhealth,
+            "/vhealth/events" => Page::Events,
+            "/vhealth/login" => Page::Login,
+            "/vhealth/logout" => Page::Logout,
+            "/explain" => Page::Explain,
             "/trace" => Page::Trace,
             "/metrics" => Page::Metrics,
             "/v1/models" => Page::Models,

@@ -41,6 +41,9 @@ struct Entry {
     credential: String,
     model: Option<String>,
     in_flight: u32,
+    /// Tokens that those under way have taken.
+    #[serde(default)]
+    reserved: u64,
     /// Second and amount.
     requests: Vec<(u64, u64)>,
     tokens: Vec<(u64, u64)>,
@@ -85,6 +88,7 @@ impl Ledger {
     pub fn at_rest(mut self) -> Self {
         for entry in &mut self.accounts {
             entry.in_flight = 0;
+            entry.reserved = 0;
             if let Some(standing) = &mut entry.standing {
                 standing.rest();
             }
@@ -159,6 +163,7 @@ impl State {
             let standing = entry.standing.as_ref().filter(|_| keeps(&entry.credential));
             if let Some(account) = self.account_made(at, entry.model.as_deref()) {
                 account.in_flight += entry.in_flight;
+                account.reserved += entry.reserved;
                 account.meter.requests.restore(&entry.requests);
                 account.meter.tokens.restore(&entry.tokens);
                 if let Some(standing) = standing {
@@ -253,6 +258,7 @@ impl Entry {
             credential: credential.to_string(),
             model: model.map(ToString::to_string),
             in_flight: account.in_flight,
+            reserved: account.reserved,
             requests: account.meter.requests.slots(tick.second()).collect(),
             tokens: account.meter.tokens.slots(tick.second()).collect(),
             standing: account.standing.stood(epoch),

@@ -34,8 +34,12 @@ pub struct CredentialSnapshot {
     pub rpm: Use,
     /// Tokens in the last minute, reservations included.
     pub tpm: Use,
+    /// The part of `tpm` that is reserved for requests under way.
+    pub reserved: u64,
     /// Requests under way.
     pub in_flight: u32,
+    /// How many may be; none = unlimited.
+    pub max_concurrent: Option<u32>,
     /// What is known without asking.
     pub outlook: Outlook,
     /// Where it stands itself.
@@ -154,14 +158,16 @@ impl Copied {
 
 impl CredentialSnapshot {
     fn of(member: &Member, tick: Tick) -> Self {
-        let Account { meter, standing, in_flight, .. } = &member.account;
+        let Account { meter, standing, in_flight, reserved, .. } = &member.account;
         Self {
             name: member.name.clone(),
             tier: member.tier,
             weight: member.weight,
             rpm: Use::of(&meter.requests, tick),
             tpm: Use::of(&meter.tokens, tick),
+            reserved: *reserved,
             in_flight: *in_flight,
+            max_concurrent: member.max_concurrent,
             outlook: member.outlook,
             standing: StandingSnapshot::of(standing, tick),
             is_banned: false,

@@ -131,8 +131,18 @@ fn the_reference_file_says_every_key_and_its_default() {
 
 #[test]
 fn every_default_is_what_it_is_said_to_be() {
-    let Settings { server, routing, fail2ban, monitoring, admin, state, credentials, models, binding } =
-        settings(GOOD);
+    let Settings {
+        server,
+        routing,
+        fail2ban,
+        monitoring,
+        admin,
+        state,
+        credentials,
+        models,
+        binding,
+        digest,
+    } = settings(GOOD);
     let seconds = Duration::from_secs;
     assert_eq!(
         (server.port, server.threads, server.max_body_size, server.max_buffered),
@@ -161,6 +171,7 @@ fn every_default_is_what_it_is_said_to_be() {
     assert_eq!((credential.tier, credential.connect_timeout, credential.http2), (0, seconds(5), false));
     assert!(credential.models.is_none() && credential.max_concurrent.is_none());
     assert!(models.is_empty() && !binding);
+    assert_eq!(digest.len(), 12);
 }
 
 #[test]
