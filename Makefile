@@ -18,7 +18,7 @@ export RUST_TEST_THREADS ?= 4
 export PATH := $(abspath $(TARGET))/redis:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-js test-clients test-agents test-prometheus test-browser test-shared test-packages test-systemd test-image test-upgrade test-fleet fuzz soak build deb rpm \
+.PHONY: help demo test test-js test-clients test-agents test-prometheus test-browser test-shared test-hosts test-packages test-systemd test-image test-upgrade test-fleet fuzz soak build deb rpm \
 	docker-build docker-run docker-stop lint bench clean tools test-tools binary
 
 help: ## this text
@@ -67,6 +67,10 @@ test-fleet: binary ## FLEET_REQUESTS (10000) through a chain of routers that die
 test-shared: binary ## four routers on one Redis, which is killed, frozen and restarted, at most 5 minutes
 	@.ci/tools redis $(TARGET)/redis
 	timeout 300 python3 -B tests/more/shared.py $(BINARY)
+
+test-hosts: binary ## routers and their store on hosts of their own (network namespaces), links cut; as root, 4 minutes
+	@.ci/tools redis $(TARGET)/redis
+	timeout 240 python3 -B tests/more/hosts.py $(BINARY)
 
 test-packages: binary ## the .deb and the .rpm; the .deb is installed, upgraded while it serves, purged; as root, 2 minutes
 	@.ci/tools packages

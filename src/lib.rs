@@ -20,7 +20,8 @@
 //! - [`observe`]: log, access log, metrics, `/health`, `/vhealth`
 //! - [`gateway`]: a configuration, assembled; [`server`]: a process, assembled
 //! - [`handover`]: one process takes over from another; [`operator`]: reload and upgrade, asked for from outside;
-//!   [`loading`]: the file; [`descriptors`]: sockets that change hands; [`supervisor`]: what the service manager is told
+//!   [`loading`]: the file; [`descriptors`]: sockets that change hands; [`supervisor`]: what the service manager is told;
+//!   [`footprint`]: memory that only the start needed
 //! - [`cli`], [`demo`]: the command, and an upstream to try it without any key
 //!
 //! Words: *downstream* is the client's side, *upstream* the provider's. A *credential* is one key with its limits, a
@@ -35,6 +36,7 @@ pub mod demo;
 pub mod descriptors;
 pub mod dialect;
 pub mod edge;
+pub mod footprint;
 pub mod gateway;
 pub mod handover;
 pub mod llm;

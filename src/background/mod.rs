@@ -12,6 +12,7 @@ pub mod peers;
 mod question;
 pub mod succession;
 pub mod tokens;
+mod trim;
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -44,8 +45,7 @@ pub struct Background {
 impl BackgroundService for Background {
     async fn start(&self, shutdown: ShutdownWatch) {
         if let Some(fleet) = self.running.live.edge().gateway.fleet.clone() {
-            // It outlives the shutdown, since requests do.
-            tokio::spawn(worker::run(fleet, self.running.live.clone()));
+            worker::begin(fleet, self.running.live.clone()).await;
         }
         if let Some(succession) = &self.succession {
             succession.begin(&self.running, &shutdown).await;
@@ -80,6 +80,7 @@ impl Background {
             };
             tokio::select! {
                 () = tasks => {}
+                () = trim::keep(&edge.drain) => {}
                 () = edge.courses.changed() => {}
             }
         }

@@ -125,7 +125,7 @@ impl Fleet {
         match answered {
             Ok(Answer::Granted { second, ms }) => {
                 lease.confirm(Box::new(ticket(Some((second, ms, asked)))));
-                return Leave::Granted(lease);
+                Leave::Granted(lease)
             }
             Ok(Answer::Denied(denial)) => {
                 pool.denied(plan, lease, denial, Instant::now());

@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::circuit::Reached;
 use super::keys::Taken;
@@ -39,28 +40,35 @@ struct Worker {
     unsaid: Vec<Work>,
 }
 
-/// Works for `fleet` until it leaves. `live` is whose standing and use it tells.
-pub async fn run(fleet: Arc<Fleet>, live: Arc<Live>) {
+/// Meets the store, if that is there, and works for `fleet` until it leaves. `live` is whose standing and use it tells.
+/// Comes back after the first try: what a process inherits later has been charged by the one before it.
+pub async fn begin(fleet: Arc<Fleet>, live: Arc<Live>) {
     let inbox = fleet.inbox.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let Some(mut inbox) = inbox else { return };
+    let Some(inbox) = inbox else { return };
     let mut worker = Worker { fleet, live, known: 0, born: 0, renewed: Instant::now(), unsaid: Vec::new() };
-    let (mut next, mut batch) = (Instant::now(), Vec::new());
-    loop {
-        tokio::select! {
-            biased;
-            () = tokio::time::sleep_until(next.into()) => next = Instant::now() + worker.beat().await,
-            count = inbox.recv_many(&mut batch, MOST) => {
-                let leaves = worker.work(&mut batch).await;
-                worker.fleet.waiting.fetch_sub(count, Ordering::SeqCst);
-                if leaves || count == 0 {
-                    return;
+    let next = Instant::now() + worker.beat().await;
+    // It outlives the shutdown, since requests do.
+    tokio::spawn(worker.run(inbox, next));
+}
+
+impl Worker {
+    async fn run(mut self, mut inbox: UnboundedReceiver<Work>, mut next: Instant) {
+        let mut batch = Vec::new();
+        loop {
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(next.into()) => next = Instant::now() + self.beat().await,
+                count = inbox.recv_many(&mut batch, MOST) => {
+                    let leaves = self.work(&mut batch).await;
+                    self.fleet.waiting.fetch_sub(count, Ordering::SeqCst);
+                    if leaves || count == 0 {
+                        return;
+                    }
                 }
             }
         }
     }
-}
 
-impl Worker {
     /// Tells the next few things. Whether the last one was that it leaves.
     async fn work(&mut self, batch: &mut Vec<Work>) -> bool {
         let (mut settled, mut leaves) = (Vec::new(), false);

@@ -121,25 +121,27 @@ fn no_function_is_longer_than_sixty_lines() {
 }
 
 #[test]
-fn nothing_is_left_to_do_and_nothing_is_unsafe() {
+fn nothing_is_left_to_do_and_one_line_is_unsafe() {
     let words = [
         "TO".to_string() + "DO",
         "FIX".to_string() + "ME",
         "todo".to_string() + "!(",
         "unimplemented".to_string() + "!(",
     ];
-    let mut offences = Vec::new();
+    let (mut offences, mut unsafe_in) = (Vec::new(), Vec::new());
     for (path, text) in all_sources() {
         for (number, line) in text.lines().enumerate() {
             if words.iter().any(|word| line.contains(word)) {
                 offences.push(format!("{}:{}: {}", path.display(), number + 1, line.trim()));
             }
         }
-        let unsafe_line =
-            without_text(&text).lines().position(|line| line.contains("unsafe ") && line.contains('{'));
-        offences.extend(unsafe_line.map(|number| format!("{}:{}: unsafe", path.display(), number + 1)));
+        let plain = without_text(&text);
+        let is_unsafe = |line: &&str| line.contains("unsafe ") && line.contains('{');
+        unsafe_in.extend(plain.lines().filter(is_unsafe).map(|_| path.clone()));
     }
     assert!(offences.is_empty(), "{offences:#?}");
+    assert_eq!(unsafe_in.len(), 1, "{unsafe_in:#?}");
+    assert!(unsafe_in[0].ends_with("src/footprint.rs"), "{unsafe_in:#?}");
 }
 
 #[test]

@@ -195,6 +195,27 @@ fn a_reload_leaves_the_shared_count_as_it_is() {
 }
 
 #[test]
+fn an_upgrade_leaves_the_shared_count_as_it_is() {
+    let Some(store) = Store::start() else { return };
+    let upstream = Upstream::scripted(|call: &Call| Reply::good(call).after(ms(50)));
+    let routers = store.routers(2, &store.config(&upstream, "rpm: 60\nmax_concurrent: 20"));
+    let (moving, other) = (&routers[0], &routers[1]);
+    at_once(10, |_| moving.chat(&chat("m")).expect(200));
+    moving.upgrade();
+    let answers = at_once(80, |i| [moving, other][i % 2].chat(&chat("m")));
+    let refused = answers.iter().filter(|answer| answer.status == 429).count();
+    assert_eq!(served(&answers) + refused, answers.len(), "lost in the upgrade");
+    let admitted = eventually(secs(5), || {
+        other.chat(&chat("m"));
+        (upstream.count() >= 60).then_some(())
+    });
+    assert!(admitted.is_some(), "{} of 60: {}", upstream.count(), other.chat(&chat("m")).text());
+    at_once(20, |i| [moving, other][i % 2].chat(&chat("m")).expect(429));
+    assert_eq!(upstream.count(), 60);
+    until("the old process is not counted any more", || state(other)["routers"] == 2);
+}
+
+#[test]
 fn a_router_that_leaves_has_settled_all_and_is_not_counted_any_more() {
     let Some(store) = Store::start() else { return };
     let upstream = Upstream::scripted(|call: &Call| Reply::good(call).after(ms(300)));
