@@ -7,7 +7,7 @@ mod upstream;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use http::header::HeaderName;
 use ring::digest::{Context, SHA256};
@@ -98,6 +98,7 @@ impl Gateway {
             upstreams.push(Upstream::new(credential, set.clone(), token));
         }
         let pool = Pool::new(blueprint(&settings));
+        pool.pair(Instant::now(), SystemTime::now());
         if let Some(fleet) = &fleet {
             pool.join(fleet.among());
         }
@@ -237,6 +238,7 @@ pub fn blueprint(settings: &Settings) -> Blueprint {
                 credential: model.credential.as_ref().and_then(|name| place(name.as_str())),
                 rpm: model.rpm,
                 tpm: model.tpm,
+                quotas: model.quotas.clone(),
                 fallbacks: model.fallbacks.clone(),
                 limits_only: model.limits_only,
             })
@@ -260,6 +262,7 @@ fn spec(credential: &Credential) -> CredentialSpec {
         tier: credential.tier,
         rpm: credential.rpm,
         tpm: credential.tpm,
+        quotas: credential.quotas.clone(),
         max_concurrent: credential.max_concurrent,
         models: credential.models.clone(),
     }

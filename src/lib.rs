@@ -6,7 +6,7 @@
 //! The core is pure: bytes, values and a `now` in, values and transitions out. It knows no Pingora, no runtime, no
 //! clock, no log and no file.
 //!
-//! - [`names`], [`secret`]: the types that cannot be mixed up, and the one that cannot be shown
+//! - [`names`], [`secret`], [`calendar`]: the types that cannot be mixed up, the one that cannot be shown, and days
 //! - [`config`]: a YAML text in, checked settings or a list of problems out
 //! - [`llm`]: what all dialects share: requests, streams, usage, errors
 //! - [`dialect`]: what clients and providers say, made one conversation and taken apart again
@@ -30,6 +30,7 @@
 //! *attempt* is one exchange; the first is attempt one. *Pass through* means bytes we do not open.
 
 pub mod background;
+pub mod calendar;
 pub mod cli;
 pub mod config;
 pub mod demo;

@@ -24,7 +24,7 @@ use crate::routing::Ledger;
 
 const EVERY: Duration = Duration::from_secs(2);
 /// The version of the file. Another one is not read.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The file.
 #[derive(Serialize, Deserialize)]

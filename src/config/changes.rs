@@ -123,6 +123,7 @@ impl Found {
         self.value(&at("addresses"), &old.addresses, &new.addresses);
         self.value(&at("rpm"), &old.rpm, &new.rpm);
         self.value(&at("tpm"), &old.tpm, &new.tpm);
+        self.value(&at("quotas"), &old.quotas, &new.quotas);
         self.value(&at("weight"), &old.weight, &new.weight);
         self.value(&at("priority"), &old.tier, &new.tier);
         self.value(&at("is_fallback"), &old.is_fallback, &new.is_fallback);

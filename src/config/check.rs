@@ -8,10 +8,13 @@ mod clouds;
 mod credentials;
 mod keys;
 mod models;
+mod quotas;
 mod sections;
 mod state;
 
 use std::time::Duration;
+
+use quotas::Limited;
 
 use super::file::{File, ModelsFile};
 use super::interpolate::Outside;
@@ -19,6 +22,7 @@ use super::problem::{Fault, Report, Severity};
 use super::quantity::{Limit, Span};
 use super::settings::{Admin, Settings, FOREVER};
 use super::shape::Places;
+use crate::calendar::Zone;
 
 /// One file under check: where its values stand and where problems go.
 pub(super) struct Check<'c, 'a> {
@@ -71,7 +75,8 @@ pub(super) fn settings(file: File, limits: ModelsFile, check: &mut Check) -> Set
     let routing = check.routing(&file.routing, &file.server);
     let server = check.server(&file.server);
     let names = file.credentials.iter().filter_map(|credential| credential.name.clone()).collect::<Vec<_>>();
-    let credentials = check.credentials(file.credentials, &server);
+    let zone = check.zone("routing.time_zone", file.routing.time_zone.as_deref(), &Zone::default());
+    let credentials = check.credentials(file.credentials, &server, &zone);
     let binding = !file.models.is_empty();
     let models = check.models(
         file.models,
@@ -80,6 +85,7 @@ pub(super) fn settings(file: File, limits: ModelsFile, check: &mut Check) -> Set
             names: &names,
             credentials: &credentials,
             default_rpm,
+            zone: &zone,
             learns: server.replace_v1_models,
         },
     );
@@ -103,6 +109,8 @@ pub(super) fn limits(limits: &ModelsFile, names: &[String], check: &mut Check) {
         let path = format!("models[{index}]");
         check.known_credential(&path, entry.credential.as_deref(), names);
         check.limit(&format!("{path}.rpm"), entry.rpm.unwrap_or(Limit(None)));
-        check.tokens(&format!("{path}.tpm"), entry.tpm);
+        let tpm = check.tokens(&format!("{path}.tpm"), entry.tpm);
+        let minute = Limited { rpm: entry.rpm.and_then(|rpm| rpm.0), tpm, ..Limited::default() };
+        check.quotas(&path, &entry.quotas, minute, &Zone::default());
     }
 }

@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::quantity::{Limit, Listen, Size, Span, Term};
+use super::quotas::Quotas;
 use super::secret_text::SecretText;
 use super::settings::{Kind, LogLevel, OnOutage};
 
@@ -130,6 +131,8 @@ pub struct Routing {
     pub first_token_timeout: Span,
     /// The longest silence between two pieces of an answer. Default 60s.
     pub stall_timeout: Span,
+    /// Where days begin at midnight, for limits per day that say nothing else. Default UTC, where most providers' begin.
+    pub time_zone: Option<String>,
 }
 
 impl Default for Routing {
@@ -140,6 +143,7 @@ impl Default for Routing {
             response_timeout: seconds(300),
             first_token_timeout: seconds(60),
             stall_timeout: seconds(60),
+            time_zone: None,
         }
     }
 }
@@ -287,8 +291,8 @@ pub enum Cluster {
 
 /// One key behind the router.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["name"]))]
+#[serde(default)]
+#[schemars(extend("required" = ["name"], "additionalProperties" = false))]
 pub struct Credential {
     /// The name in logs, metrics and `models`: 1 to 128 printable characters. Required.
     pub name: Option<String>,
@@ -305,6 +309,9 @@ pub struct Credential {
     pub rpm: Limit,
     /// Tokens per minute. Default -1: no limit.
     pub tpm: Limit,
+    /// Its limits over other times.
+    #[serde(flatten)]
+    pub quotas: Quotas,
     /// The share of requests within its tier. Default 1: equal shares.
     #[schemars(range(min = 1, max = 1000))]
     pub weight: u32,
@@ -345,6 +352,7 @@ impl Default for Credential {
             addresses: Vec::new(),
             rpm: Limit(None),
             tpm: Limit(None),
+            quotas: Quotas::default(),
             weight: 1,
             priority: 0,
             is_fallback: false,
@@ -386,8 +394,8 @@ pub enum NameOrAlias {
 
 /// One model, with one credential or with all.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["name"]))]
+#[serde(default)]
+#[schemars(extend("required" = ["name"], "additionalProperties" = false))]
 pub struct Model {
     /// The model, as callers ask for it. Required.
     pub name: Option<String>,
@@ -397,20 +405,30 @@ pub struct Model {
     pub rpm: Option<Limit>,
     /// Tokens per minute, for each credential that serves it. Default -1: no limit.
     pub tpm: Limit,
+    /// Its limits over other times, for each credential that serves it.
+    #[serde(flatten)]
+    pub quotas: Quotas,
     /// Models to try in this order when no candidate is left for this one. Default: none.
     pub fallbacks: Vec<String>,
 }
 
 impl Default for Model {
     fn default() -> Self {
-        Self { name: None, credential: None, rpm: None, tpm: Limit(None), fallbacks: Vec::new() }
+        Self {
+            name: None,
+            credential: None,
+            rpm: None,
+            tpm: Limit(None),
+            quotas: Quotas::default(),
+            fallbacks: Vec::new(),
+        }
     }
 }
 
 /// One entry of `models.yaml`.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["name"]))]
+#[serde(default)]
+#[schemars(extend("required" = ["name"], "additionalProperties" = false))]
 pub struct ModelLimit {
     /// The model. Required.
     pub name: Option<String>,
@@ -420,11 +438,14 @@ pub struct ModelLimit {
     pub rpm: Option<Limit>,
     /// Tokens per minute. Default -1: no limit.
     pub tpm: Limit,
+    /// Its limits over other times.
+    #[serde(flatten)]
+    pub quotas: Quotas,
 }
 
 impl Default for ModelLimit {
     fn default() -> Self {
-        Self { name: None, credential: None, rpm: None, tpm: Limit(None) }
+        Self { name: None, credential: None, rpm: None, tpm: Limit(None), quotas: Quotas::default() }
     }
 }
 

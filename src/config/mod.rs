@@ -12,6 +12,7 @@ mod mask;
 mod node;
 mod problem;
 mod quantity;
+mod quotas;
 mod schema;
 mod secret_text;
 mod settings;

@@ -1,4 +1,4 @@
-//! The four quantities of the file and how they may be written: times, terms of a ban, sizes, limits; and addresses to
+//! The quantities of the file and how they may be written: times, terms of a ban, sizes, limits, rates; and addresses to
 //! listen on.
 //!
 //! The spellings are those of the original program ("5m", "1h30m", `permanent`, `-1` for no limit) and the ones that
@@ -34,6 +34,24 @@ pub struct Size(pub u64);
 /// A number that limits something; none for no limit (`-1`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit(pub Option<u64>);
+
+/// So much per time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// How much.
+    pub amount: u64,
+    /// In what time.
+    pub every: Every,
+}
+
+/// The time of a rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Every {
+    /// Any so many seconds, at least one.
+    Seconds(u32),
+    /// A day, from midnight to midnight.
+    Day,
+}
 
 /// A place to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,6 +129,32 @@ impl Quantity for Limit {
                 .ok_or("write a whole number, or `-1` for no limit"),
         }
     }
+}
+
+impl Quantity for Rate {
+    const FORMAT: &'static str = "rate";
+    const TYPES: &'static [&'static str] = &["string"];
+    fn read(text: &str) -> Result<Self, &'static str> {
+        rate(text).ok_or("write an amount per a time of a second or more, such as `100 per 90s`, `500 per hour`, `1500 per day`")
+    }
+}
+
+/// "100 per 90s"; a day is one of the calendar, and `24h` is any 24 hours.
+fn rate(text: &str) -> Option<Rate> {
+    const LONGEST: u64 = 366 * 86_400;
+    let (amount, every) = text.split_once(" per ")?;
+    let every = match every.trim() {
+        "day" => Every::Day,
+        "hour" => Every::Seconds(3600),
+        "minute" => Every::Seconds(60),
+        "second" => Every::Seconds(1),
+        time => {
+            let time = duration(time).filter(|time| time.subsec_nanos() == 0)?.as_secs();
+            Every::Seconds(u32::try_from(time).ok().filter(|_| (1..=LONGEST).contains(&time))?)
+        }
+    };
+    let Limit(amount) = Limit::read(amount.trim()).ok()?;
+    Some(Rate { amount: amount?, every })
 }
 
 impl Quantity for Listen {
@@ -236,6 +280,23 @@ impl fmt::Display for Limit {
     }
 }
 
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} per {}", self.amount, self.every)
+    }
+}
+
+impl fmt::Display for Every {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Day => f.write_str("day"),
+            Self::Seconds(60) => f.write_str("minute"),
+            Self::Seconds(3600) => f.write_str("hour"),
+            Self::Seconds(seconds) => write_duration(Duration::from_secs(u64::from(*seconds)), f),
+        }
+    }
+}
+
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -282,7 +343,7 @@ macro_rules! in_the_file {
     )*};
 }
 
-in_the_file!(Span, Term, Size, Limit, Listen);
+in_the_file!(Span, Term, Size, Limit, Rate, Listen);
 
 /// Reads `text` as the quantity of that `format` and throws the result away: whether it is one, and if not, how it is
 /// written. None if there is no such quantity.
@@ -295,6 +356,7 @@ pub fn check(format: &str, text: &str) -> Option<Result<(), &'static str>> {
         Term::FORMAT => reads::<Term>(text),
         Size::FORMAT => reads::<Size>(text),
         Limit::FORMAT => reads::<Limit>(text),
+        Rate::FORMAT => reads::<Rate>(text),
         Listen::FORMAT => reads::<Listen>(text),
         _ => None,
     }
@@ -341,7 +403,32 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_is_an_amount_per_time() {
+        let rate = |amount, every| Ok(Rate { amount, every });
+        assert_eq!(Rate::read("100 per 60s"), rate(100, Every::Seconds(60)));
+        assert_eq!(Rate::read("1_500 per day"), rate(1500, Every::Day));
+        assert_eq!(Rate::read("2 per 1h30m"), rate(2, Every::Seconds(5400)));
+        assert_eq!(Rate::read("7 per 24h"), rate(7, Every::Seconds(86_400)));
+        for text in [
+            "",
+            "5",
+            "per day",
+            "5 per",
+            "5 per fortnight",
+            "-1 per day",
+            "5 per 0s",
+            "5 per 1.5s",
+            "5 per 400d",
+        ] {
+            assert!(Rate::read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn what_is_written_reads_back_the_same() {
+        for text in ["5 per day", "100 per 1m30s", "7 per hour", "1 per minute"] {
+            assert_eq!(Rate::read(text).unwrap().to_string(), text);
+        }
         for text in ["5m", "1h30m", "250ms", "-1", "0s"] {
             assert_eq!(Span::read(text).unwrap().to_string(), text);
         }

@@ -145,6 +145,10 @@ pub(super) fn type_name(schema: &Value) -> String {
         "size" => "size",
         "listen" => "address, `unix:/path` or `off`",
         _ if schema.get("writeOnly").is_some() => "secret",
+        "rate" => "rate",
+        _ if schema.pointer("/anyOf/0/format").is_some_and(|format| format == "rate") => {
+            "rate, or a list of them"
+        }
         _ if schema.get("anyOf").is_some() => "list or map",
         _ => match text(schema, "type") {
             "integer" => "number",

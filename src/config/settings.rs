@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::names::CredentialName;
+use crate::routing::Quota;
 use crate::secret::Secret;
 
 pub use super::quantity::Term;
@@ -239,6 +240,8 @@ pub struct Credential {
     pub rpm: Option<u64>,
     /// Tokens per minute, at least one; none is no limit.
     pub tpm: Option<u64>,
+    /// Limits over other periods, each of them once.
+    pub quotas: Vec<Quota>,
     /// The share within its tier, at least one.
     pub weight: u32,
     /// Nought first; `u16::MAX` is the last tier.
@@ -290,6 +293,8 @@ pub struct Model {
     pub rpm: Option<u64>,
     /// Tokens per minute on each such credential; none is no limit.
     pub tpm: Option<u64>,
+    /// Limits on each such credential over other periods, each of them once.
+    pub quotas: Vec<Quota>,
     /// Models to try when no candidate is left.
     pub fallbacks: Vec<String>,
     /// Whether it comes from `models.yaml` and so binds nothing.

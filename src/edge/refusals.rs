@@ -20,7 +20,7 @@ use crate::llm::endpoint::Endpoint;
 use crate::llm::error::ApiError;
 use crate::llm::request::BadBody;
 use crate::providers::{Blame, Next};
-use crate::routing::{Plan, Stopped, UnknownModel, Which};
+use crate::routing::{Bound, Plan, Stopped, UnknownModel, Which};
 
 /// A body that cannot be read: 400 with the place.
 pub fn bad_body(bad: BadBody) -> Box<Refusal> {
@@ -126,8 +126,9 @@ pub fn stopped(
     }
     match stopped {
         Stopped::Limited { retry_after, which, limit } => {
-            let mut refusal = Refusal::new(ApiError::limited(which.as_str()), "limit")
-                .retry_after(at_most_a_minute(retry_after));
+            let per = limit.map(|limit| limit.per.label()).unwrap_or_default();
+            let mut refusal =
+                Refusal::new(ApiError::limited(which.as_str(), &per), "limit").retry_after(retry_after);
             refusal.headers = rate_limit_headers(which, limit, retry_after);
             refusal
         }
@@ -196,12 +197,8 @@ fn scrubbed(edge: &Edge, body: &Bytes) -> Bytes {
     }
 }
 
-fn at_most_a_minute(wait: Duration) -> Duration {
-    wait.min(Duration::from_secs(60))
-}
-
 /// Our own limit, in OpenAI's spelling.
-fn rate_limit_headers(which: Which, limit: Option<u64>, wait: Duration) -> Vec<(HeaderName, HeaderValue)> {
+fn rate_limit_headers(which: Which, limit: Option<Bound>, wait: Duration) -> Vec<(HeaderName, HeaderValue)> {
     let family = match which {
         Which::Tokens => {
             ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"]
@@ -211,9 +208,9 @@ fn rate_limit_headers(which: Which, limit: Option<u64>, wait: Duration) -> Vec<(
             ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"]
         }
     };
-    let reset = format!("{}ms", at_most_a_minute(wait).as_millis().max(1));
+    let reset = format!("{}ms", wait.as_millis().max(1));
     let Some(limit) = limit else { return Vec::new() };
-    let values = [limit.to_string(), "0".to_owned(), reset];
+    let values = [limit.amount.to_string(), "0".to_owned(), reset];
     let named = family.into_iter().map(HeaderName::from_static).zip(values);
     named.filter_map(|(name, value)| Some((name, HeaderValue::from_str(&value).ok()?))).collect()
 }

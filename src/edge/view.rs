@@ -7,11 +7,11 @@ use super::Edge;
 use crate::gateway::{Gateway, Seen};
 use crate::observe::metrics;
 use crate::observe::view::{
-    CredentialView, ModelView, PageView, PeerState, PeerView, RouteView, Standing, State, TurnView, Used,
-    View,
+    CredentialView, ModelView, PageView, PeerState, PeerView, QuotaView, RouteView, Standing, State, TurnView,
+    Used, View,
 };
 use crate::providers::peer_health::Figure;
-use crate::routing::{self, Condition, Considered, Outlook, Pool, Use};
+use crate::routing::{self, Condition, Considered, Outlook, Pool, QuotaUse, Use};
 
 impl Edge {
     /// The router at this moment.
@@ -102,6 +102,7 @@ fn credential(
         rpm: learned(seen.rpm, load.map(|load| load.rpm)),
         tpm: learned(seen.tpm, load.map(|load| load.tpm)),
         reserved: seen.reserved,
+        quotas: seen.quotas.iter().flat_map(quotas).collect(),
         in_flight: seen.in_flight,
         max_concurrent: seen.max_concurrent,
         banned: seen.is_banned,
@@ -156,9 +157,19 @@ fn model(listed: &HashSet<String>, peer: Option<&PeerView>, seen: &routing::Mode
         listed: listed.contains(&*seen.name),
         rpm: learned(seen.rpm, load.map(|load| load.rpm)),
         tpm: learned(seen.tpm, load.map(|load| load.tpm)),
+        quotas: seen.quotas.iter().flat_map(quotas).collect(),
         banned: matches!(standing.state, State::Banned | State::BannedForGood),
         standing,
     }
+}
+
+/// What a period limits of requests and tokens.
+fn quotas(seen: &QuotaUse) -> impl Iterator<Item = QuotaView> {
+    let QuotaUse { per, requests, tokens, resets } = *seen;
+    let limited = [("requests", requests), ("tokens", tokens)].into_iter();
+    limited.filter_map(move |(of, Use { used: current, limit })| {
+        Some(QuotaView { of, per: per.label(), current, limit: limit?, resets })
+    })
 }
 
 fn used(seen: Use) -> Used {

@@ -181,12 +181,12 @@ impl ApiError {
 /// The router's own limits and states.
 impl ApiError {
     /// All credentials that could serve are at a limit; `which` is `requests`, `tokens`, `concurrency`, or `upstream`
-    /// where all of them have been told so by a 429.
-    pub fn limited(which: &str) -> Self {
+    /// where all of them have been told so by a 429. `per` is what the limit is counted over, a `minute` for one.
+    pub fn limited(which: &str, per: &str) -> Self {
         let (kind, message) = match which {
             "concurrency" => (which, CONCURRENCY.to_owned()),
             "upstream" => ("rate_limit_error", TOLD_TO_WAIT.to_owned()),
-            _ => (which, format!("All credentials for this model are at their limit of {which} per minute.")),
+            _ => (which, format!("All credentials for this model are at their limit of {which} per {per}.")),
         };
         Self::new(429, kind, "rate_limit_exceeded", message)
     }

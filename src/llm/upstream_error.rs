@@ -46,6 +46,8 @@ pub struct UpstreamError {
     pub inner: Option<Box<str>>,
     /// How long to wait, where the body says so (Google's `retryDelay`).
     pub retry_delay: Option<Duration>,
+    /// When a limit of the upstream is whole again, in milliseconds of the Unix epoch (OpenRouter's copy of a header).
+    pub resets_at: Option<u64>,
     /// Whose clients understand the body as it is: OpenAI's (`Chat`: `{"error":{"message":…}}` with a text or null as
     /// its code), Anthropic's or Google's.
     pub shape: Option<Wire>,
@@ -113,7 +115,7 @@ impl UpstreamError {
     /// minute, too: there, the name of the quota decides.
     pub fn quota_exhausted(&self) -> bool {
         let named = |end: fn(&str) -> bool| self.inner.as_deref().is_some_and(end);
-        let is_google = self.has_code(&["RESOURCE_EXHAUSTED"]);
+        let is_google = self.is_google();
         self.status == 402
             || self.has_code(&[
                 "insufficient_quota",
@@ -125,6 +127,29 @@ impl UpstreamError {
             || named(|inner| inner.ends_with("spend_limit_reached"))
             || !is_google && self.tells(&["exceeded your current quota"])
             || self.tells(&["credit balance is too low", "spend limit", "specified api usage limits"])
+    }
+
+    /// A quota for a whole day is used up. Google names the quota, the others tell of it: OpenRouter
+    /// ("Rate limit exceeded: free-models-per-day"), OpenAI and Groq ("Rate limit reached for … on requests per day
+    /// (RPD)"), GitHub ("Rate limit of 50 per 86400s exceeded for UserByModelByDay").
+    pub fn day_quota(&self) -> bool {
+        let told = |phrase: &&str| self.message.contains(*phrase);
+        self.inner.as_deref().is_some_and(|inner| inner.contains(PER_DAY))
+            || self.message.starts_with("Rate limit ")
+                && ["-per-day", "per day (RPD)", "per day (TPD)", "ByDay", " per 86400s "]
+                    .iter()
+                    .any(|p| told(p))
+    }
+
+    /// Whether it is Google's, whose word on when to come back is about the minute even where a day is over, and whose
+    /// days are those of California (<https://ai.google.dev/gemini-api/docs/rate-limits>).
+    pub fn is_google(&self) -> bool {
+        self.has_code(&["RESOURCE_EXHAUSTED"])
+    }
+
+    /// Whether the quota that it names is one of all models together.
+    pub fn of_all_models(&self) -> bool {
+        self.inner.as_deref().is_some_and(|inner| inner.contains(PER_DAY) && !inner.contains("PerModel"))
     }
 
     /// The request alone is more than the account may ask for in a minute (Groq says so with a 413): a larger account
@@ -266,6 +291,7 @@ impl UpstreamError {
             code: error.get("code").and_then(text).map(Box::from),
             inner: inner_code(error, details, metadata),
             retry_delay: details.and_then(retry_delay),
+            resets_at: metadata.and_then(resets_at),
             ..Self::default()
         }
     }
@@ -311,6 +337,11 @@ fn inner_code(
         return Some("moderation".into());
     }
     azure.or(anthropic).or(google)?.as_str().map(Box::from)
+}
+
+/// OpenRouter's `"metadata":{"headers":{"X-RateLimit-Reset":"1742515200000"}}`.
+fn resets_at(metadata: &Value) -> Option<u64> {
+    text(metadata.get("headers")?.get("X-RateLimit-Reset")?)?.parse().ok()
 }
 
 /// Google's `{"@type":"…RetryInfo","retryDelay":"34.4s"}`.

@@ -12,7 +12,7 @@ use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricT
 
 use super::metrics::PREFIX;
 use super::sink;
-use super::view::{CredentialView, ModelView, PeerState, PeerView, View};
+use super::view::{CredentialView, ModelView, PeerState, PeerView, QuotaView, View};
 
 type Source = Arc<dyn Fn() -> View + Send + Sync>;
 
@@ -80,6 +80,17 @@ fn families(view: &View) -> Vec<MetricFamily> {
     of_credentials("credential_rpm_limit", "Requests allowed a minute", |c| c.rpm.limit.map(as_sample));
     of_credentials("credential_tpm_limit", "Tokens allowed a minute", |c| c.tpm.limit.map(as_sample));
     of_credentials("credential_banned", "1 while banned", |c| Some(as_sample(c.banned.into())));
+    let of_quotas = |value: fn(&QuotaView) -> u64| {
+        let samples = own().flat_map(|c| c.quotas.iter().map(move |quota| (&c.name, quota)));
+        let samples = samples.map(|(name, quota)| {
+            let labels = [("credential", name.as_str()), ("of", quota.of), ("per", &quota.per)];
+            sample(&labels, as_sample(value(quota)))
+        });
+        samples.collect()
+    };
+    let used = "Use of the limits over other times than a minute";
+    families.push(family("credential_quota_current", used, of_quotas(|quota| quota.current)));
+    families.push(family("credential_quota_limit", "What these allow", of_quotas(|quota| quota.limit)));
     let up = |peer: &PeerView| !matches!(peer.state, PeerState::Down | PeerState::Draining);
     let peers = view.credentials.iter().filter_map(|c| Some((&c.name, up(c.peer.as_ref()?))));
     let peers = peers.map(|(name, up)| sample(&[("credential", name)], as_sample(up.into()))).collect();
@@ -166,6 +177,8 @@ mod tests {
             "auto_ai_router_model_rpm_current{credential=\"main\",model=\"gpt-5\"} 7",
             "auto_ai_router_model_tpm_current{credential=\"main\",model=\"gpt-5\"} 900",
             "auto_ai_router_credential_rpm_limit{credential=\"main\"} 10",
+            "auto_ai_router_credential_quota_current{credential=\"main\",of=\"requests\",per=\"day\"} 12",
+            "auto_ai_router_credential_quota_limit{credential=\"main\",of=\"requests\",per=\"day\"} 1500",
             "auto_ai_router_build_info{version=\"1.2.3\"} 1",
             "# TYPE auto_ai_router_log_dropped_total counter",
         ] {

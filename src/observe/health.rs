@@ -5,11 +5,13 @@
 //! `credentials`, `models`. All others are additions. A credential that is a router has `peer` besides: what that one
 //! said of itself, with the credentials that it has, and so on for the routers behind it.
 
+use std::time::Duration;
+
 use serde::ser::{SerializeMap, Serializer};
 use serde::Serialize;
 
 use super::chain::PeerEntry;
-use super::view::{CredentialView, ModelView, Standing, Used, View};
+use super::view::{CredentialView, ModelView, QuotaView, Standing, Used, View};
 
 /// HTTP status of `/health`: 200 while anything can be served, else 503.
 pub fn status(view: &View) -> u16 {
@@ -144,6 +146,8 @@ struct CredentialEntry<'v> {
     is_fallback: bool,
     #[serde(flatten)]
     use_of_limits: UseOfLimits,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    limits: Vec<LimitEntry<'v>>,
     weight: u32,
     tier: u16,
     in_flight: u32,
@@ -159,6 +163,7 @@ impl<'v> CredentialEntry<'v> {
             kind: credential.kind,
             is_fallback: credential.is_fallback,
             use_of_limits: UseOfLimits::new(credential.rpm, credential.tpm),
+            limits: credential.quotas.iter().map(LimitEntry::new).collect(),
             weight: credential.weight,
             tier: credential.tier,
             in_flight: credential.in_flight,
@@ -174,6 +179,8 @@ struct ModelEntry<'v> {
     model: &'v str,
     #[serde(flatten)]
     use_of_limits: UseOfLimits,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    limits: Vec<LimitEntry<'v>>,
     #[serde(flatten)]
     standing: StandingEntry<'v>,
 }
@@ -184,8 +191,29 @@ impl<'v> ModelEntry<'v> {
             credential,
             model: &model.model,
             use_of_limits: UseOfLimits::new(model.rpm, model.tpm),
+            limits: model.quotas.iter().map(LimitEntry::new).collect(),
             standing: StandingEntry::new(model.banned, &model.standing),
         }
+    }
+}
+
+/// A limit over another time than a minute.
+#[derive(Serialize)]
+struct LimitEntry<'v> {
+    of: &'static str,
+    per: &'v str,
+    current: u64,
+    limit: u64,
+    /// In seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resets_in: Option<u64>,
+}
+
+impl<'v> LimitEntry<'v> {
+    fn new(quota: &'v QuotaView) -> Self {
+        let QuotaView { of, per, current, limit, resets } = quota;
+        let seconds = |left: &Duration| left.as_secs() + u64::from(left.subsec_nanos() > 0);
+        Self { of, per, current: *current, limit: *limit, resets_in: resets.as_ref().map(seconds) }
     }
 }
 
@@ -238,7 +266,6 @@ mod tests {
     use super::super::view::StateView;
     use super::*;
     use serde_json::{json, Value};
-    use std::time::Duration;
 
     #[test]
     fn details_have_the_first_generation_fields_and_ours() {
@@ -251,6 +278,7 @@ mod tests {
             read["credentials"]["spare"],
             json!({"type": "openai", "is_fallback": false, "current_rpm": 7, "current_tpm": 900, "limit_rpm": 10,
                    "limit_tpm": -1, "weight": 1, "tier": 0, "in_flight": 2, "is_banned": true, "state": "banned",
+                   "limits": [{"of": "requests", "per": "day", "current": 12, "limit": 1500, "resets_in": 3601}],
                    "reason": "3 x 500", "strikes": 3, "next_recovery": 12})
         );
         assert_eq!(

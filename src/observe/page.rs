@@ -17,7 +17,7 @@ use ring::digest::{digest, SHA256};
 use super::chain::Chain;
 use super::query::{Column, Only, Query};
 use super::recent::Failure;
-use super::view::{CredentialView, ModelView, PageView, RouteView, View};
+use super::view::{CredentialView, ModelView, PageView, QuotaView, RouteView, Used, View};
 use cells::{instant, span, Bar, Spark, StateCell, Times};
 
 pub use changes::Changes;
@@ -249,6 +249,7 @@ struct Row<'v> {
     most: Option<u32>,
     rpm: Bar,
     tpm: Bar,
+    quotas: Vec<Quota<'v>>,
     state: StateCell<'v>,
     error: Option<&'v Failure>,
     latency: Times,
@@ -272,6 +273,7 @@ impl<'v> Row<'v> {
             most: credential.max_concurrent,
             rpm: Bar::new(credential.rpm, 0),
             tpm: Bar::new(credential.tpm, credential.reserved),
+            quotas: credential.quotas.iter().map(Quota::of).collect(),
             state: StateCell::of(credential, lately, view),
             error: lately.and_then(|lately| lately.last_error.as_ref()),
             latency: Times(lately.and_then(|lately| lately.latency)),
@@ -279,6 +281,23 @@ impl<'v> Row<'v> {
             speed: if tokens > 0.0 { format!("{tokens:.1}") } else { "–".into() },
             spark: Spark::of(lately),
         }
+    }
+}
+
+/// Use of a limit over another time than a minute.
+struct Quota<'v> {
+    bar: Bar,
+    of: &'static str,
+    per: &'v str,
+    /// Until it begins anew.
+    resets: Option<String>,
+}
+
+impl<'v> Quota<'v> {
+    fn of(quota: &'v QuotaView) -> Self {
+        let QuotaView { of, per, current, limit, resets } = quota;
+        let bar = Bar::new(Used { current: *current, limit: Some(*limit) }, 0);
+        Self { bar, of, per, resets: resets.map(span) }
     }
 }
 
@@ -322,6 +341,7 @@ struct Pair<'v> {
     credential: &'v str,
     rpm: Bar,
     tpm: Bar,
+    quotas: Vec<Quota<'v>>,
     state: StateCell<'v>,
 }
 
@@ -333,11 +353,13 @@ impl<'v> Pair<'v> {
             credential: &credential.name,
             rpm: Bar::new(model.rpm, 0),
             tpm: Bar::new(model.tpm, 0),
+            quotas: model.quotas.iter().map(Quota::of).collect(),
             state: StateCell::brief(&model.standing, model.banned),
         };
         let told = |pair: &Self| {
             let used = pair.rpm.is_used() || pair.tpm.is_used();
-            used || pair.rpm.limit().is_some() || pair.tpm.limit().is_some() || pair.state.class != "up"
+            let limited = pair.rpm.limit().or(pair.tpm.limit()).is_some() || !pair.quotas.is_empty();
+            used || limited || pair.state.class != "up"
         };
         credential.models.iter().map(row).filter(told)
     }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::query::Query;
 use super::recent::{Failure, Lately};
-use super::view::{CredentialView, PageView, RouteView, Used, View};
+use super::view::{CredentialView, PageView, QuotaView, RouteView, Used, View};
 
 /// Everything, as one JSON object. Times are in seconds where the name says nothing else.
 pub fn json(view: &View, query: &Query) -> String {
@@ -158,6 +158,8 @@ struct Line<'v> {
     rpm: Amount,
     tpm: Amount,
     tpm_reserved: u64,
+    /// Over other times than a minute.
+    limits: Vec<Limit<'v>>,
     in_flight: u32,
     max_concurrent: Option<u32>,
     /// Median and 95th percentile.
@@ -182,6 +184,24 @@ impl From<Used> for Amount {
     }
 }
 
+#[derive(Serialize)]
+struct Limit<'v> {
+    of: &'static str,
+    per: &'v str,
+    used: u64,
+    limit: u64,
+    /// Until it begins anew; none for one that rolls.
+    resets: Option<u64>,
+}
+
+impl<'v> Limit<'v> {
+    fn of(quota: &'v QuotaView) -> Self {
+        let QuotaView { of, per, current, limit, resets } = quota;
+        let resets = resets.map(|left| left.as_millis().div_ceil(1000) as u64);
+        Self { of, per, used: *current, limit: *limit, resets }
+    }
+}
+
 impl<'v> Line<'v> {
     fn of(credential: &'v CredentialView, lately: Option<&'v Lately>, page: Option<&PageView>) -> Self {
         let standing = &credential.standing;
@@ -203,6 +223,7 @@ impl<'v> Line<'v> {
             rpm: credential.rpm.into(),
             tpm: credential.tpm.into(),
             tpm_reserved: credential.reserved,
+            limits: credential.quotas.iter().map(Limit::of).collect(),
             in_flight: credential.in_flight,
             max_concurrent: credential.max_concurrent,
             latency_ms: ms(lately.and_then(|lately| lately.latency)),

@@ -109,6 +109,8 @@ pub struct CredentialView {
     pub tpm: Used,
     /// The part of `tpm` that is reserved for requests under way.
     pub reserved: u64,
+    /// Limits over other times.
+    pub quotas: Vec<QuotaView>,
     /// Requests under way.
     pub in_flight: u32,
     /// How many may be; none = unlimited.
@@ -173,10 +175,27 @@ pub struct ModelView {
     pub rpm: Used,
     /// Tokens in the last minute.
     pub tpm: Used,
+    /// Limits over other times.
+    pub quotas: Vec<QuotaView>,
     /// Counts as banned.
     pub banned: bool,
     /// Why it is, or is not, tried.
     pub standing: Standing,
+}
+
+/// Use of a limit over another time than a minute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuotaView {
+    /// `requests` or `tokens`.
+    pub of: &'static str,
+    /// `day`, `hour`, `1m30s`.
+    pub per: String,
+    /// How much of it is used.
+    pub current: u64,
+    /// Of how much.
+    pub limit: u64,
+    /// When it begins anew; none for a rolling window.
+    pub resets: Option<Duration>,
 }
 
 /// Use of a limit.
@@ -289,6 +308,13 @@ pub(crate) mod samples {
             rpm: Used { current: 7, limit: Some(10) },
             tpm: Used { current: 900, limit: None },
             reserved: 300,
+            quotas: vec![QuotaView {
+                of: "requests",
+                per: "day".into(),
+                current: 12,
+                limit: 1500,
+                resets: Some(Duration::from_millis(3_600_200)),
+            }],
             in_flight: 2,
             max_concurrent: Some(8),
             banned: false,
@@ -298,6 +324,7 @@ pub(crate) mod samples {
                 listed: true,
                 rpm: Used { current: 7, limit: None },
                 tpm: Used { current: 900, limit: Some(1000) },
+                quotas: Vec::new(),
                 banned: false,
                 standing: Standing::default(),
             }],

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 
+use super::day;
 use super::retry_after::retry_after;
 use super::verdict::{Blame, Next, Verdict};
 use crate::llm::upstream_error::UpstreamError;
@@ -24,6 +25,7 @@ pub fn judge(status: u16, headers: &HeaderMap, error: &UpstreamError, now: Syste
     let wait = || retry_after(headers, now).or(error.retry_delay);
     match status {
         300..=399 => Verdict::new(Blame::Host, Next::Other, 502),
+        429 if day::is_over(headers, error) => day::verdict(headers, error, now),
         429 if error.quota_exhausted() => exhausted(status),
         429 => cooled(Verdict::new(Blame::Pair, Next::Other, 429), wait(), MOST),
         // 499 is Google's CANCELLED, and nobody here has cancelled anything.

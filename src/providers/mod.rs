@@ -7,6 +7,7 @@
 mod anthropic;
 pub mod azure;
 pub mod chained;
+mod day;
 mod gemini;
 pub mod headers;
 pub mod judge;

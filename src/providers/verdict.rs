@@ -50,6 +50,8 @@ pub struct Verdict {
     pub code: u16,
     /// How long the upstream asked to be left alone (Retry-After). A cool-down, besides any strike.
     pub cool_down: Option<Duration>,
+    /// A quota for a whole day is used up, and `cool_down` is until there is a new one.
+    pub out_for_the_day: bool,
     /// The attempt ran into a timeout: this candidate is not tried again within the request.
     pub timed_out: bool,
 }
@@ -57,6 +59,6 @@ pub struct Verdict {
 impl Verdict {
     /// A verdict with nothing beyond blame, direction and code.
     pub const fn new(blame: Blame, next: Next, code: u16) -> Self {
-        Self { blame, next, code, cool_down: None, timed_out: false }
+        Self { blame, next, code, cool_down: None, out_for_the_day: false, timed_out: false }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::clock::Tick;
-use super::fleet::Need;
+use super::limits::{Bound, Need, Per};
 use super::outlook::Outlook;
 use super::plan::{Plan, Stopped, Which};
 use super::rotation::Account;
@@ -32,7 +32,7 @@ pub enum Availability {
         /// Which.
         which: Which,
         /// The limit; none if it is the upstream's own.
-        limit: Option<u64>,
+        limit: Option<Bound>,
         /// When it can, if nothing else happens.
         retry_after: Duration,
     },
@@ -56,7 +56,7 @@ pub enum Availability {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Block {
     Gate(Gate),
-    Limit(Which, u64),
+    Limit(Which, Bound),
 }
 
 impl Member {
@@ -68,10 +68,11 @@ impl Member {
             return Some(Block::Gate(gate));
         }
         if self.is_crowded(need) {
-            return Some(Block::Limit(Which::Concurrency, self.max_concurrent.map_or(0, u64::from)));
+            let bound = Bound { amount: self.max_concurrent.map_or(0, u64::from), per: Per::Moment };
+            return Some(Block::Limit(Which::Concurrency, bound));
         }
-        let full = accounts().find_map(|account| account.meter.full(need, tick.second()));
-        let full = full.map(|(which, limit)| Block::Limit(which, limit));
+        let full = accounts().find_map(|account| account.meter.full(need, tick));
+        let full = full.map(|full| Block::Limit(full.which, full.bound));
         full.or_else(|| accounts().find_map(|account| account.held(need, tick)))
     }
 
@@ -218,10 +219,19 @@ impl fmt::Display for Availability {
                 write!(f, "is at its upstream's limit for {}", text(retry_after))
             }
             Self::Limited { which: Which::Concurrency, limit, .. } => {
-                write!(f, "serves {} requests already", limit.unwrap_or_default())
+                write!(f, "serves {} requests already", limit.map_or(0, |limit| limit.amount))
+            }
+            Self::Limited { which, limit: Some(limit), retry_after } => {
+                let (amount, per) = (limit.amount, limit.per.label());
+                write!(
+                    f,
+                    "is at its limit of {amount} {} per {per} for {}",
+                    which.as_str(),
+                    text(retry_after)
+                )
             }
             Self::Limited { which, retry_after, .. } => {
-                write!(f, "is at its limit of {} per minute for {}", which.as_str(), text(retry_after))
+                write!(f, "is at its limit of {} for {}", which.as_str(), text(retry_after))
             }
             Self::CoolingDown { retry_after } => write!(f, "cools down for {}", text(retry_after)),
             Self::Banned { retry_after: Some(left) } => write!(f, "is banned for {}", text(left)),

@@ -147,12 +147,12 @@ impl Catalog {
         (0..self.credentials.len()).any(|credential| self.upstream_name(credential, name).is_some())
     }
 
-    /// Requests and tokens per minute of `name` on `credential`: an entry for both, else one for the name.
+    /// The limits of `name` on `credential`: an entry for both, else one for the name.
     pub(super) fn limits(&self, credential: usize, name: &str) -> Limits {
         let Some(entry) = self.entries.get(name) else { return Limits::default() };
         let exact = entry.limits.iter().find(|(whose, _)| *whose == Some(credential));
         let general = || entry.limits.iter().find(|(whose, _)| whose.is_none());
-        exact.or_else(general).map(|(_, limits)| *limits).unwrap_or_default()
+        exact.or_else(general).map(|(_, limits)| limits.clone()).unwrap_or_default()
     }
 
     /// The models to try after `name`.
@@ -235,7 +235,8 @@ impl Catalog {
                 self.order.push(name);
                 Entry::default()
             });
-            entry.limits.push((spec.credential, Limits { rpm: spec.rpm, tpm: spec.tpm }));
+            let limits = Limits { rpm: spec.rpm, tpm: spec.tpm, more: spec.quotas.as_slice().into() };
+            entry.limits.push((spec.credential, limits));
             if entry.fallbacks.is_empty() {
                 entry.fallbacks = chain(&spec.name, &spec.fallbacks);
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::availability::Availability;
 use super::clock::Tick;
-use super::fleet::Need;
+use super::limits::Need;
 use super::outlook::Outlook;
 use super::rotation::Row;
 use super::state::State;

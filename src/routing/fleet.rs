@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::availability::{Block, PROBE};
-use super::clock::Tick;
+use super::clock::{Moment, Tick};
 use super::lease::Claim;
-use super::limits::Limits;
+use super::limits::{Bound, Need, Stretch};
 use super::plan::Which;
 use super::rotation::Account;
 use super::standing::Gate;
@@ -29,10 +29,8 @@ pub struct Question {
     pub credential: Arc<str>,
     /// The model's name here, if a limit or a ban of its own is asked about.
     pub model: Option<Arc<str>>,
-    /// Requests and tokens per minute of the credential; none = unlimited.
-    pub own: (Option<u64>, Option<u64>),
-    /// The same of the model on it.
-    pub pair: (Option<u64>, Option<u64>),
+    /// The limits of the credential and of the model on it.
+    pub limits: Vec<Asked>,
     /// Requests at the same time.
     pub most: Option<u32>,
     /// Tokens that are reserved.
@@ -41,6 +39,19 @@ pub struct Question {
     pub probe: Option<Scope>,
     /// By how much each limit was divided when it was admitted here.
     pub among: u32,
+}
+
+/// One limit of a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Whose it is.
+    pub scope: Scope,
+    /// Over what time.
+    pub stretch: Stretch,
+    /// Requests in it; none = unlimited.
+    pub requests: Option<u64>,
+    /// Tokens in it; none = unlimited.
+    pub tokens: Option<u64>,
 }
 
 /// Which of a lease's two keys.
@@ -58,7 +69,7 @@ pub struct Denial {
     /// On account of which key.
     pub scope: Scope,
     /// What stands in the way; none = another router's probe.
-    pub limit: Option<(Which, u64)>,
+    pub limit: Option<(Which, Bound)>,
     /// When it will not any more, if nothing else happens.
     pub wait: Duration,
 }
@@ -99,14 +110,16 @@ pub enum Fact {
     Lifted,
 }
 
-/// What this router has admitted in one second of the last minute, and not given back.
+/// What this router has admitted in one slot of a limit, and not given back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spent {
     /// The credential's name.
     pub credential: Arc<str>,
     /// The model on it; none = the credential itself.
     pub model: Option<Arc<str>>,
-    /// How many seconds ago.
+    /// Over what time it counts.
+    pub stretch: Stretch,
+    /// How many seconds ago the slot began; 0 for a day.
     pub age: u64,
     /// Requests.
     pub requests: u64,
@@ -127,19 +140,11 @@ pub trait Receipt: Send + Sync {
 /// A key that the fleet has refused.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Held {
-    limit: Option<(Which, u64)>,
+    limit: Option<(Which, Bound)>,
     /// Requests with fewer tokens may fit.
     tokens: u64,
     again: Instant,
     until: Instant,
-}
-
-/// What a request needs, and of which part of each limit.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Need {
-    pub(super) tokens: u64,
-    /// Every limit is divided by it.
-    pub(super) among: u64,
 }
 
 impl Held {
@@ -173,27 +178,22 @@ impl State {
     pub(super) fn question(&mut self, claim: &Claim) -> Option<Box<Question>> {
         let member = self.members.get(claim.credential)?;
         let (credential, most, among) = (member.name.clone(), member.max_concurrent, self.among);
-        let mut accounts = self.accounts(claim);
-        let own = accounts.next()?;
-        let (own_limits, own_probe) = (own.limits(), own.standing.is_probed_by(claim.ticket));
-        let pair = accounts.next();
-        let pair_limits = pair.as_ref().map_or(Limits::default(), |pair| pair.limits());
-        let pair_probe = pair.is_some_and(|pair| pair.standing.is_probed_by(claim.ticket));
-        drop(accounts);
-        let probe = match (own_probe, pair_probe) {
-            (true, _) => Some(Scope::Credential),
-            (false, true) => Some(Scope::Model),
-            (false, false) => None,
-        };
-        let asks_model = pair_limits != Limits::default() || probe == Some(Scope::Model);
-        if own_limits == Limits::default() && most.is_none() && probe.is_none() && !asks_model {
+        let (mut limits, mut probe) = (Vec::new(), None);
+        for (account, scope) in self.accounts(claim).zip([Scope::Credential, Scope::Model]) {
+            limits.extend(account.asked(scope, claim.at));
+            if probe.is_none() && account.standing.is_probed_by(claim.ticket) {
+                probe = Some(scope);
+            }
+        }
+        if limits.is_empty() && most.is_none() && probe.is_none() {
             return None;
         }
+        let of_model = |asked: &Asked| asked.scope == Scope::Model;
+        let asks_model = limits.iter().any(of_model) || probe == Some(Scope::Model);
         Some(Box::new(Question {
             credential,
             model: claim.model.clone().filter(|_| asks_model),
-            own: (own_limits.rpm, own_limits.tpm),
-            pair: (pair_limits.rpm, pair_limits.tpm),
+            limits,
             most,
             tokens: claim.tokens,
             probe,
@@ -242,11 +242,10 @@ impl State {
         changed.then_some(change).into_iter().collect()
     }
 
-    /// What was admitted since `since`, by default in the whole last minute, of all that is limited.
+    /// What was admitted since `since` of all that is limited, by default all that counts. Of a day nobody knows how much
+    /// was admitted since some moment in it: it is told only where all is.
     pub(super) fn spent(&mut self, since: Option<Instant>, now: Instant) -> Vec<Spent> {
         let tick = self.clock.tick(now);
-        let age = since.map(|since| tick.now.saturating_duration_since(since));
-        let first = age.map_or(0, |age| tick.age.saturating_sub(age).as_secs());
         let members = self.members.iter().map(|member| (&member.name, None, &member.account));
         let pairs = self.rows.iter().flat_map(|row| {
             row.seats.iter().filter_map(|seat| {
@@ -254,23 +253,25 @@ impl State {
                 Some((&member.name, Some(&row.name), seat.pair.as_deref()?))
             })
         });
-        let limited = members.chain(pairs).filter(|(.., account)| account.limits() != Limits::default());
-        let spent = limited.flat_map(|(credential, model, account)| {
-            let of = move |second, requests, tokens| Spent {
+        let spent = members.chain(pairs).flat_map(|(credential, model, account)| {
+            let of = move |(stretch, age, requests, tokens)| Spent {
                 credential: credential.clone(),
                 model: model.cloned(),
-                age: tick.second().saturating_sub(second),
+                stretch,
+                age,
                 requests,
                 tokens,
             };
-            let requests =
-                account.meter.requests.slots(tick.second()).map(move |(second, count)| of(second, count, 0));
-            let tokens =
-                account.meter.tokens.slots(tick.second()).map(move |(second, count)| of(second, 0, count));
-            requests.chain(tokens)
+            account.meter.spent(tick.moment()).map(of)
         });
-        let oldest = tick.second().saturating_sub(first);
-        spent.filter(|spent| spent.age <= oldest).collect()
+        let Some(since) = since else { return spent.collect() };
+        let first = tick.age.saturating_sub(tick.now.saturating_duration_since(since)).as_secs();
+        let oldest = tick.moment().second.saturating_sub(first);
+        let recent = |spent: &Spent| match spent.stretch {
+            Stretch::Rolling { grain, .. } => spent.age < oldest + grain,
+            Stretch::Day { .. } => false,
+        };
+        spent.filter(recent).collect()
     }
 
     /// What a request with `tokens` needs.
@@ -280,8 +281,14 @@ impl State {
 }
 
 impl Account {
-    fn limits(&self) -> Limits {
-        Limits { rpm: self.meter.requests.limit(), tpm: self.meter.tokens.limit() }
+    /// What limits it, as the store is asked about it.
+    fn asked(&self, scope: Scope, at: Moment) -> impl Iterator<Item = Asked> + '_ {
+        self.meter.limited().map(move |(span, [requests, tokens])| Asked {
+            scope,
+            stretch: span.stretch(at),
+            requests,
+            tokens,
+        })
     }
 
     /// What the fleet has refused, while that counts.

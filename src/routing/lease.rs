@@ -1,4 +1,4 @@
-//! Permission to use one candidate once. What it has taken (a request and tokens of up to two windows each, a place
+//! Permission to use one candidate once. What it has taken (a request and tokens of each window, a place
 //! among concurrent requests, the probe slot) goes back on drop, so that a client that leaves, a panic and an early
 //! return need no code of their own.
 //!
@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::clock::Moment;
 use super::fleet::{Question, Receipt};
 use super::pool::Pool;
 use super::transition::Transition;
@@ -34,7 +35,7 @@ pub(super) struct Claim {
     /// Unlike that of any other lease.
     pub(super) ticket: u64,
     /// When it was admitted.
-    pub(super) second: u64,
+    pub(super) at: Moment,
     /// Reserved, or charged if that is more.
     pub(super) tokens: u64,
     /// What it cost, as far as it is known.

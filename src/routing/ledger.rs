@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::catalog::Catalog;
-use super::clock::{Clock, Tick};
+use super::clock::{Moment, Tick};
 use super::lease::Claim;
+use super::limits::Sheet;
 use super::rotation::Account;
 use super::standing::Stood;
 use super::state::State;
@@ -44,9 +45,8 @@ struct Entry {
     /// Tokens that those under way have taken.
     #[serde(default)]
     reserved: u64,
-    /// Second and amount.
-    requests: Vec<(u64, u64)>,
-    tokens: Vec<(u64, u64)>,
+    #[serde(default)]
+    used: Vec<Sheet>,
     standing: Option<Stood>,
 }
 
@@ -56,7 +56,8 @@ pub struct Note {
     credential: String,
     model: Option<String>,
     ticket: u64,
-    second: u64,
+    #[serde(flatten)]
+    at: Moment,
     tokens: u64,
     cost: u64,
     sent: bool,
@@ -70,7 +71,14 @@ pub(super) enum Event {
     Overshot,
     Released,
     Succeeded,
-    Failed { code: u16, blame: Blame, cool_down: Option<Duration>, may_be_poison: bool },
+    Failed {
+        code: u16,
+        blame: Blame,
+        cool_down: Option<Duration>,
+        #[serde(default)]
+        out_for_the_day: bool,
+        may_be_poison: bool,
+    },
 }
 
 /// Who takes notes. Called under the pool's lock, so it must not wait.
@@ -146,7 +154,8 @@ impl State {
     /// Takes over what another pool remembered, whose epoch was `epoch`. `keeps` says of a credential whether its key
     /// is still the same.
     pub(super) fn inherit(&mut self, ledger: &Ledger, epoch: Instant, keeps: &dyn Fn(&str) -> bool) {
-        self.clock = Clock::resumed(epoch, ledger.age);
+        self.clock.resume(epoch, ledger.age);
+        let now = self.clock.peek(epoch).moment();
         self.tickets = ledger.tickets;
         for member in &mut self.members {
             member.stranger = if keeps(&member.name) { 0 } else { ledger.tickets };
@@ -164,8 +173,7 @@ impl State {
             if let Some(account) = self.account_made(at, entry.model.as_deref()) {
                 account.in_flight += entry.in_flight;
                 account.reserved += entry.reserved;
-                account.meter.requests.restore(&entry.requests);
-                account.meter.tokens.restore(&entry.tokens);
+                account.meter.restore(&entry.used, now);
                 if let Some(standing) = standing {
                     account.standing.resume(standing, epoch);
                 }
@@ -183,7 +191,7 @@ impl State {
             credential,
             model: note.model.as_deref().map(Arc::from),
             ticket: note.ticket,
-            second: note.second,
+            at: note.at,
             tokens: note.tokens,
             cost: note.cost,
             sent: note.sent,
@@ -194,9 +202,11 @@ impl State {
             Event::Released => self.release(&claim),
             Event::Succeeded | Event::Failed { .. } if self.is_stranger(&claim) => {}
             Event::Succeeded => return self.succeeded(&claim, now),
-            Event::Failed { code, blame, cool_down, may_be_poison } => {
+            Event::Failed { code, blame, cool_down, out_for_the_day, may_be_poison } => {
                 self.note(&claim, || note.event.clone());
-                let verdict = Verdict { cool_down: *cool_down, ..Verdict::new(*blame, Next::Stop, *code) };
+                let (cool_down, out_for_the_day) = (*cool_down, *out_for_the_day);
+                let verdict = Verdict::new(*blame, Next::Stop, *code);
+                let verdict = Verdict { cool_down, out_for_the_day, ..verdict };
                 return self.blame(&claim, &verdict, *may_be_poison, tick);
             }
         }
@@ -217,7 +227,7 @@ impl State {
             credential: member.name.to_string(),
             model: claim.model.as_ref().map(ToString::to_string),
             ticket: claim.ticket,
-            second: claim.second,
+            at: claim.at,
             tokens: claim.tokens,
             cost: claim.cost,
             sent: claim.sent,
@@ -243,7 +253,7 @@ impl State {
         let latest: Option<Tick> = self.clock.latest();
         let limits = self.catalog.limits(credential, model);
         let seat = self.rows.row(&self.catalog, Some(model), latest)?.seat(credential)?;
-        Some(seat.pair.get_or_insert_with(|| Box::new(Account::new(limits))))
+        Some(seat.pair.get_or_insert_with(|| Box::new(Account::new(&limits))))
     }
 }
 
@@ -259,13 +269,12 @@ impl Entry {
             model: model.map(ToString::to_string),
             in_flight: account.in_flight,
             reserved: account.reserved,
-            requests: account.meter.requests.slots(tick.second()).collect(),
-            tokens: account.meter.tokens.slots(tick.second()).collect(),
+            used: account.meter.sheets(tick.moment()),
             standing: account.standing.stood(epoch),
         }
     }
 
     fn is_blank(&self) -> bool {
-        self.in_flight == 0 && self.requests.is_empty() && self.tokens.is_empty() && self.standing.is_none()
+        self.in_flight == 0 && self.used.is_empty() && self.standing.is_none()
     }
 }

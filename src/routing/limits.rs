@@ -1,232 +1,383 @@
-//! Limits per minute, as windows that really are the last minute: one slot per second, each with an estimator.
+//! Limits: so many requests or tokens per rolling time or per day of a time zone, as many of them at once as are wanted.
 //!
-//! Sixty-one slots of a second, because sixty would forget up to a second of a minute too early: what was admitted
-//! anywhere in a second counts for the next sixty, so no sixty seconds ever see more than the limit and capacity is
-//! back at most one second late. `pingora_limits::rate::Rate` was not taken: it flips between two fixed windows, so
-//! that twice the limit can pass across a flip and a refund can land in the wrong one. An `Estimator` of one row and
-//! one column, one per key and slot, shares no cell with anybody and is therefore exact; only slots with traffic
-//! exist, only finite limits have estimators, and a running total saves summing.
+//! A [`Meter`] holds what one key has used: a credential, a model on a credential, a client. The last minute is always
+//! there, because it is shown even where nothing limits it; every further [`Quota`] has a sheet of its own (`window`).
+//! Checking and charging all of them is one pass that allocates nothing but a slot now and then.
+//!
+//! Promises: no window of a quota's length and no day ever admits more than the quota, whatever the order of admissions,
+//! settlements and steps of the clock; what fits is admitted one slot late at most (a second, or a sixtieth of the window
+//! where that is more). A day begins with the wall clock. Each date has its quota once: a wall clock that jumps back finds
+//! what that date had used, and one that jumps ahead uses the quota of the date that it shows.
 
-use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use pingora_limits::estimator::Estimator;
+use serde::{Deserialize, Serialize};
 
-use super::clock::Tick;
-use super::fleet::Need;
+use super::clock::{Moment, Tick};
 use super::plan::Which;
+use crate::calendar::Zone;
 
-/// Slots of a second that count.
-const SLOTS: u64 = 61;
-/// No wait for capacity is told to be longer.
-const MINUTE: Duration = Duration::from_secs(60);
-/// One request cannot cost more than this; keeps the sums far from their type's end.
-const MOST: u64 = 1 << 40;
+mod window;
 
-/// What was admitted in the last minute, under a limit or without one.
-pub(super) struct Window {
-    limit: Option<u64>,
-    slots: VecDeque<Slot>,
-    total: u64,
-    /// The estimator of a slot that has expired, to be used again.
-    spare: Option<Estimator>,
+pub(crate) use window::Window;
+
+use window::Ruler;
+
+/// Over what an amount is counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Period {
+    /// Any so many seconds, one at least.
+    Rolling(u32),
+    /// From midnight to midnight.
+    Day(Zone),
 }
 
-struct Slot {
-    second: u64,
-    count: Count,
-}
-
-/// A slot's count: an estimator where a limit depends on it, a number where it is only shown.
-enum Count {
-    Limited(Estimator),
-    Shown(u64),
+/// So much per period; none = unlimited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// Which.
+    pub period: Period,
+    /// Requests in it.
+    pub requests: Option<u64>,
+    /// Tokens in it.
+    pub tokens: Option<u64>,
 }
 
 /// The limits of one key; none = unlimited.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Limits {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
     /// Requests per minute.
-    pub(super) rpm: Option<u64>,
+    pub rpm: Option<u64>,
     /// Tokens per minute.
-    pub(super) tpm: Option<u64>,
+    pub tpm: Option<u64>,
+    /// Over other periods, each of them once.
+    pub more: Arc<[Quota]>,
 }
 
-/// Requests and tokens of one key: a credential, or a model on a credential.
-pub(super) struct Meter {
-    /// Requests per minute.
-    pub(super) requests: Window,
-    /// Tokens per minute.
-    pub(super) tokens: Window,
+/// What is full, or how much something may hold. `Display` says it without saying of what: "5 per minute".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// So much
+    pub amount: u64,
+    /// per that.
+    pub per: Per,
 }
 
-impl Window {
-    /// An empty window. `None` = counted, never full.
-    pub(super) fn new(limit: Option<u64>) -> Self {
-        Self { limit, slots: VecDeque::new(), total: 0, spare: None }
-    }
-
-    /// The limit.
-    pub(super) fn limit(&self) -> Option<u64> {
-        self.limit
-    }
-
-    /// Admitted and not given back in the window that ends with `second`.
-    pub(super) fn used(&self, second: u64) -> u64 {
-        let expired = self.slots.iter().take_while(|slot| !slot.is_live(second));
-        self.total - expired.map(|slot| slot.count.value()).sum::<u64>()
-    }
-
-    /// The part of the limit that one of `among` routers has: at least one, so that nobody stands still.
-    fn part(&self, among: u64) -> Option<u64> {
-        self.limit.map(|limit| (limit / among.max(1)).max(1))
-    }
-
-    /// Whether `amount` more fits this router's part. An empty window takes anything: what is larger than the whole
-    /// limit would otherwise never be served.
-    pub(super) fn admits(&self, amount: u64, second: u64, among: u64) -> bool {
-        let Some(limit) = self.part(among) else { return true };
-        // The total is never too small, so most of the time there is no need to look at slots.
-        if self.total.saturating_add(amount) <= limit {
-            return true;
-        }
-        let used = self.used(second);
-        used == 0 || used.saturating_add(amount) <= limit
-    }
-
-    /// Counts `amount` in `second`, whether it fits or not.
-    pub(super) fn charge(&mut self, amount: u64, second: u64) {
-        let amount = amount.min(MOST);
-        self.forget_before(second);
-        if amount == 0 {
-            return;
-        }
-        if self.slots.back().is_none_or(|slot| slot.second < second) {
-            let count = self.fresh_count();
-            self.slots.push_back(Slot { second, count });
-        }
-        if let Some(slot) = self.slots.back_mut() {
-            slot.count.add(amount);
-            self.total += amount;
-        }
-    }
-
-    /// Takes `amount` back out of the slot that it was charged to, if that still counts.
-    pub(super) fn give_back(&mut self, amount: u64, second: u64) {
-        let charged = self.slots.iter_mut().rev().find(|slot| slot.second <= second);
-        if let Some(slot) = charged.filter(|slot| slot.second == second) {
-            let amount = amount.min(slot.count.value());
-            slot.count.take(amount);
-            self.total -= amount;
-        }
-    }
-
-    /// How long until `amount` fits, if nothing else happens: zero to a minute.
-    pub(super) fn wait(&self, amount: u64, tick: Tick, among: u64) -> Duration {
-        let Some(limit) = self.part(among) else { return Duration::ZERO };
-        let mut used = self.used(tick.second());
-        for slot in self.slots.iter().filter(|slot| slot.is_live(tick.second())) {
-            if used == 0 || used.saturating_add(amount) <= limit {
-                break;
-            }
-            used -= slot.count.value();
-            if used == 0 || used.saturating_add(amount) <= limit {
-                return Duration::from_secs(slot.second + SLOTS).saturating_sub(tick.age).min(MINUTE);
-            }
-        }
-        Duration::ZERO
-    }
-
-    /// What counts at `second`, by second; for `restore`.
-    pub(super) fn slots(&self, second: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
-        let live = self.slots.iter().filter(move |slot| slot.is_live(second));
-        live.map(|slot| (slot.second, slot.count.value())).filter(|(_, amount)| *amount > 0)
-    }
-
-    /// Counts what another window had counted, whose clock this one goes by.
-    pub(super) fn restore(&mut self, slots: &[(u64, u64)]) {
-        slots.iter().for_each(|(second, amount)| self.charge(*amount, *second));
-    }
-
-    fn forget_before(&mut self, second: u64) {
-        while self.slots.front().is_some_and(|slot| !slot.is_live(second)) {
-            let Some(slot) = self.slots.pop_front() else { return };
-            self.total -= slot.count.value();
-            if let Count::Limited(estimator) = slot.count {
-                self.spare = Some(estimator);
-            }
-        }
-    }
-
-    fn fresh_count(&mut self) -> Count {
-        if self.limit.is_none() {
-            return Count::Shown(0);
-        }
-        let estimator = self.spare.take().unwrap_or_else(|| Estimator::new(1, 1));
-        estimator.reset();
-        Count::Limited(estimator)
-    }
+/// The period of a bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Per {
+    /// At one time.
+    Moment,
+    /// Any so many seconds.
+    Seconds(u32),
+    /// A day.
+    Day,
 }
 
-impl Slot {
-    fn is_live(&self, second: u64) -> bool {
-        self.second + SLOTS > second
-    }
+/// What a request needs, and of which part of each limit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Need {
+    pub(crate) tokens: u64,
+    /// Every limit is divided by it.
+    pub(crate) among: u64,
 }
 
-impl Count {
-    fn value(&self) -> u64 {
+/// What stands in the way of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Full {
+    pub(crate) which: Which,
+    pub(crate) bound: Bound,
+}
+
+/// Requests and tokens of one key.
+pub(crate) struct Meter {
+    /// The last minute.
+    pub(crate) minute: Span,
+    more: Box<[Span]>,
+}
+
+/// Requests and tokens over one period.
+pub(crate) struct Span {
+    ruler: Ruler,
+    per: Per,
+    requests: Window,
+    tokens: Window,
+}
+
+/// A span as the store of a fleet is asked about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stretch {
+    /// The last `count` slots of `grain` seconds.
+    Rolling {
+        /// Seconds of the window.
+        seconds: u32,
+        /// Seconds of a slot.
+        grain: u64,
+        /// Slots that count.
+        count: u64,
+    },
+    /// A day, in seconds of the Unix epoch.
+    Day {
+        /// Its first second.
+        begin: u64,
+        /// That of the next day.
+        end: u64,
+    },
+}
+
+/// What a span has counted, by the first second of each slot: of the pool's clock, for a day of the wall clock.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sheet {
+    /// The length of its window; none = a day.
+    seconds: Option<u32>,
+    requests: Vec<(u64, u64)>,
+    tokens: Vec<(u64, u64)>,
+}
+
+impl Period {
+    /// As a bound has it.
+    pub fn per(&self) -> Per {
         match self {
-            Self::Limited(estimator) => estimator.get(()).try_into().unwrap_or(0),
-            Self::Shown(count) => *count,
+            Self::Rolling(seconds) => Per::Seconds(*seconds),
+            Self::Day(_) => Per::Day,
+        }
+    }
+}
+
+impl Stretch {
+    /// As a bound has it.
+    pub fn per(self) -> Per {
+        match self {
+            Self::Rolling { seconds, .. } => Per::Seconds(seconds),
+            Self::Day { .. } => Per::Day,
+        }
+    }
+}
+
+impl Limits {
+    /// Whether nothing is limited.
+    pub fn is_empty(&self) -> bool {
+        self.rpm.is_none() && self.tpm.is_none() && self.more.is_empty()
+    }
+}
+
+impl Span {
+    fn new(quota: &Quota) -> Self {
+        Self {
+            ruler: Ruler::new(&quota.period),
+            per: quota.period.per(),
+            requests: Window::new(quota.requests),
+            tokens: Window::new(quota.tokens),
         }
     }
 
-    fn add(&mut self, amount: u64) {
-        match self {
-            Self::Limited(estimator) => {
-                estimator.incr((), amount as isize);
-            }
-            Self::Shown(count) => *count += amount,
+    /// Requests and tokens that count at `at`, and their limits.
+    pub(crate) fn uses(&self, at: Moment) -> [(u64, Option<u64>); 2] {
+        let reach = self.ruler.reach(at);
+        [&self.requests, &self.tokens].map(|window| (window.used(reach), window.limit()))
+    }
+
+    /// How long until its day is over; none for a rolling window.
+    pub(crate) fn resets(&self, tick: Tick) -> Option<Duration> {
+        match self.stretch(tick.moment()) {
+            Stretch::Day { end, .. } => Some(Duration::from_secs(end).saturating_sub(tick.unix)),
+            Stretch::Rolling { .. } => None,
         }
     }
 
-    fn take(&mut self, amount: u64) {
-        match self {
-            Self::Limited(estimator) => estimator.decr((), amount as isize),
-            Self::Shown(count) => *count -= amount,
+    /// Its period.
+    pub(crate) fn per(&self) -> Per {
+        self.per
+    }
+
+    /// As the store is asked about it at `at`.
+    pub(crate) fn stretch(&self, at: Moment) -> Stretch {
+        self.ruler.stretch(at)
+    }
+
+    fn full(&self, need: Need, at: Moment) -> Option<Full> {
+        let reach = self.ruler.reach(at);
+        let full = |window: &Window, amount, which| {
+            let bound = || Bound { amount: window.limit().unwrap_or(u64::MAX), per: self.per };
+            (!window.admits(amount, reach, need.among)).then(|| Full { which, bound: bound() })
+        };
+        full(&self.requests, 1, Which::Requests).or_else(|| full(&self.tokens, need.tokens, Which::Tokens))
+    }
+
+    fn charge(&mut self, requests: u64, tokens: u64, at: Moment) {
+        self.ruler.note(at);
+        let reach = self.ruler.reach(at);
+        self.requests.charge(requests, reach);
+        self.tokens.charge(tokens, reach);
+    }
+
+    fn give_back(&mut self, requests: u64, tokens: u64, at: Moment) {
+        let mark = self.ruler.mark(at);
+        self.requests.give_back(requests, mark);
+        self.tokens.give_back(tokens, mark);
+    }
+
+    fn wait(&self, need: Need, tick: Tick) -> Duration {
+        let wait = |window: &Window, amount| window.wait(amount, &self.ruler, tick, need.among);
+        wait(&self.requests, 1).max(wait(&self.tokens, need.tokens))
+    }
+
+    fn sheet(&self, at: Moment) -> Sheet {
+        let reach = self.ruler.reach(at);
+        let written = |(mark, amount)| (self.ruler.begins(mark), amount);
+        Sheet {
+            seconds: self.per.seconds(),
+            requests: self.requests.slots(reach).map(written).collect(),
+            tokens: self.tokens.slots(reach).map(written).collect(),
+        }
+    }
+
+    fn restore(&mut self, sheet: &Sheet, now: Moment) {
+        for (begin, requests) in &sheet.requests {
+            self.charge(*requests, 0, self.ruler.moment(*begin, now));
+        }
+        for (begin, tokens) in &sheet.tokens {
+            self.charge(0, *tokens, self.ruler.moment(*begin, now));
         }
     }
 }
 
 impl Meter {
-    /// Empty windows with these limits.
-    pub(super) fn new(limits: Limits) -> Self {
-        Self { requests: Window::new(limits.rpm), tokens: Window::new(limits.tpm) }
+    /// Nothing is used yet.
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let minute = Quota { period: Period::Rolling(60), requests: limits.rpm, tokens: limits.tpm };
+        let more = limits.more.iter().map(Span::new).collect();
+        Self { minute: Span::new(&minute), more }
     }
 
     /// The limit that stands in the way of a request, if one does.
-    pub(super) fn full(&self, need: Need, second: u64) -> Option<(Which, u64)> {
-        let full = |window: &Window, amount, which| {
-            (!window.admits(amount, second, need.among)).then(|| (which, window.limit().unwrap_or(u64::MAX)))
-        };
-        full(&self.requests, 1, Which::Requests).or_else(|| full(&self.tokens, need.tokens, Which::Tokens))
+    pub(crate) fn full(&self, need: Need, tick: Tick) -> Option<Full> {
+        let at = tick.moment();
+        self.spans().find_map(|span| span.full(need, at))
     }
 
     /// Counts one request with an estimate of `tokens`.
-    pub(super) fn charge(&mut self, tokens: u64, second: u64) {
-        self.requests.charge(1, second);
-        self.tokens.charge(tokens, second);
+    pub(crate) fn charge(&mut self, tokens: u64, at: Moment) {
+        self.spans_mut().for_each(|span| span.charge(1, tokens, at));
     }
 
-    /// How long until a request fits both.
-    pub(super) fn wait(&self, need: Need, tick: Tick) -> Duration {
-        self.requests.wait(1, tick, need.among).max(self.tokens.wait(need.tokens, tick, need.among))
+    /// Counts `tokens` that nobody had expected.
+    pub(crate) fn overshoot(&mut self, tokens: u64, at: Moment) {
+        self.spans_mut().for_each(|span| span.charge(0, tokens, at));
     }
 
-    /// Whether the last minute saw nothing.
-    pub(super) fn is_idle(&self, second: u64) -> bool {
-        self.requests.used(second) == 0 && self.tokens.used(second) == 0
+    /// Takes back what was charged at `at` and has not been used.
+    pub(crate) fn give_back(&mut self, requests: u64, tokens: u64, at: Moment) {
+        self.spans_mut().for_each(|span| span.give_back(requests, tokens, at));
+    }
+
+    /// A request that was charged at `before` counts from `at` on.
+    pub(crate) fn postpone(&mut self, before: Moment, at: Moment) {
+        for span in self.spans_mut() {
+            span.give_back(1, 0, before);
+            span.charge(1, 0, at);
+        }
+    }
+
+    /// How long until a request fits all of them.
+    pub(crate) fn wait(&self, need: Need, tick: Tick) -> Duration {
+        self.spans().map(|span| span.wait(need, tick)).max().unwrap_or_default()
+    }
+
+    /// Whether nothing that it has seen counts.
+    pub(crate) fn is_idle(&self, at: Moment) -> bool {
+        self.spans().all(|span| span.uses(at).iter().all(|(used, _)| *used == 0))
+    }
+
+    /// The last minute, then what else is limited.
+    pub(crate) fn spans(&self) -> impl Iterator<Item = &Span> {
+        std::iter::once(&self.minute).chain(&*self.more)
+    }
+
+    /// Those that limit something, with what they let through.
+    pub(crate) fn limited(&self) -> impl Iterator<Item = (&Span, [Option<u64>; 2])> {
+        let limits = |span: &Span| [span.requests.limit(), span.tokens.limit()];
+        self.spans().map(move |span| (span, limits(span))).filter(|(_, limits)| *limits != [None, None])
+    }
+
+    /// What counts at `at` of all that is limited, slot by slot: where, how many seconds ago the slot began (0 for a
+    /// day), requests and tokens. Of days, only that of now.
+    pub(crate) fn spent(&self, at: Moment) -> impl Iterator<Item = (Stretch, u64, u64, u64)> + '_ {
+        self.limited().flat_map(move |(span, _)| {
+            let stretch = span.stretch(at);
+            let told = move |(begin, requests, tokens): (u64, u64, u64)| match stretch {
+                Stretch::Rolling { .. } => Some((stretch, at.second.saturating_sub(begin), requests, tokens)),
+                Stretch::Day { begin: today, .. } => {
+                    (begin == today).then_some((stretch, 0, requests, tokens))
+                }
+            };
+            span.sheet(at).into_entries().filter_map(told)
+        })
+    }
+
+    fn spans_mut(&mut self) -> impl Iterator<Item = &mut Span> {
+        std::iter::once(&mut self.minute).chain(&mut *self.more)
+    }
+
+    /// What counts at `at`, to be kept.
+    pub(crate) fn sheets(&self, at: Moment) -> Vec<Sheet> {
+        self.spans().map(|span| span.sheet(at)).filter(|sheet| !sheet.is_empty()).collect()
+    }
+
+    /// Counts what another meter had counted, whose clock this one goes by. What nothing limits any more is left out.
+    pub(crate) fn restore(&mut self, sheets: &[Sheet], now: Moment) {
+        for sheet in sheets {
+            let span = self.spans_mut().find(|span| span.per.seconds() == sheet.seconds);
+            if let Some(span) = span {
+                span.restore(sheet, now);
+            }
+        }
+    }
+}
+
+impl Sheet {
+    /// Whether nothing counts.
+    fn is_empty(&self) -> bool {
+        self.requests.is_empty() && self.tokens.is_empty()
+    }
+
+    /// Requests and tokens, each with the first second of its slot.
+    fn into_entries(self) -> impl Iterator<Item = (u64, u64, u64)> {
+        let requests = self.requests.into_iter().map(|(begin, amount)| (begin, amount, 0));
+        requests.chain(self.tokens.into_iter().map(|(begin, amount)| (begin, 0, amount)))
+    }
+}
+
+impl Per {
+    fn seconds(self) -> Option<u32> {
+        match self {
+            Self::Seconds(seconds) => Some(seconds),
+            Self::Moment | Self::Day => None,
+        }
+    }
+
+    /// For members and labels: "minute", "hour", "day", "90s".
+    pub fn label(self) -> String {
+        match self {
+            Self::Moment => "moment".into(),
+            Self::Seconds(60) => "minute".into(),
+            Self::Seconds(3600) => "hour".into(),
+            Self::Seconds(seconds) => humantime::format_duration(Duration::from_secs(u64::from(seconds)))
+                .to_string()
+                .replace(' ', ""),
+            Self::Day => "day".into(),
+        }
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.per {
+            Per::Moment => write!(f, "{} at one time", self.amount),
+            per => write!(f, "{} per {}", self.amount, per.label()),
+        }
     }
 }
 

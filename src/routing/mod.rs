@@ -9,13 +9,13 @@
 mod availability;
 mod bans;
 mod catalog;
-mod clock;
+pub(crate) mod clock;
 mod explain;
 mod fleet;
 mod hosts;
 mod lease;
 mod ledger;
-mod limits;
+pub(crate) mod limits;
 mod outcome;
 mod outlook;
 pub mod pins;
@@ -35,13 +35,14 @@ pub use availability::Availability;
 pub use bans::{BanPolicy, CodeRule, Term};
 pub use catalog::{Listed, UnknownModel};
 pub use explain::Considered;
-pub use fleet::{Denial, Fact, Question, Receipt, Scope, Spent, Word};
+pub use fleet::{Asked, Denial, Fact, Question, Receipt, Scope, Spent, Word};
 pub use lease::Lease;
 pub use ledger::{Heir, Ledger, Note};
+pub use limits::{Bound, Limits, Per, Period, Quota, Stretch};
 pub use outlook::Outlook;
 pub use plan::{Ask, Plan, Step, Stopped, Which};
 pub use pool::Pool;
-pub use snapshot::{Condition, CredentialSnapshot, ModelSnapshot, Snapshot, StandingSnapshot, Use};
+pub use snapshot::{Condition, CredentialSnapshot, ModelSnapshot, QuotaUse, Snapshot, StandingSnapshot, Use};
 pub use transition::{By, Transition};
 
 /// What routing needs of a configuration.
@@ -74,6 +75,8 @@ pub struct CredentialSpec {
     pub rpm: Option<u64>,
     /// Tokens per minute; none = unlimited.
     pub tpm: Option<u64>,
+    /// Its limits over other periods, each of them once.
+    pub quotas: Vec<Quota>,
     /// Requests at the same time; none = unlimited.
     pub max_concurrent: Option<u32>,
     /// The only models it serves: name here, name there. None = no such list.
@@ -91,6 +94,8 @@ pub struct ModelSpec {
     pub rpm: Option<u64>,
     /// Tokens per minute on each credential; none = unlimited.
     pub tpm: Option<u64>,
+    /// Its limits on each credential over other periods, each of them once.
+    pub quotas: Vec<Quota>,
     /// Models to try when this one has no candidate left, in order.
     pub fallbacks: Vec<String>,
     /// Says limits only, and nothing about who serves it.

@@ -64,6 +64,7 @@ impl State {
             code: verdict.code,
             blame: verdict.blame,
             cool_down: verdict.cool_down,
+            out_for_the_day: verdict.out_for_the_day,
             may_be_poison,
         });
         let changes = self.blame(claim, verdict, may_be_poison, tick);
@@ -181,7 +182,7 @@ impl State {
     fn cool(&mut self, fault: &Fault<'_>) -> Option<Transition> {
         let Fault { claim, model, verdict, now } = *fault;
         let account = self.account(claim.credential, model.map(|name| &**name))?;
-        let term = account.standing.cool(verdict.cool_down?, verdict.code, now)?;
+        let term = account.standing.cool(verdict.cool_down?, verdict.code, verdict.out_for_the_day, now)?;
         let credential = self.name_of(claim.credential);
         Some(Transition::CooledDown { credential, model: model.cloned(), code: verdict.code, term })
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::lease::Lease;
+use super::limits::Bound;
 use crate::providers::verdict::{Blame, Next, Verdict};
 
 /// The back-off before a lone candidate's second try: this, and up to `JITTER` more.
@@ -61,7 +62,7 @@ pub enum Stopped {
         /// What stands in its way.
         which: Which,
         /// The limit; none if it is the upstream's own.
-        limit: Option<u64>,
+        limit: Option<Bound>,
     },
     /// Attempts were made, and no candidate or no attempt is left: the last answer is the answer.
     Exhausted,
@@ -72,9 +73,9 @@ pub enum Stopped {
 /// A kind of limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Which {
-    /// Requests per minute.
+    /// Requests over some time.
     Requests,
-    /// Tokens per minute.
+    /// Tokens over some time.
     Tokens,
     /// Requests at the same time.
     Concurrency,

@@ -4,7 +4,7 @@
 //! they are, and the next one goes on with them.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use super::availability::Availability;
 use super::catalog::{self, Catalog, Listed, UnknownModel};
@@ -50,6 +50,11 @@ impl Pool {
                 Err(self.unknown(model))
             }
         }
+    }
+
+    /// It is `wall` at `now`. Days begin by the wall clock: meant to be told every second.
+    pub fn pair(&self, now: Instant, wall: SystemTime) {
+        self.lock().clock.pair(now, wall);
     }
 
     /// The next step of a plan. A candidate is charged, and its probe slot taken, from here on.
@@ -119,7 +124,7 @@ impl Pool {
         self.lock().adopt(word, now)
     }
 
-    /// What was admitted since `since`, by default in the whole last minute, of all that is limited.
+    /// What was admitted since `since` of all that is limited, by default all that counts; of a day only that.
     pub fn spent(&self, since: Option<Instant>, now: Instant) -> Vec<Spent> {
         self.lock().spent(since, now)
     }

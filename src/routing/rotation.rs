@@ -59,7 +59,7 @@ pub(super) struct Rows {
 
 impl Account {
     /// A key that has done nothing yet.
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: &Limits) -> Self {
         Self {
             meter: Meter::new(limits),
             standing: Standing::default(),
@@ -71,7 +71,7 @@ impl Account {
 
     /// Whether forgetting it would lose nothing.
     fn is_idle(&self, tick: Tick) -> bool {
-        self.in_flight == 0 && self.standing.is_blank(tick.now) && self.meter.is_idle(tick.second())
+        self.in_flight == 0 && self.standing.is_blank(tick.now) && self.meter.is_idle(tick.moment())
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::availability::PROBE;
 use super::catalog::Catalog;
 use super::clock::Tick;
-use super::limits::{Limits, Window};
+use super::limits::{Limits, Meter, Per, Span};
 use super::outlook::Outlook;
 use super::rotation::Account;
 use super::standing::{Gate, Standing};
@@ -36,6 +36,8 @@ pub struct CredentialSnapshot {
     pub tpm: Use,
     /// The part of `tpm` that is reserved for requests under way.
     pub reserved: u64,
+    /// The same for its limits over other periods.
+    pub quotas: Vec<QuotaUse>,
     /// Requests under way.
     pub in_flight: u32,
     /// How many may be; none = unlimited.
@@ -59,16 +61,31 @@ pub struct ModelSnapshot {
     pub rpm: Use,
     /// Tokens in the last minute, reservations included.
     pub tpm: Use,
+    /// The same for its limits over other periods.
+    pub quotas: Vec<QuotaUse>,
     /// Requests under way.
     pub in_flight: u32,
     /// Where it stands.
     pub standing: StandingSnapshot,
 }
 
+/// Use of a limit over another period than a minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuotaUse {
+    /// Its period.
+    pub per: Per,
+    /// Requests in it.
+    pub requests: Use,
+    /// Tokens in it, reservations included.
+    pub tokens: Use,
+    /// When it begins anew; none for a rolling window.
+    pub resets: Option<Duration>,
+}
+
 /// Use of a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Use {
-    /// In the last minute.
+    /// In its time.
     pub used: u64,
     /// None = unlimited.
     pub limit: Option<u64>,
@@ -159,13 +176,15 @@ impl Copied {
 impl CredentialSnapshot {
     fn of(member: &Member, tick: Tick) -> Self {
         let Account { meter, standing, in_flight, reserved, .. } = &member.account;
+        let [rpm, tpm] = Use::of(&meter.minute, tick);
         Self {
             name: member.name.clone(),
             tier: member.tier,
             weight: member.weight,
-            rpm: Use::of(&meter.requests, tick),
-            tpm: Use::of(&meter.tokens, tick),
+            rpm,
+            tpm,
             reserved: *reserved,
+            quotas: QuotaUse::of(meter, tick),
             in_flight: *in_flight,
             max_concurrent: member.max_concurrent,
             outlook: member.outlook,
@@ -186,10 +205,12 @@ impl CredentialSnapshot {
 
 impl ModelSnapshot {
     fn of(name: &Arc<str>, pair: &Account, tick: Tick) -> Self {
+        let [rpm, tpm] = Use::of(&pair.meter.minute, tick);
         Self {
             name: name.clone(),
-            rpm: Use::of(&pair.meter.requests, tick),
-            tpm: Use::of(&pair.meter.tokens, tick),
+            rpm,
+            tpm,
+            quotas: QuotaUse::of(&pair.meter, tick),
             in_flight: pair.in_flight,
             standing: StandingSnapshot::of(&pair.standing, tick),
         }
@@ -198,13 +219,37 @@ impl ModelSnapshot {
     fn idle(name: &Arc<str>, limits: Limits) -> Self {
         let standing = StandingSnapshot::default();
         let of = |limit| Use { used: 0, limit };
-        Self { name: name.clone(), rpm: of(limits.rpm), tpm: of(limits.tpm), in_flight: 0, standing }
+        let quotas = limits.more.iter().map(|quota| QuotaUse {
+            per: quota.period.per(),
+            requests: of(quota.requests),
+            tokens: of(quota.tokens),
+            resets: None,
+        });
+        Self {
+            name: name.clone(),
+            rpm: of(limits.rpm),
+            tpm: of(limits.tpm),
+            quotas: quotas.collect(),
+            in_flight: 0,
+            standing,
+        }
     }
 }
 
 impl Use {
-    fn of(window: &Window, tick: Tick) -> Self {
-        Self { used: window.used(tick.second()), limit: window.limit() }
+    /// Requests and tokens.
+    fn of(span: &Span, tick: Tick) -> [Self; 2] {
+        span.uses(tick.moment()).map(|(used, limit)| Self { used, limit })
+    }
+}
+
+impl QuotaUse {
+    fn of(meter: &Meter, tick: Tick) -> Vec<Self> {
+        let of = |span: &Span| {
+            let [requests, tokens] = Use::of(span, tick);
+            Self { per: span.per(), requests, tokens, resets: span.resets(tick) }
+        };
+        meter.spans().skip(1).map(of).collect()
     }
 }
 
@@ -227,7 +272,10 @@ impl StandingSnapshot {
             },
             Gate::Cooling(cool_down) => {
                 let left = cool_down.until.saturating_duration_since(tick.now);
-                let reason = format!("its {} asked for it", cool_down.code);
+                let reason = match cool_down.out_for_the_day {
+                    true => "its quota for the day is used up".to_owned(),
+                    false => format!("its {} asked for it", cool_down.code),
+                };
                 (Condition::CoolingDown, Some(reason), Some(cool_down.since), Some(left))
             }
         };

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::bans::{BanPolicy, Term};
 use super::fleet::Fact;
 
-/// No upstream can ask to be left alone for longer.
-const LONGEST_COOL_DOWN: Duration = Duration::from_secs(24 * 3600);
+/// No upstream can ask to be left alone for longer: a day on which clocks are set back.
+const LONGEST_COOL_DOWN: Duration = Duration::from_secs(25 * 3600);
 
 /// Codes from here on are about a host.
 const SERVER_ERROR: u16 = 500;
@@ -59,6 +59,8 @@ pub(super) struct CoolDown {
     pub(super) until: Instant,
     pub(super) code: u16,
     pub(super) since: Instant,
+    /// Until its next day's quota.
+    pub(super) out_for_the_day: bool,
 }
 
 /// A standing as data. Times are since the pool's epoch.
@@ -71,6 +73,8 @@ pub(super) struct Stood {
     since: Option<Duration>,
     /// Until when, for which code, since when.
     cool_down: Option<(Duration, u16, Duration)>,
+    #[serde(default)]
+    out_for_the_day: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -226,13 +230,19 @@ impl Standing {
     }
 
     /// Left alone until `now + term`; the later end wins. The term, if this begins a cool-down.
-    pub(super) fn cool(&mut self, term: Duration, code: u16, now: Instant) -> Option<Duration> {
+    pub(super) fn cool(
+        &mut self,
+        term: Duration,
+        code: u16,
+        out_for_the_day: bool,
+        now: Instant,
+    ) -> Option<Duration> {
         let term = term.min(LONGEST_COOL_DOWN);
         let until = now + term;
         let running = self.cool_down.filter(|cool_down| cool_down.until > now);
         if running.is_none_or(|cool_down| cool_down.until < until) {
             let since = running.map_or(now, |cool_down| cool_down.since);
-            self.cool_down = Some(CoolDown { until, code, since });
+            self.cool_down = Some(CoolDown { until, code, since, out_for_the_day });
         }
         (running.is_none() && !term.is_zero()).then_some(term)
     }
@@ -256,6 +266,7 @@ impl Standing {
             code: *code,
             since: begun.map(since),
             cool_down: self.cool_down.map(|cool| (since(cool.until), cool.code, since(cool.since))),
+            out_for_the_day: self.cool_down.is_some_and(|cool| cool.out_for_the_day),
         })
     }
 
@@ -276,7 +287,8 @@ impl Standing {
             since: stood.since.and_then(|since| epoch.checked_add(since)),
         };
         self.cool_down = stood.cool_down.and_then(|(until, code, since)| {
-            Some(CoolDown { until: epoch.checked_add(until)?, code, since: epoch.checked_add(since)? })
+            let (until, since) = (epoch.checked_add(until)?, epoch.checked_add(since)?);
+            Some(CoolDown { until, code, since, out_for_the_day: stood.out_for_the_day })
         });
     }
 
@@ -320,7 +332,7 @@ impl Standing {
                 self.record = Record::default();
                 lifted
             }
-            Fact::Cooling { left, code } => self.cool(left, code, now).is_some(),
+            Fact::Cooling { left, code } => self.cool(left, code, false, now).is_some(),
             Fact::Lifted => self.lift(),
         }
     }

@@ -1,6 +1,6 @@
 //! The books of the pool, behind its lock: who is there, what they have taken, what stands in their way.
 //!
-//! Admission is one step: the four limit checks, the concurrency check and both gates are read and charged together,
+//! Admission is one step: all limits, the concurrency check and both gates are read and charged together,
 //! all or nothing. What comes of an attempt (strikes,
 //! cool-downs, expiry) is in `outcome`.
 
@@ -97,7 +97,7 @@ impl State {
             credential,
             model: model.map(|_| name.clone()),
             ticket: *tickets,
-            second: tick.second(),
+            at: tick.moment(),
             tokens: plan.tokens,
             cost: 0,
             sent: false,
@@ -105,7 +105,7 @@ impl State {
         let mut probe = member.account.admit(&claim, tick, || news.push(expired(&member.name, None)));
         if model.is_some() {
             let pair =
-                seat.pair.get_or_insert_with(|| Box::new(Account::new(catalog.limits(credential, &name))));
+                seat.pair.get_or_insert_with(|| Box::new(Account::new(&catalog.limits(credential, &name))));
             probe |= pair.admit(&claim, tick, || news.push(expired(&member.name, Some(&name))));
         }
         let upstream = seat.candidate.upstream.clone();
@@ -122,10 +122,7 @@ impl State {
             // Not for one that never had its place.
             account.held.take_if(|held| claim.sent && held.is_crowded());
             account.standing.leave(claim.ticket);
-            if !claim.sent {
-                account.meter.requests.give_back(1, claim.second);
-            }
-            account.meter.tokens.give_back(claim.unused(), claim.second);
+            account.meter.give_back(u64::from(!claim.sent), claim.unused(), claim.at);
         }
     }
 
@@ -133,22 +130,22 @@ impl State {
     /// limit in a minute, however long it took to connect.
     pub(super) fn sent(&mut self, claim: &mut Claim) {
         self.note(claim, || Event::Sent);
-        let (admitted, second) = (claim.second, self.clock.second());
-        if claim.sent || admitted == second {
+        let (admitted, Some(now)) = (claim.at, self.clock.latest().map(|tick| tick.moment())) else { return };
+        if claim.sent || admitted == now {
             return;
         }
         for account in self.accounts(claim) {
-            account.meter.requests.give_back(1, admitted);
-            account.meter.requests.charge(1, second);
+            account.meter.postpone(admitted, now);
         }
     }
 
     /// Charges what a claim has cost beyond its reservation.
     pub(super) fn overshoot(&mut self, claim: &mut Claim) {
         self.note(claim, || Event::Overshot);
-        let (more, second) = (claim.cost.saturating_sub(claim.tokens), self.clock.second());
+        let Some(now) = self.clock.latest().map(|tick| tick.moment()) else { return };
+        let more = claim.cost.saturating_sub(claim.tokens);
         for account in self.accounts(claim) {
-            account.meter.tokens.charge(more, second);
+            account.meter.overshoot(more, now);
             account.reserved += more;
         }
         claim.tokens = claim.cost;
@@ -190,7 +187,7 @@ fn expired(credential: &Arc<str>, model: Option<&Arc<str>>) -> Transition {
 impl Account {
     /// Charges a claim and lets it pass. Whether it is a probe; `expired` is called if that starts a probation.
     fn admit(&mut self, claim: &Claim, tick: Tick, expired: impl FnOnce()) -> bool {
-        self.meter.charge(claim.tokens, claim.second);
+        self.meter.charge(claim.tokens, claim.at);
         self.in_flight += 1;
         self.reserved += claim.tokens;
         if self.standing.expire(tick.now) {
@@ -208,7 +205,7 @@ impl Member {
             weight: spec.weight.max(1),
             max_concurrent: spec.max_concurrent,
             outlook: Outlook::default(),
-            account: Account::new(Limits { rpm: spec.rpm, tpm: spec.tpm }),
+            account: Account::new(&Limits { rpm: spec.rpm, tpm: spec.tpm, more: spec.quotas.into() }),
             stranger: 0,
         }
     }

@@ -28,9 +28,20 @@ pub(super) fn credential(name: &str) -> CredentialSpec {
         tier: 0,
         rpm: None,
         tpm: None,
+        quotas: Vec::new(),
         max_concurrent: None,
         models: None,
     }
+}
+
+/// A bound of so much per minute.
+fn bound(amount: u64) -> Bound {
+    Bound { amount, per: Per::Seconds(60) }
+}
+
+/// The same as a refusal tells it.
+fn per_minute(amount: u64) -> Option<Bound> {
+    Some(bound(amount))
 }
 
 /// An entry for everybody, without limits.
@@ -40,6 +51,7 @@ pub(super) fn model(name: &str) -> ModelSpec {
         credential: None,
         rpm: None,
         tpm: None,
+        quotas: Vec::new(),
         fallbacks: Vec::new(),
         limits_only: false,
     }

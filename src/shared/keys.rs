@@ -7,7 +7,7 @@
 
 use std::fmt::Write;
 
-use crate::routing::{Question, Scope};
+use crate::routing::{Asked, Question, Scope, Stretch};
 
 /// The names of one namespace.
 #[derive(Clone, Debug)]
@@ -16,28 +16,29 @@ pub struct Keys {
 }
 
 /// What one lease takes of: the keys of its scripts.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Taken {
     /// The requests at one time.
     pub leases: String,
     /// The request that decides on a ban.
     pub probe: String,
-    /// Of each limited key: its window, and what it is.
-    pub windows: Vec<(String, Scope, Limits)>,
+    /// Where each limit is counted, and over what time.
+    pub windows: Vec<(String, Stretch)>,
 }
 
-/// Requests and tokens per minute; none = unlimited.
-pub type Limits = (Option<u64>, Option<u64>);
-
 impl Taken {
-    /// The window of a credential, or of a model on it, alone.
-    pub fn of(keys: &Keys, credential: &str, model: Option<&str>) -> Self {
-        let scope = if model.is_some() { Scope::Model } else { Scope::Credential };
+    /// One limit of a credential, or of a model on it, alone.
+    pub fn of(keys: &Keys, credential: &str, model: Option<&str>, stretch: Stretch) -> Self {
         Self {
             leases: keys.leases(credential),
             probe: keys.of(credential, "probe", None),
-            windows: vec![(keys.window(credential, model), scope, (None, None))],
+            windows: vec![(keys.window(credential, model, stretch), stretch)],
         }
+    }
+
+    /// The same for one of its own limits.
+    pub fn only(&self, window: (String, Stretch)) -> Self {
+        Self { leases: self.leases.clone(), probe: self.probe.clone(), windows: vec![window] }
     }
 }
 
@@ -51,19 +52,24 @@ impl Keys {
     pub fn taken(&self, question: &Question) -> Taken {
         let (credential, model) = (&*question.credential, question.model.as_deref());
         let probed = model.filter(|_| question.probe == Some(Scope::Model));
-        let own = (self.window(credential, None), Scope::Credential, question.own);
-        let pair = model.map(|model| (self.window(credential, Some(model)), Scope::Model, question.pair));
-        let limited = |window: &(String, Scope, Limits)| window.2 != (None, None);
+        let window = |asked: &Asked| {
+            let whose = model.filter(|_| asked.scope == Scope::Model);
+            (self.window(credential, whose, asked.stretch), asked.stretch)
+        };
         Taken {
             leases: self.leases(credential),
             probe: self.of(credential, "probe", probed),
-            windows: std::iter::once(own).chain(pair).filter(limited).collect(),
+            windows: question.limits.iter().map(window).collect(),
         }
     }
 
-    /// The window of a credential, or of a model on it.
-    pub fn window(&self, credential: &str, model: Option<&str>) -> String {
-        self.of(credential, "window", model)
+    /// Where a credential, or a model on it, is counted over some time.
+    pub fn window(&self, credential: &str, model: Option<&str>, stretch: Stretch) -> String {
+        match stretch {
+            Stretch::Rolling { seconds: 60, .. } => self.of(credential, "window", model),
+            Stretch::Rolling { seconds, .. } => self.of(credential, &format!("window-{seconds}"), model),
+            Stretch::Day { begin, .. } => self.of(credential, &format!("day-{begin}"), model),
+        }
     }
 
     /// The leases of a credential.
@@ -118,6 +124,8 @@ mod tests {
 
     use super::*;
 
+    const MINUTE: Stretch = Stretch::Rolling { seconds: 60, grain: 1, count: 61 };
+
     fn tag(key: &str) -> &str {
         let (_, rest) = key.split_once('{').expect("a brace");
         rest.split_once('}').expect("another").0
@@ -129,7 +137,13 @@ mod tests {
             name in "[a-c{}:%é ]{1,6}", other in "[a-c{}:%é ]{1,6}", model in "[a-c{}:%]{1,4}",
         ) {
             let keys = Keys::new("ns");
-            let all = [keys.leases(&name), keys.window(&name, None), keys.window(&name, Some(&model))];
+            let day = Stretch::Day { begin: 86_400, end: 172_800 };
+            let all = [
+                keys.leases(&name),
+                keys.window(&name, None, MINUTE),
+                keys.window(&name, Some(&model), MINUTE),
+                keys.window(&name, Some(&model), day),
+            ];
             for key in &all {
                 prop_assert_eq!(tag(key), tag(&all[0]));
                 prop_assert!(!tag(key).is_empty());
@@ -140,12 +154,13 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_limited_has_a_window() {
+    fn each_limit_is_counted_in_a_key_of_its_own() {
+        let asked = |scope, stretch| Asked { scope, stretch, requests: Some(5), tokens: None };
+        let day = Stretch::Day { begin: 86_400, end: 172_800 };
         let question = Question {
             credential: "a".into(),
             model: Some("m".into()),
-            own: (None, None),
-            pair: (Some(5), None),
+            limits: vec![asked(Scope::Model, MINUTE), asked(Scope::Credential, day)],
             most: None,
             tokens: 0,
             probe: None,
@@ -153,7 +168,7 @@ mod tests {
         };
         let taken = Keys::new("ns").taken(&question);
         let named: Vec<_> = taken.windows.iter().map(|(key, ..)| key.as_str()).collect();
-        assert_eq!(named, ["ns:{c:a}:window:m"]);
+        assert_eq!(named, ["ns:{c:a}:window:m", "ns:{c:a}:day-86400"]);
         assert_eq!((taken.leases.as_str(), taken.probe.as_str()), ("ns:{c:a}:leases", "ns:{c:a}:probe"));
     }
 }

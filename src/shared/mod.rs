@@ -34,7 +34,7 @@ use tokio::sync::mpsc::{unbounded_channel, UnboundedReceiver, UnboundedSender};
 use crate::config::{OnOutage, Shared};
 use crate::observe::metrics;
 use crate::observe::view::StateView;
-use crate::routing::{Fact, Lease, Plan, Pool, Transition, Word};
+use crate::routing::{Fact, Lease, Plan, Pool, Stretch, Transition, Word};
 
 use answer::Answer;
 use circuit::Circuit;
@@ -57,6 +57,8 @@ pub struct Fleet {
     numbers: AtomicU64,
     /// Requests at one time, by the key of their credential.
     leases: Mutex<HashMap<String, HashSet<String>>>,
+    /// What days have seen in an outage and the store does not know of: requests and tokens.
+    owed: Mutex<HashMap<Taken, (i64, i64)>>,
     work: UnboundedSender<Work>,
     waiting: AtomicUsize,
     inbox: Mutex<Option<UnboundedReceiver<Work>>>,
@@ -94,6 +96,7 @@ impl Fleet {
             line: ArcSwapOption::empty(),
             numbers: AtomicU64::new(0),
             leases: Mutex::default(),
+            owed: Mutex::default(),
             work,
             waiting: AtomicUsize::new(0),
             inbox: Mutex::new(Some(inbox)),
@@ -114,6 +117,7 @@ impl Fleet {
                 // Admitted just before the store was lost, and not out of this router's part.
                 OnOutage::LocalShare if question.among < self.among() => self.again(pool, plan, lease),
                 OnOutage::LocalShare => {
+                    self.owe(&taken, 1, i64::try_from(question.tokens).unwrap_or(i64::MAX));
                     lease.confirm(Box::new(ticket(None)));
                     Leave::Granted(lease)
                 }
@@ -234,6 +238,22 @@ impl Fleet {
         let mut leases = self.leases();
         leases.retain(|_, ids| !ids.is_empty());
         leases.iter().map(|(key, ids)| (key.clone(), ids.iter().cloned().collect())).collect()
+    }
+
+    /// Notes what the store is to be told of the days in `taken` when it is back. Of a rolling window the pool itself
+    /// knows what was admitted when.
+    fn owe(&self, taken: &Taken, requests: i64, tokens: i64) {
+        let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        for window in taken.windows.iter().filter(|(_, stretch)| matches!(stretch, Stretch::Day { .. })) {
+            let (asked, cost) = owed.entry(taken.only(window.clone())).or_default();
+            *asked = asked.saturating_add(requests);
+            *cost = cost.saturating_add(tokens);
+        }
+    }
+
+    /// What was noted so, once.
+    fn debts(&self) -> HashMap<Taken, (i64, i64)> {
+        std::mem::take(&mut self.owed.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn leases(&self) -> MutexGuard<'_, HashMap<String, HashSet<String>>> {

@@ -14,10 +14,10 @@ use redis::{
     AsyncConnectionConfig, Client, Cmd, Pipeline, RedisError, RedisFuture, Script, ScriptInvocation, Value,
 };
 
-use super::answer::{answer, code, Answer};
+use super::answer::{answer, Answer};
 use super::keys::Taken;
 use crate::config::Shared;
-use crate::routing::{Question, Scope};
+use crate::routing::{Question, Stretch};
 use crate::secret::Secret;
 
 /// For a connection, TLS and password included.
@@ -152,11 +152,12 @@ impl Scripts {
             .arg(question.most.map_or(-1, i64::from))
             .arg(millis(LEASE))
             .arg(probe);
-        for (_, scope, (rpm, tpm)) in &taken.windows {
-            call.arg(code(*scope)).arg(bound(*rpm)).arg(bound(*tpm));
+        for asked in &question.limits {
+            rule(&mut call, asked.stretch);
+            call.arg(bound(asked.requests)).arg(bound(asked.tokens));
         }
         let numbers: Vec<i64> = within(self.timeout, async { Ok(call.invoke_async(line).await?) }).await?;
-        answer(&numbers, question.probe == Some(Scope::Model)).ok_or(Silence::Garbled)
+        answer(&numbers, question).ok_or(Silence::Garbled)
     }
 
     /// Says what has become of a lease, or what was admitted without asking.
@@ -170,6 +171,7 @@ impl Scripts {
     ) -> Result<(), Silence> {
         let mut call = invocation(&self.settle, taken);
         call.arg(id).arg(i64::from(is_over));
+        taken.windows.iter().for_each(|(_, stretch)| rule(&mut call, *stretch));
         for (second, requests, tokens) in charges {
             call.arg(second).arg(requests).arg(tokens);
         }
@@ -228,6 +230,15 @@ fn invocation<'s>(script: &'s Script, taken: &Taken) -> ScriptInvocation<'s> {
         call.key(window);
     });
     call
+}
+
+/// The ruler of a limit, as the scripts read it.
+fn rule(call: &mut ScriptInvocation, stretch: Stretch) {
+    let (grain, count, ends) = match stretch {
+        Stretch::Rolling { grain, count, .. } => (grain, count, 0),
+        Stretch::Day { end, .. } => (0, 0, end),
+    };
+    call.arg(grain).arg(count).arg(ends);
 }
 
 fn bound(limit: Option<u64>) -> i64 {

@@ -12,10 +12,10 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::circuit::Reached;
 use super::keys::Taken;
-use super::store::{self, Beat, Line, Silence};
+use super::store::{self, Beat, Charge, Line, Silence};
 use super::{words, Fleet, Work};
 use crate::edge::course::Live;
-use crate::routing::{Pool, Spent};
+use crate::routing::{Pool, Spent, Stretch};
 
 const BEAT: Duration = Duration::from_millis(500);
 /// How often it is tried again in an outage.
@@ -83,6 +83,8 @@ impl Worker {
             let settling = join_all(settled.iter().map(|work| settle(&self.fleet, line.clone(), work)));
             self.heed::<()>(settling.await.into_iter().collect());
             self.say(line).await;
+        } else {
+            settled.iter().for_each(|work| defer(&self.fleet, work));
         }
         self.unsaid.truncate(MOST_WORDS);
         if leaves {
@@ -147,10 +149,13 @@ impl Worker {
             log::info!("the shared state is there: {} routers, asked from now on", beat.routers);
             self.pool().join(self.fleet.among());
             self.fleet.line.store(Some(Arc::new(line.clone())));
-            // A store that has forgotten all is told the whole last minute.
+            // A store that has forgotten all is told all that counts; another one only what it has missed.
             let since = (!is_another).then_some(since);
+            let mut debts: Vec<Debt> = self.fleet.debts().into_iter().map(Debt::of_day).collect();
+            debts.retain(|_| !is_another);
             let spent = self.pool().spent(since, Instant::now());
-            let owing = join_all(spent.iter().map(|spent| owe(&self.fleet, line.clone(), spent)));
+            debts.extend(spent.iter().map(|spent| Debt::of(&self.fleet, spent)));
+            let owing = join_all(debts.iter().map(|debt| debt.pay(&self.fleet, line.clone())));
             self.heed::<()>(owing.await.into_iter().collect());
             self.say(line.clone()).await;
         }
@@ -216,14 +221,36 @@ async fn settle(fleet: &Fleet, mut line: Line, work: &Work) -> Result<(), Silenc
     fleet.scripts.settle(&mut line, taken, id, *is_over, charges).await
 }
 
-/// Charges what was admitted without asking. The two clocks tick at different moments, so that a second of the one may
-/// begin in the second before it by the other: it counts in the later one.
-async fn owe(fleet: &Fleet, mut line: Line, spent: &Spent) -> Result<(), Silence> {
-    let Spent { credential, model, age, requests, tokens } = spent;
-    let taken = Taken::of(&fleet.keys, credential, model.as_deref());
-    let signed = |number: &u64| i64::try_from(*number).unwrap_or(i64::MAX);
-    fleet
-        .scripts
-        .settle(&mut line, &taken, "", false, &[(1 - signed(age), signed(requests), signed(tokens))])
-        .await
+/// Notes what cannot be settled now, as far as the pool itself does not know it.
+fn defer(fleet: &Fleet, work: &Work) {
+    let Work::Settle { taken, charges, .. } = work else { return };
+    charges.iter().for_each(|(_, requests, tokens)| fleet.owe(taken, *requests, *tokens));
+}
+
+/// What was admitted without asking.
+struct Debt {
+    taken: Taken,
+    charge: Charge,
+}
+
+impl Debt {
+    fn of_day((taken, (requests, tokens)): (Taken, (i64, i64))) -> Self {
+        Self { taken, charge: (0, requests, tokens) }
+    }
+
+    /// The two clocks tick at different moments, so that a slot of the one may begin in the slot before it by the other:
+    /// it counts in the later one.
+    fn of(fleet: &Fleet, spent: &Spent) -> Self {
+        let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let later = match spent.stretch {
+            Stretch::Rolling { grain, .. } => signed(grain) - signed(spent.age),
+            Stretch::Day { .. } => 0,
+        };
+        let taken = Taken::of(&fleet.keys, &spent.credential, spent.model.as_deref(), spent.stretch);
+        Self { taken, charge: (later, signed(spent.requests), signed(spent.tokens)) }
+    }
+
+    async fn pay(&self, fleet: &Fleet, mut line: Line) -> Result<(), Silence> {
+        fleet.scripts.settle(&mut line, &self.taken, "", false, &[self.charge]).await
+    }
 }

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use http::header::{HeaderName, HeaderValue};
 use url::Url;
 
+use super::quotas::Limited;
 use super::Check;
+use crate::calendar::Zone;
 use crate::config::file::{self, NameOrAlias, Names};
 use crate::config::problem::Fault;
 use crate::config::quantity::Limit;
@@ -21,7 +23,12 @@ const OWN_HEADERS: [&str; 8] =
 
 impl Check<'_, '_> {
     /// The credentials that are whole. Each problem is reported; a credential that lacks its name or address is left out.
-    pub(super) fn credentials(&mut self, files: Vec<file::Credential>, server: &Server) -> Vec<Credential> {
+    pub(super) fn credentials(
+        &mut self,
+        files: Vec<file::Credential>,
+        server: &Server,
+        zone: &Zone,
+    ) -> Vec<Credential> {
         let mut names = HashMap::new();
         let checked = files.into_iter().enumerate().filter_map(|(index, file)| {
             let path = format!("credentials[{index}]");
@@ -31,12 +38,18 @@ impl Check<'_, '_> {
                     Fault::new(message).help(format!("credentials[{first}] has it; names must be unique"));
                 self.error(&format!("{path}.name"), fault);
             }
-            self.credential(&path, file, server)
+            self.credential(&path, file, server, zone)
         });
         checked.collect()
     }
 
-    fn credential(&mut self, path: &str, file: file::Credential, server: &Server) -> Option<Credential> {
+    fn credential(
+        &mut self,
+        path: &str,
+        file: file::Credential,
+        server: &Server,
+        zone: &Zone,
+    ) -> Option<Credential> {
         let at = |key: &str| format!("{path}.{key}");
         let name = self.name(&at("name"), file.name.as_deref());
         self.strange_keys(path, file.r#type);
@@ -51,6 +64,8 @@ impl Check<'_, '_> {
             self.warn(&at("priority"), fault.help("keep one of them"));
         }
         let (rpm, tpm) = (self.limit(&at("rpm"), file.rpm), self.tokens(&at("tpm"), file.tpm));
+        let minute = Limited { rpm, tpm, ..Limited::default() };
+        let Limited { rpm, tpm, quotas } = self.quotas(path, &file.quotas, minute, zone);
         let max_concurrent = self.count(&at("max_concurrent"), file.max_concurrent);
         let connect_timeout = self.finite(&at("connect_timeout"), file.connect_timeout);
         let headers = self.headers(&at("headers"), file.headers);
@@ -63,6 +78,7 @@ impl Check<'_, '_> {
             api_key: file.api_key.map(|key| key.0),
             rpm,
             tpm,
+            quotas,
             weight: file.weight,
             tier: if file.is_fallback { u16::MAX } else { file.priority },
             is_fallback: file.is_fallback,

@@ -5,7 +5,9 @@
 
 use std::collections::HashSet;
 
+use super::quotas::{silently, Limited};
 use super::Check;
+use crate::calendar::Zone;
 use crate::config::file::{self, ModelLimit, ModelsFile};
 use crate::config::problem::Fault;
 use crate::config::quantity::Limit;
@@ -21,6 +23,8 @@ pub(super) struct Around<'c> {
     pub credentials: &'c [Credential],
     /// For models without `rpm`.
     pub default_rpm: Option<u64>,
+    /// In which days begin where nothing else is said.
+    pub zone: &'c Zone,
     /// Whether lists that upstreams report bind: then any name may turn out to be served.
     pub learns: bool,
 }
@@ -39,7 +43,7 @@ impl Check<'_, '_> {
         let listed =
             files.into_iter().enumerate().filter_map(|(index, file)| self.model(index, file, &around));
         let mut models: Vec<Model> = listed.collect();
-        models.extend(extra.into_iter().filter_map(|limit| limit_only(limit, around.default_rpm)));
+        models.extend(extra.into_iter().filter_map(|limit| limit_only(limit, &around)));
         models
     }
 
@@ -52,6 +56,8 @@ impl Check<'_, '_> {
             None => around.default_rpm,
         };
         let tpm = self.tokens(&format!("{path}.tpm"), file.tpm);
+        let minute = Limited { rpm, tpm, ..Limited::default() };
+        let Limited { rpm, tpm, quotas } = self.quotas(&path, &file.quotas, minute, around.zone);
         let name = file.name?;
         let credential = file.credential.as_deref().map(CredentialName::new).and_then(Result::ok);
         let served_by = around.credentials.iter().find(|known| credential.as_ref() == Some(&known.name));
@@ -67,7 +73,7 @@ impl Check<'_, '_> {
                 );
             }
         }
-        Some(Model { name, credential, rpm, tpm, fallbacks: file.fallbacks, limits_only: false })
+        Some(Model { name, credential, rpm, tpm, quotas, fallbacks: file.fallbacks, limits_only: false })
     }
 
     /// A limit of the pair that the credential's own limit makes pointless.
@@ -160,16 +166,24 @@ fn fills(limit: &ModelLimit, files: &mut [file::Model]) -> bool {
         // A wrong value is reported where it stands, not here again.
         file.rpm = file.rpm.or(limit.rpm.filter(|rpm| rpm.0 != Some(0)));
         file.tpm = Limit(file.tpm.0.or(limit.tpm.0));
+        file.quotas = std::mem::take(&mut file.quotas).or(&limit.quotas);
     }
     found
 }
 
-fn limit_only(limit: ModelLimit, default_rpm: Option<u64>) -> Option<Model> {
+fn limit_only(limit: ModelLimit, around: &Around) -> Option<Model> {
+    let minute = Limited {
+        rpm: limit.rpm.map_or(around.default_rpm, |rpm| rpm.0),
+        tpm: limit.tpm.0.filter(|tokens| *tokens > 0),
+        ..Limited::default()
+    };
+    let Limited { rpm, tpm, quotas } = silently(&limit.quotas, minute, around.zone);
     Some(Model {
         name: limit.name?,
         credential: limit.credential.as_deref().map(CredentialName::new).and_then(Result::ok),
-        rpm: limit.rpm.map_or(default_rpm, |rpm| rpm.0),
-        tpm: limit.tpm.0.filter(|tokens| *tokens > 0),
+        rpm,
+        tpm,
+        quotas,
         fallbacks: Vec::new(),
         limits_only: true,
     })

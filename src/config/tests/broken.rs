@@ -450,3 +450,28 @@ fail2ban:
     );
     assert!(rendered.ends_with("12 errors, 1 warning\n"), "{rendered}");
 }
+
+#[test]
+fn limits_over_any_time_are_each_given_once_and_in_a_zone_that_there_is() {
+    let credential = |more: &str, expected: &[&str]| {
+        let text = GOOD.replace("name: a", &format!("name: a, {more}"));
+        assert_eq!(lines(&World::default().load(&text)), expected, "{more}");
+    };
+    credential("requests: 100 per day, rpm: 5", &[]);
+    credential("requests: many", &["3:25 `requests`: `many` is no rate"]);
+    credential("rpd: 0", &["3:20 a limit of 0 would refuse everything"]);
+    credential("requests: 0 per hour", &["3:25 a limit of 0 would refuse everything"]);
+    credential("rpm: 5, requests: [7 per 60s]", &["3:34 two limits of requests per minute"]);
+    credential("rpd: 5, requests: [3 per 1h, 7 per day]", &["3:44 two limits of requests per day"]);
+    credential("rpd: 5, time_zone: Mars/Olympus", &["3:34 there is no time zone `Mars/Olympus`"]);
+    credential("request: 5 per day", &["3:15 unknown key `request` in `credentials[0]`"]);
+    let text =
+        GOOD.replace("host:", "host:").replace("credentials", "routing: {time_zone: UTC+1}\ncredentials");
+    assert_eq!(lines(&World::default().load(&text)), ["2:22 there is no time zone `UTC+1`"]);
+    let world = World::default().file(
+        "models.yaml",
+        "models: [{name: m, tokens: 5 per 1h, tpd: 0}, {name: n, time_zone: Nowhere}]\n",
+    );
+    let expected = ["1:43 a limit of 0 would refuse everything", "1:68 there is no time zone `Nowhere`"];
+    assert_eq!(lines(&world.load(GOOD)), expected);
+}

@@ -372,3 +372,27 @@ fn a_shared_state_has_its_nodes_its_policy_and_its_name() {
     let known = settings(&text("url: redis://one, cluster: true")).state.shared.expect("one");
     assert_eq!((known.cluster, known.nodes.len()), (true, 1));
 }
+
+#[test]
+fn limits_over_any_time_are_the_same_for_credentials_models_and_models_yaml() {
+    use crate::calendar::Zone;
+    use crate::routing::{Period, Quota};
+    let pacific = Zone::named("America/Los_Angeles").unwrap();
+    let day = |zone: &Zone, requests, tokens| Quota { period: Period::Day(zone.clone()), requests, tokens };
+    let text = GOOD
+        .replace("credentials:", "routing: {time_zone: America/Los_Angeles}\ncredentials:")
+        .replace("name: a", "name: a, rpd: 1500, tokens: [9 per minute, 1_000 per day, 70 per 2h]")
+        + "models: [{name: m, requests: 3 per 90s}, {name: n, rpd: 7, time_zone: UTC}]\n";
+    let world = World::default()
+        .file("models.yaml", "models: [{name: m, requests: 4 per 90s, tpd: 8}, {name: p, rpd: 2}]\n");
+    let settings = world.load(&text).settings.expect("no errors");
+    let credential = &settings.credentials[0];
+    assert_eq!((credential.rpm, credential.tpm), (None, Some(9)));
+    let two_hours = Quota { period: Period::Rolling(7200), requests: None, tokens: Some(70) };
+    assert_eq!(credential.quotas, [day(&pacific, Some(1500), Some(1000)), two_hours]);
+    let of = |name: &str| settings.models.iter().find(|model| model.name == name).unwrap().quotas.clone();
+    let ninety = Quota { period: Period::Rolling(90), requests: Some(3), tokens: None };
+    assert_eq!(of("m"), [ninety, day(&pacific, None, Some(8))], "models.yaml fills what is left open");
+    assert_eq!(of("n"), [day(&Zone::default(), Some(7), None)]);
+    assert_eq!(of("p"), [day(&pacific, Some(2), None)]);
+}

@@ -34,6 +34,7 @@ fn the_page_shows_states_limits_times_and_errors() {
         "<li>main</li>",
         "is banned for 12s",
         "2 / 8",
+        "12 / 1500 requests per day, anew in 1 h 0 min",
     ] {
         assert!(page.contains(text), "{text} is missing in\n{page}");
     }

@@ -86,8 +86,8 @@ fn limits_of_a_pair_come_from_the_entry_for_both_before_that_for_the_name() {
     let general = ModelSpec { rpm: Some(10), limits_only: true, ..entry("m", None) };
     let exact = ModelSpec { rpm: Some(5), limits_only: true, ..entry("m", Some(1)) };
     let catalog = catalog(Binding::Open, vec![credential("a"), credential("b")], vec![general, exact]);
-    assert_eq!(catalog.limits(0, "m"), Limits { rpm: Some(10), tpm: None });
-    assert_eq!(catalog.limits(1, "m"), Limits { rpm: Some(5), tpm: None });
+    assert_eq!(catalog.limits(0, "m"), Limits { rpm: Some(10), ..Limits::default() });
+    assert_eq!(catalog.limits(1, "m"), Limits { rpm: Some(5), ..Limits::default() });
     assert_eq!(catalog.limits(1, "n"), Limits::default());
     assert_eq!(serving(&catalog, "n"), [0, 1], "limits alone bind nothing");
 }

@@ -109,9 +109,9 @@ fn a_permanent_ban_ends_by_an_operator_only() {
 fn of_two_cool_downs_the_later_end_wins() {
     let now = Instant::now();
     let mut standing = Standing::default();
-    assert_eq!(standing.cool(Duration::from_secs(20), 429, now), Some(Duration::from_secs(20)));
-    assert_eq!(standing.cool(Duration::from_secs(5), 429, now), None);
-    assert_eq!(standing.cool(Duration::from_secs(30), 503, now), None, "longer, but no news");
+    assert_eq!(standing.cool(Duration::from_secs(20), 429, false, now), Some(Duration::from_secs(20)));
+    assert_eq!(standing.cool(Duration::from_secs(5), 429, false, now), None);
+    assert_eq!(standing.cool(Duration::from_secs(30), 503, false, now), None, "longer, but no news");
     let Gate::Cooling(cool_down) = standing.gate(now) else { panic!("cooling") };
     assert_eq!(cool_down.until, now + Duration::from_secs(30));
     standing.succeed(1);
@@ -123,7 +123,7 @@ fn of_two_cool_downs_the_later_end_wins() {
 fn a_huge_cool_down_and_a_huge_term_do_not_break_the_clock() {
     let now = Instant::now();
     let mut standing = Standing::default();
-    assert_eq!(standing.cool(Duration::MAX, 429, now), Some(LONGEST_COOL_DOWN));
+    assert_eq!(standing.cool(Duration::MAX, 429, false, now), Some(LONGEST_COOL_DOWN));
     standing.strike(&policy(1, Term::For(Duration::MAX)), 500, now);
     assert_eq!(standing.gate(now), Gate::Banned(Until::Lifted));
 }

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use proptest::prelude::*;
 
 use super::*;
+use crate::calendar::Zone;
 
 fn limited(name: &str, rpm: u64) -> CredentialSpec {
     CredentialSpec { rpm: Some(rpm), ..credential(name) }
@@ -18,7 +19,11 @@ fn fleet(credentials: Vec<CredentialSpec>) -> Pool {
 
 fn requests(seconds: u64) -> Denial {
     let wait = Duration::from_secs(seconds);
-    Denial { scope: Scope::Credential, limit: Some((Which::Requests, 5)), wait }
+    Denial { scope: Scope::Credential, limit: Some((Which::Requests, bound(5))), wait }
+}
+
+fn asked(scope: Scope, requests: Option<u64>, tokens: Option<u64>) -> Asked {
+    Asked { scope, stretch: Stretch::Rolling { seconds: 60, grain: 1, count: 61 }, requests, tokens }
 }
 
 fn denied(pool: &Pool, plan: &mut Plan, denial: Denial, now: Instant) {
@@ -40,7 +45,8 @@ fn only_what_is_limited_or_decides_on_a_ban_is_asked_about() {
     let mut lease = lease(pool.next(&mut costly(&pool, "m", 7), at(0.0)));
     let question = *lease.question().expect("a question");
     assert_eq!((&*question.credential, question.model, question.tokens), ("a", None, 7));
-    assert_eq!((question.own, question.most, question.probe), ((Some(5), None), None, None));
+    assert_eq!(question.limits, [asked(Scope::Credential, Some(5), None)]);
+    assert_eq!((question.most, question.probe), (None, None));
     assert_eq!(lease.question(), None, "it is asked once");
 }
 
@@ -50,7 +56,26 @@ fn a_limit_of_the_model_is_asked_about_with_that_of_the_credential() {
     let pool = with_models(&["a"], models);
     pool.join(1);
     let question = lease(pool.next(&mut plan(&pool, "m"), at(0.0))).question().expect("a question");
-    assert_eq!((question.model.as_deref(), question.pair), (Some("m"), (None, Some(900))));
+    assert_eq!(question.model.as_deref(), Some("m"));
+    assert_eq!(question.limits, [asked(Scope::Model, None, Some(900))]);
+}
+
+#[test]
+fn every_limit_is_asked_about_and_a_day_by_its_own_seconds() {
+    let day = Quota { period: Period::Day(Zone::default()), requests: Some(3), tokens: None };
+    let pool = fleet(vec![CredentialSpec { quotas: vec![day], ..limited("a", 5) }]);
+    pool.pair(at(0.0), std::time::UNIX_EPOCH + Duration::from_secs(5 * 86_400 + 7));
+    let mut lease = lease(pool.next(&mut plan(&pool, "m"), at(0.0)));
+    let question = lease.question().expect("a question");
+    let today = Stretch::Day { begin: 5 * 86_400, end: 6 * 86_400 };
+    let by_day = Asked { stretch: today, ..asked(Scope::Credential, Some(3), None) };
+    assert_eq!(question.limits, [asked(Scope::Credential, Some(5), None), by_day]);
+    drop(lease);
+    serve(&pool, "m", at(1.0));
+    let since_then: Vec<_> = pool.spent(Some(at(0.5)), at(2.0)).iter().map(|spent| spent.stretch).collect();
+    assert_eq!(since_then, [question.limits[0].stretch], "nobody knows how much of a day was since then");
+    let all: Vec<_> = pool.spent(None, at(2.0)).iter().map(|spent| (spent.stretch, spent.requests)).collect();
+    assert_eq!(all, [(question.limits[0].stretch, 1), (today, 1)]);
 }
 
 #[test]
@@ -70,7 +95,8 @@ fn when_all_are_refused_the_caller_hears_of_the_limit_and_when_to_come_back() {
     let pool = fleet(vec![limited("a", 5)]);
     denied(&pool, &mut plan(&pool, "m"), requests(30), at(0.0));
     let stop = stopped(pool.next(&mut plan(&pool, "m"), at(0.1)));
-    let Stopped::Limited { retry_after, which: Which::Requests, limit: Some(5) } = stop else {
+    let Stopped::Limited { retry_after, which: Which::Requests, limit: Some(Bound { amount: 5, .. }) } = stop
+    else {
         panic!("{stop:?}");
     };
     assert_eq!(retry_after.as_millis(), 29_900);
@@ -80,7 +106,7 @@ fn when_all_are_refused_the_caller_hears_of_the_limit_and_when_to_come_back() {
 #[test]
 fn a_smaller_request_may_fit_where_a_larger_one_was_refused() {
     let pool = fleet(vec![CredentialSpec { tpm: Some(1000), ..credential("a") }]);
-    let denial = Denial { limit: Some((Which::Tokens, 1000)), ..requests(9) };
+    let denial = Denial { limit: Some((Which::Tokens, bound(1000))), ..requests(9) };
     denied(&pool, &mut costly(&pool, "m", 500), denial, at(0.0));
     assert!(matches!(stopped(pool.next(&mut costly(&pool, "m", 500), at(0.1))), Stopped::Limited { .. }));
     let _ = lease(pool.next(&mut costly(&pool, "m", 499), at(0.1)));
@@ -92,7 +118,7 @@ fn a_place_that_is_freed_here_is_asked_for_at_once() {
     let pool = fleet(vec![spec]);
     let mut running = lease(pool.next(&mut plan(&pool, "m"), at(0.0)));
     running.sent();
-    let denial = Denial { limit: Some((Which::Concurrency, 4)), ..requests(1) };
+    let denial = Denial { limit: Some((Which::Concurrency, bound(4))), ..requests(1) };
     let mut waiting = plan(&pool, "m");
     let refused = lease(pool.next(&mut waiting, at(0.0)));
     pool.denied(&mut waiting, refused, denial, at(0.0));

@@ -48,7 +48,7 @@ fn a_minute_is_shared_by_two_pools() {
     serve(&new, "m", at(40.0));
     let retry_after = Duration::from_secs(21);
     let stopped = stopped(new.next(&mut plan(&new, "m"), at(40.0)));
-    assert_eq!(stopped, Stopped::Limited { retry_after, which: Which::Requests, limit: Some(3) });
+    assert_eq!(stopped, Stopped::Limited { retry_after, which: Which::Requests, limit: per_minute(3) });
     assert_eq!(serve(&new, "m", at(61.0)), 0);
 }
 

@@ -20,7 +20,7 @@ fn a_full_limit_says_which_and_how_long() {
     serve(&pool, "m", at(30.0));
     let stopped = stopped(pool.next(&mut plan(&pool, "m"), at(40.0)));
     let retry_after = Duration::from_secs(21);
-    assert_eq!(stopped, Stopped::Limited { retry_after, which: Which::Requests, limit: Some(2) });
+    assert_eq!(stopped, Stopped::Limited { retry_after, which: Which::Requests, limit: per_minute(2) });
     assert_eq!(serve(&pool, "m", at(61.0)), 0);
 }
 
@@ -50,7 +50,10 @@ fn tokens_are_reserved_and_settled() {
     let mut first = lease(pool.next(&mut costly(&pool, "m", 60), at(0.0)));
     first.sent();
     let stopped = stopped(pool.next(&mut costly(&pool, "m", 60), at(1.0)));
-    assert!(matches!(stopped, Stopped::Limited { which: Which::Tokens, limit: Some(100), .. }));
+    assert!(matches!(
+        stopped,
+        Stopped::Limited { which: Which::Tokens, limit: Some(Bound { amount: 100, .. }), .. }
+    ));
     first.charge(10);
     assert_eq!(used(&pool, at(1.0)), (1, 60), "settled at the end");
     drop(first);
@@ -88,13 +91,19 @@ fn the_four_checks_are_all_or_nothing() {
     serve(&pool, "m", at(0.0));
     for _ in 0..5 {
         let stopped = stopped(pool.next(&mut plan(&pool, "m"), at(0.0)));
-        assert!(matches!(stopped, Stopped::Limited { which: Which::Requests, limit: Some(1), .. }));
+        assert!(matches!(
+            stopped,
+            Stopped::Limited { which: Which::Requests, limit: Some(Bound { amount: 1, .. }), .. }
+        ));
     }
     assert_eq!(used(&pool, at(0.0)).0, 1, "refusals cost nothing");
     serve(&pool, "n", at(0.0));
     serve(&pool, "n", at(0.0));
     let stopped = stopped(pool.next(&mut plan(&pool, "n"), at(0.0)));
-    assert!(matches!(stopped, Stopped::Limited { which: Which::Requests, limit: Some(3), .. }));
+    assert!(matches!(
+        stopped,
+        Stopped::Limited { which: Which::Requests, limit: Some(Bound { amount: 3, .. }), .. }
+    ));
 }
 
 #[test]
@@ -103,7 +112,14 @@ fn concurrency_is_limited_and_a_place_comes_back_with_its_lease() {
     let held = lease(pool.next(&mut plan(&pool, "m"), at(0.0)));
     let stopped = stopped(pool.next(&mut plan(&pool, "m"), at(0.0)));
     let retry_after = Duration::from_secs(1);
-    assert_eq!(stopped, Stopped::Limited { retry_after, which: Which::Concurrency, limit: Some(1) });
+    assert_eq!(
+        stopped,
+        Stopped::Limited {
+            retry_after,
+            which: Which::Concurrency,
+            limit: Some(Bound { amount: 1, per: Per::Moment })
+        }
+    );
     drop(held);
     serve(&pool, "m", at(0.0));
 }

@@ -105,7 +105,7 @@ fn a_pinned_credential_says_what_stands_in_its_way() {
     assert_eq!(pool.state_of(0, None, at(0.0)), Availability::Ready);
     serve(&pool, "m", at(0.0));
     let said = pool.state_of(0, None, at(0.5)).to_string();
-    assert_eq!(said, "is at its limit of requests per minute for 1m");
+    assert_eq!(said, "is at its limit of 1 requests per minute for 1m");
     let ask = Ask { model: Some("m"), deadline: Some(at(0.0)), ..Ask::default() };
     fail(
         &pool,
