@@ -12,10 +12,11 @@ use std::time::{Instant, SystemTime};
 use http::header::HeaderName;
 use ring::digest::{Context, SHA256};
 
+use crate::clients::Roster;
 use crate::config::{Credential, Fail2ban, Settings, Term};
 use crate::edge::addresses::{self, AddressSet};
 use crate::edge::pins::Pinboard;
-use crate::edge::random::Random;
+use crate::edge::random::{unguessable, Random};
 use crate::edge::token::Token;
 use crate::llm::endpoint::Endpoint;
 use crate::llm::scrub::Scrubber;
@@ -37,6 +38,8 @@ pub const HOPS: HeaderName = HeaderName::from_static(chained::HOPS);
 pub struct Gateway {
     /// As checked.
     pub settings: Settings,
+    /// Who may ask.
+    pub roster: Roster,
     /// Who can serve, and who may right now.
     pub pool: Pool,
     /// What outlasts it.
@@ -97,6 +100,8 @@ impl Gateway {
             let token = before.and_then(|before| before.token_of(credential));
             upstreams.push(Upstream::new(credential, set.clone(), token));
         }
+        let roster =
+            Roster::new(&settings, unguessable(), before.map(|before| &before.roster), Instant::now());
         let pool = Pool::new(blueprint(&settings));
         pool.pair(Instant::now(), SystemTime::now());
         if let Some(fleet) = &fleet {
@@ -110,10 +115,10 @@ impl Gateway {
                 .chain(service_account)
                 .chain(c.headers.iter().map(|(_, value)| value.clone()))
         });
-        let secrets = secrets.chain([settings.server.master_key.clone()]).collect();
+        let secrets = secrets.chain(settings.server.master_key.clone()).collect();
         let scrubber = Scrubber::new(secrets);
         let started = before.map_or_else(Instant::now, |before| before.started);
-        Arc::new(Self { settings, pool, memory, fleet, scrubber, hop, addresses, started, upstreams })
+        Arc::new(Self { settings, roster, pool, memory, fleet, scrubber, hop, addresses, started, upstreams })
     }
 
     /// The upstream of a credential, by its place in the file.

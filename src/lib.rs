@@ -11,6 +11,7 @@
 //! - [`llm`]: what all dialects share: requests, streams, usage, errors
 //! - [`dialect`]: what clients and providers say, made one conversation and taken apart again
 //! - [`providers`]: how a request is addressed, what an answer means
+//! - [`clients`]: who may ask, for what, and how much
 //! - [`routing`]: which credential, when, and what next: limits, bans, rotation, plans, leases
 //!
 //! The shell is thin:
@@ -32,6 +33,7 @@
 pub mod background;
 pub mod calendar;
 pub mod cli;
+pub mod clients;
 pub mod config;
 pub mod demo;
 pub mod descriptors;

@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use crate::config::{changes, Change, Settings};
 use crate::edge::course::Course;
@@ -155,6 +155,19 @@ impl Operator {
             log::error!("upgrade: {why}; this process goes on serving");
         }
         upgraded
+    }
+
+    /// Lets the holder of the master key ask for a reload over the main port.
+    pub fn attend(self: &Arc<Self>, edge: &Edge) {
+        let operator = Arc::downgrade(self);
+        let reload = move || {
+            let Some(operator) = operator.upgrade() else {
+                return (Reloaded::Refused("the router is stopping".into()), 0);
+            };
+            let reloaded = operator.reload();
+            (reloaded, operator.running.live.edge().gateway.roster.valid(SystemTime::now()))
+        };
+        let _ = edge.reload.set(Box::new(reload));
     }
 
     /// One line about the process.

@@ -121,6 +121,7 @@ pub fn serve(process: Process) -> Result<(), CannotServe> {
         reach: Reach::of(&live.edge().gateway.settings),
     });
     let operator = Arc::new(Operator::new(running.clone(), file));
+    operator.attend(&live.edge());
 
     // No read buffer below the parser: `Front` reads a whole head at once, and the default costs 64 KiB a connection.
     // Head and body of a small answer leave in one write.
@@ -200,6 +201,7 @@ fn edge(server: &Server, gateway: Arc<Gateway>, drain: &Arc<Drain>, recorder: Re
         budget: Budget::new(gateway.settings.server.max_buffered),
         gateway,
         drain: drain.clone(),
+        reload: Arc::default(),
         recorder: Arc::new(recorder),
         courses: Courses::default(),
         visitors: Visitors::default(),

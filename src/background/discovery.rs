@@ -44,6 +44,7 @@ impl Discovery<'_> {
         let asked = asked.map(|(at, upstream, path)| async move {
             let models = self.ask(upstream, &path).await;
             let answered = models.is_some();
+            upstream.has_answered(answered);
             match models {
                 Some(models) => self.gateway.pool.learn(at, models),
                 None => log::debug!("{}: no model list", upstream.name),

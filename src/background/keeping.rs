@@ -18,6 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 use pingora::server::ShutdownWatch;
 use serde::{Deserialize, Serialize};
 
+use crate::clients;
 use crate::edge::random::Random;
 use crate::gateway::Gateway;
 use crate::routing::Ledger;
@@ -37,6 +38,15 @@ struct Kept {
     /// What the credentials' keys are, by their names.
     identities: HashMap<String, String>,
     ledger: Ledger,
+    /// What the clients' accounts remember; their clock has an epoch of its own.
+    #[serde(default)]
+    clients: Option<Clients>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Clients {
+    epoch: u64,
+    ledger: clients::Ledger,
 }
 
 /// Where it is kept; nowhere where there is no place for it.
@@ -71,8 +81,9 @@ impl Keeping {
         let ledger = gateway.pool.ledger(now).at_rest();
         let Some(epoch) = ledger.epoch else { return };
         let age = now.saturating_duration_since(epoch);
+        let clients = gateway.roster.ledger(&self.salt, now).at_rest();
         let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        let Ok(entries) = serde_json::to_vec(&ledger.entries()) else { return };
+        let Ok(entries) = serde_json::to_vec(&(ledger.entries(), clients.entries())) else { return };
         if *written == entries {
             return;
         }
@@ -83,6 +94,10 @@ impl Keeping {
             salt: self.salt.clone(),
             identities: gateway.identities(&self.salt),
             ledger,
+            clients: Some(Clients {
+                epoch: unix(SystemTime::now()).saturating_sub(millis(clients.age)),
+                ledger: clients,
+            }),
         };
         match serde_json::to_vec(&kept).map_err(io::Error::from).and_then(|text| write(path, &text)) {
             Ok(()) => *written = entries,
@@ -120,6 +135,11 @@ fn resume(gateway: &Gateway, kept: &Kept) {
     if let Some(epoch) = Instant::now().checked_sub(Duration::from_millis(age)) {
         let keeps = gateway.same_keys(&kept.salt, &kept.identities);
         gateway.pool.inherit(&kept.ledger, epoch, &keeps);
+    }
+    let Some(clients) = &kept.clients else { return };
+    let age = unix(SystemTime::now()).saturating_sub(clients.epoch).max(millis(clients.ledger.age));
+    if let Some(epoch) = Instant::now().checked_sub(Duration::from_millis(age)) {
+        gateway.roster.inherit(&clients.ledger, &kept.salt, epoch);
     }
 }
 

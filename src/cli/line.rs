@@ -42,7 +42,10 @@ impl Line {
         if let Ok((settings, _)) = settings {
             return match places::admin(&settings) {
                 AdminListen::Unix(path) => Ok(Self::Unix(places::of_service(path))),
-                AdminListen::Tcp(address) => Ok(Self::Tcp(address, settings.server.master_key)),
+                AdminListen::Tcp(address) => match settings.server.master_key {
+                    Some(key) => Ok(Self::Tcp(address, key)),
+                    None => Err("over TCP the router obeys its master key only, and it has none".into()),
+                },
                 AdminListen::Off | AdminListen::Default => {
                     Err("admin.listen is off: the router obeys signals only".into())
                 }

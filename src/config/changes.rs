@@ -1,8 +1,9 @@
 //! What differs between two configurations, in words for the log of a reload. Secrets are compared and never shown.
 
+use std::collections::HashMap;
 use std::fmt::Debug;
 
-use super::{Credential, Model, Settings, Shared};
+use super::{ClientKey, Credential, Model, Settings, Shared};
 use crate::secret::Secret;
 
 /// One difference.
@@ -23,6 +24,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<Change> {
     found.monitoring(old, new);
     found.at_start("admin.listen", &old.admin.listen, &new.admin.listen);
     found.state(old, new);
+    found.client_keys(&old.client_keys, &new.client_keys);
     found.credentials(&old.credentials, &new.credentials);
     found.models(&old.models, &new.models);
     found.0
@@ -58,7 +60,9 @@ impl Found {
         self.at_start("server.host", &old.host, &new.host);
         self.at_start("server.port", &old.port, &new.port);
         self.at_start("server.threads", &old.threads, &new.threads);
-        self.secret("server.master_key", Some(&old.master_key), Some(&new.master_key));
+        self.secret("server.master_key", old.master_key.as_ref(), new.master_key.as_ref());
+        self.value("server.auth_header_name", &old.auth_header, &new.auth_header);
+        self.value("server.enable_auth", &old.enable_auth, &new.enable_auth);
         self.value("server.max_body_size", &old.max_body_size, &new.max_body_size);
         self.value("server.body_timeout", &old.body_timeout, &new.body_timeout);
         self.value("server.header_timeout", &old.header_timeout, &new.header_timeout);
@@ -99,6 +103,27 @@ impl Found {
         self.at_start("state.namespace", &old.namespace, &new.namespace);
         self.at_start("state.timeout", &old.timeout, &new.timeout);
         self.at_start("state.routers", &old.routers, &new.routers);
+    }
+
+    fn client_keys(&mut self, old: &[ClientKey], new: &[ClientKey]) {
+        let named = |keys: &'_ [ClientKey]| -> HashMap<String, ClientKey> {
+            keys.iter().map(|key| (key.name.as_str().to_owned(), key.clone())).collect()
+        };
+        let (before, after) = (named(old), named(new));
+        let path = |key: &ClientKey| format!("client_keys.{}", key.name.as_str().escape_debug());
+        for key in new {
+            match before.get(key.name.as_str()) {
+                Some(was) if was.digest != key.digest => {
+                    self.add(format!("~ {}.key is another one", path(key)), false);
+                }
+                Some(was) if was != key => self.add(format!("~ {}", path(key)), false),
+                Some(_) => {}
+                None => self.add(format!("+ {}", path(key)), false),
+            }
+        }
+        for gone in old.iter().filter(|key| !after.contains_key(key.name.as_str())) {
+            self.add(format!("- {}", path(gone)), false);
+        }
     }
 
     fn credentials(&mut self, old: &[Credential], new: &[Credential]) {

@@ -4,6 +4,7 @@
 //! stand-in for what is missing, because settings are handed out only when nothing was an error.
 
 mod addresses;
+mod client_keys;
 mod clouds;
 mod credentials;
 mod keys;
@@ -74,6 +75,8 @@ pub(super) fn settings(file: File, limits: ModelsFile, check: &mut Check) -> Set
     let default_rpm = check.limit("server.default_models_rpm", file.server.default_models_rpm);
     let routing = check.routing(&file.routing, &file.server);
     let server = check.server(&file.server);
+    let client_keys = check.client_keys(file.client_keys, &file.server);
+    check.callers(&file.server, &client_keys);
     let names = file.credentials.iter().filter_map(|credential| credential.name.clone()).collect::<Vec<_>>();
     let zone = check.zone("routing.time_zone", file.routing.time_zone.as_deref(), &Zone::default());
     let credentials = check.credentials(file.credentials, &server, &zone);
@@ -96,6 +99,7 @@ pub(super) fn settings(file: File, limits: ModelsFile, check: &mut Check) -> Set
         monitoring: check.monitoring(file.monitoring),
         admin: Admin { listen: check.admin(file.admin.listen) },
         state: check.state(file.state),
+        client_keys,
         credentials,
         models,
         binding,

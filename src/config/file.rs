@@ -5,6 +5,8 @@
 //! that must be present are `Option` and named in `required`, so that one missing key does not hide the problems of
 //! the rest. "-1" is no limit everywhere, as in the original program.
 
+mod client_key;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -16,10 +18,12 @@ use super::quotas::Quotas;
 use super::secret_text::SecretText;
 use super::settings::{Kind, LogLevel, OnOutage};
 
+pub use client_key::ClientKey;
+
 /// Auto AI Router: config.yaml.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["server", "credentials"], "patternProperties" = {"^x-": true}))]
+#[schemars(extend("required" = ["credentials"], "patternProperties" = {"^x-": true}))]
 pub struct File {
     /// The side that callers see.
     pub server: Server,
@@ -33,6 +37,8 @@ pub struct File {
     pub admin: Admin,
     /// What is kept over a restart, and what several routers share.
     pub state: State,
+    /// The keys of callers besides the master key, each with limits of its own. Default: none.
+    pub client_keys: Vec<ClientKey>,
     /// The keys behind the router, in the order of preference where all else is equal. At least one.
     #[schemars(length(min = 1))]
     pub credentials: Vec<Credential>,
@@ -53,7 +59,6 @@ pub struct ModelsFile {
 /// The side that callers see.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["master_key"]))]
 pub struct Server {
     /// The address to listen on. Default 0.0.0.0, as the original program: a router is there to be reached.
     pub host: String,
@@ -63,8 +68,19 @@ pub struct Server {
     /// Worker threads. Default 0: one per core.
     #[schemars(range(max = 1024))]
     pub threads: u16,
-    /// The one key that callers present, at least 8 characters (16 and more are safer). Required.
+    /// The key that callers present, at least 8 characters (16 and more are safer). It may do everything and has no
+    /// limits. Required where there are no `client_keys`.
     pub master_key: Option<SecretText>,
+    /// Whether the variables `AUTH_KEY` and `AUTH_KEY_01` to `AUTH_KEY_99` are client keys, each under its own name.
+    /// Default false: the file says who may ask.
+    pub auth_keys_from_env: bool,
+    /// A further header in which callers may send their key, alone or after `Bearer `. Default: none.
+    pub auth_header_name: Option<String>,
+    /// Whether callers need a key. Default true. Without keys everybody who reaches the router may do everything, so that
+    /// takes a `host` on loopback.
+    pub enable_auth: bool,
+    /// Whether `enable_auth: false` holds on a `host` that others can reach, too. Default false.
+    pub allow_unauthenticated: bool,
     /// The largest request body. Default 32MiB: room for a conversation with images.
     pub max_body_size: Size,
     /// The original name of `max_body_size`, in MiB. Use one of the two.
@@ -99,6 +115,10 @@ impl Default for Server {
             port: 8080,
             threads: 0,
             master_key: None,
+            auth_keys_from_env: false,
+            auth_header_name: None,
+            enable_auth: true,
+            allow_unauthenticated: false,
             max_body_size: Size(32 << 20),
             max_body_size_mb: None,
             body_timeout: seconds(30),

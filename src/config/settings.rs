@@ -4,18 +4,21 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use http::HeaderName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::clients::Digest;
 use crate::names::CredentialName;
 use crate::routing::Quota;
 use crate::secret::Secret;
 
 pub use super::quantity::Term;
 pub use crate::providers::Kind;
+use crate::routing::Limits;
 
 /// What a time of `-1` becomes where a time must be given: longer than any process lives, and far from where a clock
 /// overflows.
@@ -36,6 +39,8 @@ pub struct Settings {
     pub admin: Admin,
     /// What is kept over a restart, and what several routers share.
     pub state: State,
+    /// In the order of the file, then those of the environment; names and keys are unique.
+    pub client_keys: Vec<ClientKey>,
     /// At least one, in the order of the file, names unique.
     pub credentials: Vec<Credential>,
     /// In the order of the file, then the entries of `models.yaml` that only limit.
@@ -55,8 +60,13 @@ pub struct Server {
     pub port: u16,
     /// Worker threads; nought is one per core.
     pub threads: usize,
-    /// The one key that callers present: 8 and more visible ASCII characters.
-    pub master_key: Secret,
+    /// The key without limits: 8 and more visible ASCII characters. None only where there are client keys or none is
+    /// asked for.
+    pub master_key: Option<Secret>,
+    /// A further header for keys.
+    pub auth_header: Option<HeaderName>,
+    /// Whether callers need a key.
+    pub enable_auth: bool,
     /// The largest request body, in bytes.
     pub max_body_size: u64,
     /// For a whole request body to arrive.
@@ -221,6 +231,38 @@ impl OnOutage {
             Self::Reject => "reject",
         }
     }
+}
+
+/// Whose requests wait less where requests have to wait.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Priority {
+    High,
+    #[default]
+    Normal,
+    Low,
+}
+
+/// The key of one caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientKey {
+    /// Unique.
+    pub name: CredentialName,
+    /// What the key is known by; unique.
+    pub digest: Digest,
+    /// The key as it may be shown.
+    pub hint: String,
+    /// What it may ask for, with `*` for any text; none is everything.
+    pub models: Option<Vec<String>>,
+    /// Requests and tokens over some time, each at least one.
+    pub limits: Limits,
+    /// Requests at one time, at least one; none is no limit.
+    pub max_concurrent: Option<u32>,
+    /// Whose requests wait less.
+    pub priority: Priority,
+    /// From when on it is refused.
+    pub expires: Option<SystemTime>,
 }
 
 /// One key behind the router.

@@ -1,6 +1,7 @@
 //! Whole files in, settings or problems out.
 
 mod broken;
+mod client_keys;
 mod examples;
 mod secrets;
 

@@ -81,9 +81,10 @@ impl HttpServerApp for Admin {
 impl Admin {
     fn act(&self, session: &ServerSession) -> Result<Act, (u16, Bytes)> {
         let request = session.req_header();
-        let settings = &self.operator.running.live.edge().gateway.settings;
-        if self.needs_key && !admission::knows_key(&request.headers, &settings.server.master_key) {
-            return Err((401, admission::unauthorized(&request.headers).error.body()));
+        if self.needs_key {
+            let edge = self.operator.running.live.edge();
+            let asks = admission::master(&edge.gateway.roster, &request.headers);
+            asks.map_err(|refusal| (refusal.error.status, refusal.error.body()))?;
         }
         let path = request.uri.path();
         let unban = path.strip_prefix("/admin/credentials/").and_then(|rest| rest.strip_suffix("/unban"));

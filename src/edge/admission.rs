@@ -6,19 +6,21 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, EXPECT};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::ErrorType;
 
 use super::lifecycle::End;
+use super::refusals;
 use super::reply::Refusal;
+use crate::clients::{Client, Roster};
 use crate::llm::error::ApiError;
 use crate::llm::socket;
-use crate::secret::Secret;
 
 /// What is reserved ahead of the bytes that came; the declared length is the client's word.
 const MOST_RESERVED: usize = 1024 * 1024;
@@ -26,19 +28,62 @@ const MOST_RESERVED: usize = 1024 * 1024;
 /// Where the APIs have a key but in Authorization: Anthropic's, Azure's, Google's.
 const NAMED: [&str; 3] = ["x-api-key", "api-key", "x-goog-api-key"];
 
-/// Whether the request shows the key: in `Authorization: Bearer`, in a header of its own, or in a WebSocket's
-/// subprotocols.
-pub fn knows_key(headers: &HeaderMap, master: &Secret) -> bool {
+/// The keys that a request shows: in `Authorization: Bearer`, in a header of its own, or in a WebSocket's subprotocols.
+fn presented(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     let bearer = headers.get_all(AUTHORIZATION).iter().filter_map(|v| bearer(v.as_bytes()));
     let named = NAMED.into_iter().flat_map(|name| headers.get_all(name));
-    // `fold`, not `any`: every presented key is compared.
-    let bearer = bearer.fold(false, |known, key| master.matches(key) | known);
-    let named = named.map(HeaderValue::as_bytes).chain(socket::keys(headers).map(str::as_bytes));
-    named.fold(bearer, |known, key| master.matches(key) | known)
+    bearer.chain(named.map(HeaderValue::as_bytes)).chain(socket::keys(headers).map(str::as_bytes))
+}
+
+/// Who asks.
+///
+/// # Errors
+/// No key, none that is known, or one whose time is over: 401.
+pub fn identify<'r>(
+    roster: &'r Roster,
+    headers: &HeaderMap,
+    now: SystemTime,
+) -> Result<&'r Arc<Client>, Box<Refusal>> {
+    match roster.known(presented(headers)) {
+        Some(client) if client.is_expired(now) => {
+            Err(Refusal::new(ApiError::unauthorized("This API key has expired."), "key_expired"))
+        }
+        Some(client) => Ok(client),
+        None => Err(unauthorized(headers)),
+    }
+}
+
+/// What is said to who is not let in.
+pub fn stranger(roster: &Roster, headers: &HeaderMap, now: SystemTime) -> Box<Refusal> {
+    identify(roster, headers, now).err().unwrap_or_else(|| unauthorized(headers))
+}
+
+/// Whether the request shows the master key itself, for what no other key may do.
+///
+/// # Errors
+/// Another key: 403. No known key: 401.
+pub fn master(roster: &Roster, headers: &HeaderMap) -> Result<(), Box<Refusal>> {
+    let shown = presented(headers).any(|key| roster.master().matches(key));
+    match roster.known(presented(headers)) {
+        _ if shown => Ok(()),
+        Some(_) => Err(refusals::master_only()),
+        None => Err(unauthorized(headers)),
+    }
+}
+
+/// Takes a key out of the header that the operator has named, and puts it where keys are looked for: so it is found as
+/// any other, and no upstream gets it.
+pub fn adopt_key(head: &mut RequestHeader, name: &HeaderName) {
+    let Some(value) = head.remove_header(name) else { return };
+    let key = bearer(value.as_bytes()).unwrap_or(value.as_bytes());
+    let whole = [b"Bearer ".as_slice(), key].concat();
+    if let Ok(value) = HeaderValue::from_bytes(&whole) {
+        let _ = head.append_header(AUTHORIZATION, value);
+    }
 }
 
 /// The 401 for everybody else. It says what was wrong with the form, never what was wrong with the key.
-pub fn unauthorized(headers: &HeaderMap) -> Box<Refusal> {
+fn unauthorized(headers: &HeaderMap) -> Box<Refusal> {
     let message = match headers.get(AUTHORIZATION).map(|v| v.as_bytes()) {
         Some(value) if bearer(value).is_none() => {
             "The Authorization header must be 'Bearer ' followed by the key."
@@ -185,31 +230,67 @@ mod tests {
         HeaderMap::from_iter([(http::HeaderName::from_static(name), http::HeaderValue::from_static(value))])
     }
 
+    fn roster(text: &str) -> Roster {
+        let text = format!("{text}\ncredentials: [{{name: a, api_key: k, base_url: 'https://h'}}]\n");
+        let source = crate::config::Source { path: std::path::Path::new("c"), text: &text };
+        let loaded = crate::config::load(source, &|_| None, &|_| Err(std::io::ErrorKind::NotFound.into()));
+        let rendered = loaded.render(false);
+        let settings = loaded.settings.unwrap_or_else(|| panic!("{rendered}"));
+        Roster::new(&settings, crate::secret::Secret::new("spare"), None, std::time::Instant::now())
+    }
+
     #[test]
     fn the_key_is_taken_in_its_forms_and_no_other() {
-        let master = Secret::new("sk-master");
+        let roster = roster("server: {master_key: sk-master-0123456789}");
+        let knows = |name, value| identify(&roster, &headers(name, value), SystemTime::UNIX_EPOCH).is_ok();
         for (name, value) in [
-            ("authorization", "Bearer sk-master"),
-            ("authorization", "bearer sk-master"),
-            ("authorization", "BEARER  sk-master"),
-            ("x-api-key", "sk-master"),
-            ("x-goog-api-key", "sk-master"),
-            ("api-key", "sk-master"),
-            ("sec-websocket-protocol", "realtime, openai-insecure-api-key.sk-master"),
+            ("authorization", "Bearer sk-master-0123456789"),
+            ("authorization", "bearer sk-master-0123456789"),
+            ("authorization", "BEARER  sk-master-0123456789"),
+            ("x-api-key", "sk-master-0123456789"),
+            ("x-goog-api-key", "sk-master-0123456789"),
+            ("api-key", "sk-master-0123456789"),
+            ("sec-websocket-protocol", "realtime, openai-insecure-api-key.sk-master-0123456789"),
         ] {
-            assert!(knows_key(&headers(name, value), &master), "{name}: {value}");
+            assert!(knows(name, value), "{name}: {value}");
         }
         for (name, value) in [
-            ("authorization", "sk-master"),
-            ("authorization", "Basic sk-master"),
+            ("authorization", "sk-master-0123456789"),
+            ("authorization", "Basic sk-master-0123456789"),
             ("authorization", "Bearer"),
-            ("authorization", "Bearer sk-masterr"),
-            ("x-api-key", "Bearer sk-master"),
-            ("cookie", "sk-master"),
-            ("sec-websocket-protocol", "realtime, sk-master"),
+            ("authorization", "Bearer sk-master-01234567899"),
+            ("x-api-key", "Bearer sk-master-0123456789"),
+            ("cookie", "sk-master-0123456789"),
+            ("sec-websocket-protocol", "realtime, sk-master-0123456789"),
         ] {
-            assert!(!knows_key(&headers(name, value), &master), "{name}: {value}");
+            assert!(!knows(name, value), "{name}: {value}");
         }
+    }
+
+    #[test]
+    fn a_key_in_the_operators_header_is_found_and_goes_nowhere_else() {
+        let roster = roster("server: {master_key: sk-master-0123456789}");
+        let name = HeaderName::from_static("x-token");
+        for value in ["sk-master-0123456789", "Bearer sk-master-0123456789"] {
+            let mut head = RequestHeader::build("GET", b"/", None).unwrap();
+            head.insert_header(&name, value).unwrap();
+            head.insert_header(AUTHORIZATION, "Basic of-something-else").unwrap();
+            adopt_key(&mut head, &name);
+            assert!(identify(&roster, &head.headers, SystemTime::UNIX_EPOCH).is_ok(), "{value}");
+            assert!(!head.headers.contains_key(&name));
+        }
+    }
+
+    #[test]
+    fn a_key_counts_until_it_expires() {
+        let keys = "client_keys: [{name: a, key: sk-of-a-0123456789, expires: 2027-01-31}]";
+        let roster = roster(keys);
+        let at = |day: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(day * 86_400);
+        let headers = headers("x-api-key", "sk-of-a-0123456789");
+        let found = |at| identify(&roster, &headers, at).map(|client| client.name.to_string());
+        // 2027-01-31 is day 20,849 of the epoch.
+        assert_eq!(found(at(20_848)).unwrap(), "a");
+        assert_eq!(found(at(20_849)).unwrap_err().reason, "key_expired");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::drain::InFlight;
 use super::passage::Passage;
 use super::random::Random;
+use crate::clients::{Client, Seat};
 use crate::llm::Wire;
 use crate::observe::metrics;
 use crate::observe::outcome::{AttemptRecord, Ended, Outcome};
@@ -28,6 +29,12 @@ pub struct RequestContext {
     pub tongue: Wire,
     /// Another router asks, in a valid key: it may know who serves, and whose an error is.
     pub from_router: bool,
+    /// Whose key it shows; none where none is asked for, or it is not known yet.
+    pub client: Option<Arc<Client>>,
+    /// Its place among the requests of that key.
+    pub seat: Option<Seat>,
+    /// It counts among the requests of that key, refused or not.
+    pub counts: bool,
     /// The state of a request that Pingora's own phases carry.
     pub passage: Option<Box<Passage>>,
     recorder: Arc<Recorder>,
@@ -47,6 +54,9 @@ impl RequestContext {
             seed,
             tongue: Wire::Chat,
             from_router: false,
+            client: None,
+            seat: None,
+            counts: false,
             passage: None,
             recorder,
             handed_on: false,
@@ -77,6 +87,9 @@ impl RequestContext {
     /// Another process serves the request, and tells it.
     pub fn told_elsewhere(&mut self) {
         self.handed_on = true;
+        if let Some(seat) = self.seat.take() {
+            seat.forgo();
+        }
     }
 
     /// The client has got its status.
@@ -87,6 +100,24 @@ impl RequestContext {
     /// Adds to the time that was not ours: waiting for an upstream, or for the client.
     pub fn waited(&mut self, since: Instant) {
         self.outcome.waited += since.elapsed();
+    }
+
+    /// Whose key it has shown.
+    pub fn recognize(&mut self, client: &Arc<Client>) {
+        self.outcome.client = Some(client.name.clone());
+        self.client = Some(client.clone());
+    }
+
+    /// It has cost its client so many tokens so far.
+    pub fn charge(&mut self, tokens: u64) {
+        if let Some(seat) = &mut self.seat {
+            seat.charge(tokens);
+        }
+    }
+
+    /// The client's place is free again: before it can ask for more.
+    pub fn settle(&mut self) {
+        self.seat = None;
     }
 
     /// One attempt is over.
@@ -112,6 +143,11 @@ impl Drop for RequestContext {
     fn drop(&mut self) {
         if !self.handed_on {
             self.outcome.total = self.started.elapsed();
+            if let Some(client) = self.client.as_ref().filter(|_| self.counts) {
+                let tokens = self.outcome.usage.unwrap_or_default();
+                let success = self.outcome.succeeded();
+                client.account.ended(success, (tokens.prompt, tokens.completion), self.outcome.at);
+            }
             self.recorder.tell(&self.outcome);
         }
     }

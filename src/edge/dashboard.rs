@@ -38,22 +38,17 @@ const HOUR: Duration = Duration::from_secs(3600);
 const FORM: admission::Bounds = admission::Bounds { size: 4096, time: Duration::from_secs(10) };
 
 /// Whether the request may see names: it shows the key or a session, or everybody may.
-pub async fn sees_all(edge: &Arc<Edge>, headers: &HeaderMap) -> bool {
-    let settings = &edge.gateway.settings;
-    if settings.monitoring.public == Some(true) || admission::knows_key(headers, &settings.server.master_key)
-    {
+pub async fn sees_all(edge: &Arc<Edge>, headers: &HeaderMap, ctx: &RequestContext) -> bool {
+    if edge.gateway.settings.monitoring.public == Some(true) || ctx.client.is_some() {
         return true;
     }
     if !headers.contains_key(http::header::COOKIE) {
         return false;
     }
     let (edge, headers) = (edge.clone(), headers.clone());
-    aside(move || {
-        let master = &edge.gateway.settings.server.master_key;
-        edge.visitors.knows(&headers, master, SystemTime::now())
-    })
-    .await
-    .unwrap_or(false)
+    aside(move || edge.visitors.knows(&headers, &edge.gateway.roster, SystemTime::now()))
+        .await
+        .unwrap_or(false)
 }
 
 /// Answers one of these pages.
@@ -71,12 +66,12 @@ pub async fn answer(
     let headers = &client.req_header().headers;
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let query = Query::read(client.req_header().uri.query(), accept);
-    if !sees_all(edge, headers).await {
+    if !sees_all(edge, headers, ctx).await {
         // A browser gets a form, a program an error.
         if which == Page::Vhealth && accept.contains("text/html") {
             return html(client, ctx, 401, page::login(None)).await;
         }
-        return Err(admission::unauthorized(headers).into());
+        return Err(admission::stranger(&edge.gateway.roster, headers, ctx.outcome.at).into());
     }
     if which == Page::Events {
         return events(edge.clone(), query, client, ctx).await;
@@ -111,26 +106,27 @@ async fn log_in(edge: &Arc<Edge>, client: &mut ServerSession, ctx: &mut RequestC
     }
     let mut held = edge.budget.hold();
     let body = admission::read_body(client, FORM, &mut held).await?;
-    let key =
-        url::form_urlencoded::parse(&body).find(|(name, _)| name == "key").map(|(_, key)| key.into_owned());
-    let master = &edge.gateway.settings.server.master_key;
-    if !key.is_some_and(|key| master.matches(key.trim().as_bytes())) {
-        edge.visitors.guessed(address);
-        return html(client, ctx, 401, page::login(Some("That is not the router's key."))).await;
-    }
-    let (secure, edge) = (is_secure(client), edge.clone());
+    let form = url::form_urlencoded::parse(&body).into_owned();
+    let key = form.into_iter().find_map(|(name, key)| (name == "key").then_some(key)).unwrap_or_default();
+    let (secure, now, at) = (is_secure(client), ctx.outcome.at, edge.clone());
     let cookie = aside(move || {
-        edge.visitors.begin(&edge.gateway.settings.server.master_key, secure, SystemTime::now())
+        let roster = &at.gateway.roster;
+        let known =
+            roster.known(std::iter::once(key.trim().as_bytes())).filter(|known| !known.is_expired(now))?;
+        Some(at.visitors.begin(roster, known, secure, now))
     });
-    let cookie = cookie.await?;
-    go_to_page(client, ctx, &cookie).await
+    match cookie.await? {
+        Some(cookie) => go_to_page(client, ctx, &cookie).await,
+        None => {
+            edge.visitors.guessed(address);
+            html(client, ctx, 401, page::login(Some("That is no key of this router."))).await
+        }
+    }
 }
 
 async fn log_out(edge: &Arc<Edge>, client: &mut ServerSession, ctx: &mut RequestContext) -> Result<(), End> {
     let (secure, edge, headers) = (is_secure(client), edge.clone(), client.req_header().headers.clone());
-    let cookie = aside(move || {
-        edge.visitors.end(&headers, &edge.gateway.settings.server.master_key, secure, SystemTime::now())
-    });
+    let cookie = aside(move || edge.visitors.end(&headers, &edge.gateway.roster, secure, SystemTime::now()));
     let cookie = cookie.await?;
     go_to_page(client, ctx, &cookie).await
 }

@@ -17,6 +17,7 @@ use pingora::protocols::http::ServerSession;
 
 use super::context::RequestContext;
 use super::lifecycle::{self, End};
+use super::reply::Refusal;
 use super::{admission, dashboard, local, refusals, reply, Edge};
 use crate::gateway::HOPS;
 use crate::llm::endpoint::{Door, Endpoint, Sent};
@@ -56,11 +57,27 @@ pub fn admit(edge: &Edge, client: &mut ServerSession, ctx: &mut RequestContext) 
         Ok(endpoint) => endpoint,
         Err(end) => return Way::Out(end),
     };
-    match endpoint.door(sent(client)) {
+    let door = endpoint.door(sent(client));
+    match door {
+        Door::Refuse => return Way::Out(refusals::wrong_path(&endpoint, client.req_header()).into()),
+        Door::Local(_) => return Way::In(endpoint, door),
+        Door::PassThrough | Door::Converse | Door::Socket => {}
+    }
+    if let Err(refusal) = take_seat(ctx) {
+        return Way::Out(refusal.into());
+    }
+    match door {
         Door::PassThrough => Way::On(endpoint),
-        Door::Refuse => Way::Out(refusals::wrong_path(&endpoint, client.req_header()).into()),
         door => Way::In(endpoint, door),
     }
+}
+
+/// A place among the requests of the client's key, before anything of the body is read.
+fn take_seat(ctx: &mut RequestContext) -> Result<(), Box<Refusal>> {
+    ctx.counts = true;
+    let Some(client) = &ctx.client else { return Ok(()) };
+    ctx.seat = Some(client.account.enter(ctx.started, ctx.outcome.at).map_err(refusals::client_limited)?);
+    Ok(())
 }
 
 /// Serves a request that was let in. A panic on the way is an answer, too.
@@ -89,7 +106,10 @@ pub async fn serve(
 }
 
 /// The doorstep: what is asked, from whom, and whether it has been here before.
-fn enter(edge: &Edge, client: &ServerSession, ctx: &mut RequestContext) -> Result<Endpoint, End> {
+fn enter(edge: &Edge, client: &mut ServerSession, ctx: &mut RequestContext) -> Result<Endpoint, End> {
+    if let Some(name) = &edge.gateway.settings.server.auth_header {
+        admission::adopt_key(client.req_header_mut(), name);
+    }
     let request = client.req_header();
     let path = request.uri.path();
     let health = path == edge.gateway.settings.monitoring.health_check_path;
@@ -98,11 +118,13 @@ fn enter(edge: &Edge, client: &ServerSession, ctx: &mut RequestContext) -> Resul
     ctx.outcome.method = request.method.clone();
     ctx.outcome.trace_id = request.headers.get(TRACE).and_then(|trace| TraceId::of(trace.as_bytes()));
     ctx.tongue = tongue(&endpoint, request);
+    match admission::identify(&edge.gateway.roster, &request.headers, ctx.outcome.at) {
+        Ok(client) => ctx.recognize(client),
+        Err(refusal) if !endpoint.is_open() => return Err(refusal.into()),
+        Err(_) => {}
+    }
     if endpoint.is_open() {
         return Ok(endpoint);
-    }
-    if !admission::knows_key(&request.headers, &edge.gateway.settings.server.master_key) {
-        return Err(admission::unauthorized(&request.headers).into());
     }
     let retries = request.headers.get(CLIENT_RETRY).and_then(|v| v.to_str().ok()?.parse().ok());
     ctx.outcome.client_retry = retries;

@@ -85,7 +85,7 @@ impl Front {
     /// Whether a request to ourselves is answered, all the way through; nobody is told of it.
     pub async fn answers(&self, path: &str, shutdown: &ShutdownWatch) -> bool {
         let Ok((mut ours, theirs)) = UnixStream::pair() else { return false };
-        let key = self.live.edge().gateway.settings.server.master_key.clone();
+        let key = self.live.edge().gateway.roster.master().clone();
         let stream = SocketStream::from(theirs);
         let begin = Begin { prefix: BytesMut::new(), first: true, quiet: true };
         let ask = async {

@@ -25,6 +25,7 @@ use super::phrase::Spoken;
 use super::relay::Accepted;
 use super::reply::Refusal;
 use super::{forward, local, refusals, Edge};
+use crate::clients::Client;
 use crate::dialect::conversation::Untranslatable;
 use crate::llm::endpoint::{Door, Endpoint};
 use crate::llm::request::BadBody;
@@ -99,7 +100,7 @@ pub async fn converse(
                 drop((body, held, content, last, unfit));
                 return accepted.relay(answer, client, ctx).await;
             }
-            Err(Trouble::ClientGone) => return Err(abandoned(lease, &content)),
+            Err(Trouble::ClientGone) => return Err(abandoned(lease, &content, ctx)),
             Err(Trouble::Unfit(why)) => {
                 edge.gateway.pool.pass_over(&mut plan, lease);
                 unfit = Some(why);
@@ -129,7 +130,28 @@ async fn open(
     };
     ctx.outcome.model = content.model().map(str::to_owned);
     ctx.outcome.stream = content.stream();
+    permit(endpoint, content.model(), content.estimate(endpoint), ctx)?;
     Ok((held, body, content))
+}
+
+/// Whether the client's key is for this, and has room for so many tokens. The request counts from here on.
+pub fn permit(
+    endpoint: &Endpoint,
+    model: Option<&str>,
+    tokens: u64,
+    ctx: &mut RequestContext,
+) -> Result<(), Box<Refusal>> {
+    let closed = |client: &Arc<Client>| {
+        model.is_some_and(|model| !client.may_use(model))
+            || client.is_confined() && endpoint.may_use_any_model(model.is_some())
+    };
+    if ctx.client.as_ref().is_some_and(closed) {
+        return Err(refusals::closed_model(model));
+    }
+    match &mut ctx.seat {
+        Some(seat) => seat.count(tokens, Instant::now()).map_err(refusals::client_limited),
+        None => Ok(()),
+    }
 }
 
 /// The moment, if it is not too late for another step.
@@ -142,9 +164,10 @@ fn in_time(edge: &Edge, deadline: Option<Instant>, last: &mut Option<Failure>) -
 }
 
 /// The client has left. An upstream that has read the prompt will charge for it.
-fn abandoned(mut lease: Lease, content: &Content) -> End {
+fn abandoned(mut lease: Lease, content: &Content, ctx: &mut RequestContext) -> End {
     if lease.is_sent() {
         lease.charge(content.prompt_estimate());
+        ctx.charge(content.prompt_estimate());
     }
     End::ClientGone
 }

@@ -8,17 +8,22 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::HeaderMap;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::context::RequestContext;
 use super::lifecycle::End;
 use super::phrase::Spoken;
-use super::{admission, dashboard, explain, refusals, reply, Edge};
+use super::reply::Refusal;
+use super::{admission, dashboard, desk, explain, refusals, reply, Edge};
+use crate::clients::Client;
 use crate::llm::endpoint::Page;
 use crate::llm::ANTHROPIC_VERSION;
 use crate::observe::outcome::Ended;
+use crate::observe::seeds::docs;
 use crate::observe::{health, metrics};
 use crate::routing::Listed;
 
@@ -32,42 +37,43 @@ pub async fn answer(
     ctx: &mut RequestContext,
 ) -> Result<(), End> {
     let headers = &client.req_header().headers;
-    let has_key = || admission::knows_key(headers, &edge.gateway.settings.server.master_key);
+    let asks = ctx.client.clone();
     let monitoring = &edge.gateway.settings.monitoring;
     let tells_names = matches!(which, Page::Health | Page::Trace | Page::Explain);
-    let sees_all = tells_names && dashboard::sees_all(edge, headers).await;
-    let (status, kind, body): (u16, &str, Bytes) = match which {
-        Page::Root => (200, JSON, Bytes::from_static(b"{\"object\":\"router\",\"api\":\"/v1\"}")),
-        Page::Live => (200, JSON, Bytes::from_static(b"{\"status\":\"alive\"}")),
-        Page::Ready if edge.drain.is_draining() => {
+    let sees_all = tells_names && dashboard::sees_all(edge, headers, ctx).await;
+    let (status, kind, body): (u16, &str, Bytes) = match (&which, &asks) {
+        (Page::Root, None) => (200, JSON, Bytes::from_static(b"{\"object\":\"router\",\"api\":\"/v1\"}")),
+        (Page::Live, _) => (200, JSON, Bytes::from_static(b"{\"status\":\"alive\"}")),
+        (Page::Ready, _) if edge.drain.is_draining() => {
             (503, JSON, Bytes::from_static(b"{\"status\":\"draining\"}"))
         }
-        Page::Ready => (200, JSON, Bytes::from_static(b"{\"status\":\"ready\"}")),
-        Page::Health => {
+        (Page::Ready, _) => (200, JSON, Bytes::from_static(b"{\"status\":\"ready\"}")),
+        (Page::Health, _) => {
             let view = edge.view();
             let body = if sees_all { health::details(&view) } else { health::bare(&view) };
             (health::status(&view), JSON, body.into())
         }
-        Page::Trace if sees_all => (200, JSON, health::trace(&edge.view()).into()),
-        Page::Explain if sees_all => {
+        (Page::Trace, _) if sees_all => (200, JSON, health::trace(&edge.view()).into()),
+        (Page::Explain, _) if sees_all => {
             (200, JSON, explain::explain(edge, client.req_header().uri.query())?.into())
         }
-        Page::Metrics if !monitoring.prometheus_enabled => {
+        (Page::Metrics, _) if !monitoring.prometheus_enabled => {
             return Err(refusals::no_such_path(client.req_header().uri.path()).into());
         }
-        Page::Metrics if monitoring.public != Some(false) || has_key() => {
+        (Page::Metrics, asks) if monitoring.public != Some(false) || asks.is_some() => {
             let (kind, body) = metrics::encode();
             (200, kind, body.into())
         }
-        Page::Models if has_key() && headers.contains_key(ANTHROPIC_VERSION) => {
-            (200, JSON, anthropic_list(&edge.gateway.pool.models()))
+        (Page::ResetStats | Page::ResetKeys | Page::ReloadKeys, _) => {
+            let told = acted(edge, &which, asks.as_deref()).await?;
+            (200, JSON, to_json(&told))
         }
-        Page::Models if has_key() && headers.contains_key(GOOGLE_KEY) => {
-            (200, JSON, gemini_list(&edge.gateway.pool.models()))
-        }
-        Page::Models if has_key() => (200, JSON, list(&edge.gateway.pool.models())),
-        Page::GeminiModels if has_key() => (200, JSON, gemini_list(&edge.gateway.pool.models())),
-        Page::Model(ref id) | Page::GeminiModel(ref id) if has_key() => {
+        (Page::Docs, Some(_)) => (200, HTML, docs::render().into()),
+        (Page::Models | Page::GeminiModels, Some(asks)) => (200, JSON, models(edge, &which, headers, asks)),
+        (Page::Model(id) | Page::GeminiModel(id), Some(asks)) => {
+            if !asks.may_use(id) {
+                return Err(refusals::closed_model(Some(id)).into());
+            }
             let models = edge.gateway.pool.models();
             let Some(model) = models.iter().find(|model| model.name == *id) else {
                 return Err(refusals::unknown_model(&edge.gateway.pool.unknown(id)).into());
@@ -75,7 +81,13 @@ pub async fn answer(
             let google = matches!(which, Page::GeminiModel(_)) || headers.contains_key(GOOGLE_KEY);
             (200, JSON, if google { to_json(&gemini_entry(model)) } else { to_json(&entry(model)) })
         }
-        _ => return Err(admission::unauthorized(headers).into()),
+        (page, Some(asks)) => match desk::page(edge, page, asks) {
+            Some(told) => (200, JSON, to_json(&told)),
+            None => return Err(refusals::no_such_path(client.req_header().uri.path()).into()),
+        },
+        (_, None) => {
+            return Err(admission::stranger(&edge.gateway.roster, headers, ctx.outcome.at).into());
+        }
     };
     let mut head = ResponseHeader::build_no_case(status, Some(6)).map_err(|_| End::Cut)?;
     let built =
@@ -84,6 +96,29 @@ pub async fn answer(
     reply::send(client, ctx, head, body).await.map_err(|_| End::ClientGone)?;
     ctx.ended(Ended::Complete);
     Ok(())
+}
+
+/// What has come of an act, which takes the master key.
+async fn acted(edge: &Edge, which: &Page, asks: Option<&Client>) -> Result<Value, Box<Refusal>> {
+    if !asks.is_some_and(|asks| asks.is_master) {
+        return Err(refusals::master_only());
+    }
+    desk::act(edge, which).await.unwrap_or_else(|| Err(refusals::panicked()))
+}
+
+/// The models that the client may ask for, in the words of its API.
+fn models(edge: &Edge, which: &Page, headers: &HeaderMap, asks: &Client) -> Bytes {
+    let mut models = edge.gateway.pool.models();
+    models.retain(|model| asks.may_use(&model.name));
+    if matches!(which, Page::GeminiModels) {
+        gemini_list(&models)
+    } else if headers.contains_key(ANTHROPIC_VERSION) {
+        anthropic_list(&models)
+    } else if headers.contains_key(GOOGLE_KEY) {
+        gemini_list(&models)
+    } else {
+        list(&models)
+    }
 }
 
 /// The answer to a request that only asks how long its prompt is, and that no upstream has counted.

@@ -14,6 +14,7 @@ pub mod content;
 pub mod context;
 pub mod course;
 pub mod dashboard;
+pub mod desk;
 pub mod door;
 pub mod drain;
 pub mod exchange;
@@ -48,6 +49,7 @@ use std::time::{Duration, SystemTime};
 use admission::{Bounds, Budget};
 use context::RequestContext;
 use course::Courses;
+use desk::Reload;
 use drain::Drain;
 use exchange::Dialer;
 use failure::Failure;
@@ -78,6 +80,8 @@ pub struct Edge {
     pub drain: Arc<Drain>,
     /// Where outcomes are told.
     pub recorder: Arc<Recorder>,
+    /// How the configuration is read again.
+    pub reload: Arc<Reload>,
     /// Where requests are admitted: here, as long as this is the edge of the newest configuration.
     pub courses: Courses,
     /// Who looks at the page.
@@ -95,6 +99,7 @@ impl Edge {
             dialer: self.dialer.clone(),
             budget: self.budget.clone(),
             drain: self.drain.clone(),
+            reload: self.reload.clone(),
             recorder: Arc::new(Recorder { meters, access: self.recorder.access.clone(), recent }),
             courses: Courses::default(),
             visitors: self.visitors.renewed(),

@@ -30,7 +30,7 @@ use super::failure::Failure;
 use super::lifecycle::{client_or, End};
 use super::passage::{Passage, Refused, Seen};
 use super::reply::Refusal;
-use super::{door, forward, refusals, reply, Edge};
+use super::{door, forward, lifecycle, refusals, reply, Edge};
 use crate::gateway::Dress;
 use crate::llm::endpoint::Endpoint;
 use crate::llm::error::ApiError;
@@ -45,6 +45,7 @@ pub fn admit(
     ctx: &mut RequestContext,
     endpoint: Endpoint,
 ) -> Result<(), End> {
+    lifecycle::permit(&endpoint, None, 0, ctx)?;
     let settings = &edge.gateway.settings;
     let length = door::declared_length(client.req_header()).filter(|length| *length > 0);
     let whole_by = length.and_then(|length| ctx.started.checked_add(edge.upload_time(length)));

@@ -14,6 +14,7 @@ use pingora::http::RequestHeader;
 use super::failure::Failure;
 use super::reply::{Refusal, UPSTREAM_REQUEST_ID};
 use super::Edge;
+use crate::clients::Full;
 use crate::dialect::conversation::Untranslatable;
 use crate::gateway::Unpinnable;
 use crate::llm::endpoint::Endpoint;
@@ -43,6 +44,26 @@ pub fn unknown_model(unknown: &UnknownModel) -> Box<Refusal> {
         Refusal::new(ApiError::unknown_model(&unknown.model, &unknown.nearest), "unknown_model");
     refusal.should_retry = Some(false);
     refusal
+}
+
+/// A model that the client's key is not for, or none where it must name one: 403.
+pub fn closed_model(model: Option<&str>) -> Box<Refusal> {
+    let mut refusal = Refusal::new(ApiError::closed_model(model), "closed_model");
+    refusal.should_retry = Some(false);
+    refusal
+}
+
+/// The client's key is at a limit of its own: 429 with the time when the request fits.
+pub fn client_limited(full: Full) -> Box<Refusal> {
+    let error = ApiError::client_limited(full.which.as_str(), full.bound);
+    let mut refusal = Refusal::new(error, "client_limit").retry_after(full.wait);
+    refusal.headers = rate_limit_headers(full.which, Some(full.bound), full.wait);
+    refusal
+}
+
+/// Another key than the master key: 403.
+pub fn master_only() -> Box<Refusal> {
+    Refusal::new(ApiError::master_only(), "master_only")
 }
 
 /// A path that is not ours: 404, or 405 where only the method is wrong, naming the right one.

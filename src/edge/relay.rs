@@ -95,9 +95,11 @@ impl Accepted<'_> {
         let usage = facts.usage.unwrap_or_else(|| seen(self.endpoint, self.prompt, body.len() as u64));
         ctx.outcome.usage = facts.usage.map(|usage| tokens(&usage, false));
         self.lease.charge(usage.charge());
+        ctx.charge(usage.charge());
         self.edge.tell(self.lease.succeeded(Instant::now()));
         // Settled before the client can ask for more.
         drop(self.lease);
+        ctx.settle();
         ctx.ended(Ended::ClientGone);
         ctx.answered(head.status.as_u16());
         ctx.outcome.bytes_out = body.len() as u64;
@@ -256,6 +258,7 @@ impl Stream<'_> {
         ctx.outcome.usage = Some(tokens(&cost, usage.is_none()));
         ctx.outcome.frames_dropped = self.watch.dropped();
         self.edge.gateway.remember(self.watch.signatures());
+        ctx.charge(cost.charge());
         let Some(lease) = self.lease.as_mut() else { return };
         lease.charge(cost.charge());
         if let Some(id) = self.watch.stored_id() {
@@ -270,6 +273,7 @@ impl Stream<'_> {
         if let Some(mut lease) = self.lease.take() {
             self.edge.tell(lease.succeeded(Instant::now()));
         }
+        ctx.settle();
     }
 
     /// The last bytes, the settlement and the verdict.
@@ -364,6 +368,7 @@ async fn raw(
 ) -> Result<(), End> {
     let Accepted { edge, mut lease, mut plan, prompt, .. } = accepted;
     lease.charge(prompt);
+    ctx.charge(prompt);
     ctx.ended(Ended::ClientGone);
     let upstream = exchange.response().ok_or(End::Cut)?;
     let length =

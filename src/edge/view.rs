@@ -1,14 +1,15 @@
 //! From the pool's snapshot to the view that `/health`, `/vhealth` and the gauges show.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::time::{Instant, SystemTime};
 
 use super::Edge;
 use crate::gateway::{Gateway, Seen};
 use crate::observe::metrics;
+use crate::observe::seeds::tally;
 use crate::observe::view::{
     CredentialView, ModelView, PageView, PeerState, PeerView, QuotaView, RouteView, Standing, State, TurnView,
-    Used, View,
+    Used, VendorView, View,
 };
 use crate::providers::peer_health::Figure;
 use crate::routing::{self, Condition, Considered, Outlook, Pool, QuotaUse, Use};
@@ -72,16 +73,40 @@ pub fn view(gateway: &Gateway, draining: bool) -> View {
     let snapshot = gateway.pool.snapshot(now);
     let listed: HashSet<String> = gateway.pool.models().into_iter().map(|model| model.name).collect();
     let seen = snapshot.credentials.iter().enumerate();
+    let credentials: Vec<_> = seen.map(|(at, seen)| credential(gateway, &listed, at, seen)).collect();
     View {
         instance: gateway.hop.clone(),
         version: crate::VERSION,
         uptime: gateway.started.elapsed(),
         draining,
         active_models: listed.len(),
-        credentials: seen.map(|(at, seen)| credential(gateway, &listed, at, seen)).collect(),
+        vendors: vendors(gateway, &credentials),
+        credentials,
         state: gateway.fleet.as_ref().map(|fleet| fleet.view()),
         page: None,
     }
+}
+
+/// The types of provider: what requests, the questions for models and those for health have last found.
+fn vendors(gateway: &Gateway, credentials: &[CredentialView]) -> Vec<VendorView> {
+    let totals = tally::totals();
+    let mut vendors: BTreeMap<&'static str, VendorView> = BTreeMap::new();
+    for (credential, (_, upstream)) in credentials.iter().zip(gateway.upstreams()) {
+        let served =
+            totals.services.get(&upstream.name).is_some_and(|counts| counts.requests > counts.failures);
+        let peer = credential.peer.as_ref().and_then(|peer| match peer.state {
+            PeerState::Unknown => None,
+            state => Some(state != PeerState::Down),
+        });
+        let answered = upstream.answers().or(peer).or(served.then_some(true));
+        let vendor = vendors
+            .entry(credential.kind)
+            .or_insert(VendorView { kind: credential.kind, ..VendorView::default() });
+        vendor.credentials += 1;
+        vendor.available += usize::from(!credential.banned);
+        vendor.answered = vendor.answered.max(answered);
+    }
+    vendors.into_values().collect()
 }
 
 fn credential(
@@ -133,7 +158,7 @@ fn learned(own: Use, behind: Option<Figure>) -> Used {
 }
 
 /// A credential's own standing; where only its models are banned, but all of them, what they have in common.
-fn whole_standing(seen: &routing::CredentialSnapshot) -> Standing {
+pub fn whole_standing(seen: &routing::CredentialSnapshot) -> Standing {
     let own = standing(&seen.standing);
     if !seen.is_banned || matches!(own.state, State::Banned | State::BannedForGood) {
         return own;

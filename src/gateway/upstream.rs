@@ -3,6 +3,7 @@
 //! Heads are built from a template per credential (host, authorization, fixed headers made at load) plus what of the
 //! client's headers may pass, rather than by cloning the client's head and taking things away.
 
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::Arc;
 
 use http::header::{
@@ -35,7 +36,13 @@ pub struct Upstream {
     host: HeaderValue,
     sign: Sign,
     fixed: Vec<(HeaderName, HeaderValue)>,
+    /// Whether it has answered when it was asked for its models: not asked yet, no, yes.
+    answers: AtomicU8,
 }
+
+const NOT_ASKED: u8 = 0;
+const SILENT: u8 = 1;
+const ANSWERED: u8 = 2;
 
 /// How requests are authorized.
 enum Sign {
@@ -99,6 +106,20 @@ impl Upstream {
             host: HeaderValue::from_str(&authority(url)).unwrap_or_else(|_| HeaderValue::from_static("")),
             sign,
             fixed: fixed.collect(),
+            answers: AtomicU8::new(NOT_ASKED),
+        }
+    }
+
+    /// Takes note of whether it has answered a question of ours.
+    pub fn has_answered(&self, answered: bool) {
+        self.answers.store(if answered { ANSWERED } else { SILENT }, Ordering::Relaxed);
+    }
+
+    /// Whether it has answered when it was asked last; none while it has not been asked.
+    pub fn answers(&self) -> Option<bool> {
+        match self.answers.load(Ordering::Relaxed) {
+            NOT_ASKED => None,
+            answers => Some(answers == ANSWERED),
         }
     }
 

@@ -17,6 +17,7 @@ use rustix::process::{kill_process, Pid, Signal};
 
 use super::wire::{self, receive, Estate, Message, PROTOCOL};
 use super::{shared, Running};
+use crate::clients;
 use crate::edge::course::{Course, Line, Moved};
 use crate::edge::Edge;
 use crate::server::places;
@@ -142,6 +143,7 @@ pub fn upgrade(running: &Arc<Running>, start: &Start, say: &dyn Fn(&str)) -> Res
     if let Err(why) = hand_estate(running, &edge, &mut candidate, &mail, &queue) {
         edge.gateway.memory.bequeath(None);
         edge.gateway.pool.reopen();
+        edge.gateway.roster.reopen();
         edge.courses.set(Course::Here);
         return Err(why);
     }
@@ -229,6 +231,9 @@ fn hand_estate(
     }
     edge.courses.set(Course::Settling);
     let ledger = edge.gateway.pool.close(Instant::now());
+    let used = mail.clone();
+    let heir: clients::Heir = Arc::new(move |note| used.put(Outgoing::Message(Message::Used(note))));
+    let roster = &edge.gateway.roster;
     let tokens = edge.gateway.tokens().filter_map(|token| {
         let (value, left) = token.remaining()?;
         Some((token.credential.to_string(), value.to_str().ok()?.to_owned(), left))
@@ -236,6 +241,7 @@ fn hand_estate(
     let estate = Estate {
         epoch: ledger.epoch.map(shared).unwrap_or_default(),
         ledger,
+        clients: (roster.close(&heir, Instant::now()), shared(roster.epoch())),
         identities: edge.gateway.identities(""),
         tokens: tokens.collect(),
         generation: running.generation.load(Ordering::SeqCst),
@@ -299,6 +305,7 @@ fn follow(running: &Arc<Running>, edge: &Edge, candidate: Candidate, mail: &Mail
     log::error!("process {}, which had taken over, is gone; this one serves again", candidate.number());
     edge.gateway.memory.bequeath(None);
     edge.gateway.pool.reopen();
+    edge.gateway.roster.reopen();
     edge.courses.set(Course::Here);
     running.gate.send_replace(true);
     places::write_pid(edge.gateway.settings.server.port);

@@ -131,6 +131,7 @@ fn hear(running: &Running, arrivals: &UnboundedSender<Arrived>, message: Message
     match message {
         Message::Learned(learned) => edge.gateway.memory.learn(learned),
         Message::Note(note) => edge.tell(edge.gateway.pool.hear(&note, Instant::now())),
+        Message::Used(note) => edge.gateway.roster.hear(&note),
         Message::Connection(prefix) => {
             let prefix = Bytes::from(prefix);
             for socket in fds {
@@ -146,6 +147,10 @@ fn inherit(running: &Running, estate: &Estate) {
     let keeps = gateway.same_keys("", &estate.identities);
     if let Some(epoch) = own(estate.epoch) {
         gateway.pool.inherit(&estate.ledger, epoch, &keeps);
+    }
+    let (used, since) = &estate.clients;
+    if let Some(epoch) = own(*since) {
+        gateway.roster.inherit(used, "", epoch);
     }
     for token in gateway.tokens() {
         let inherited = estate.tokens.iter().find(|(name, ..)| **name == *token.credential && keeps(name));

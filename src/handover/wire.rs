@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::clients;
 use crate::descriptors;
 use crate::gateway::Learned;
 use crate::routing::{Ledger, Note};
 
 /// The version of these messages. Two processes that differ in it cannot take over from each other.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 /// A longer frame is none.
 const MOST: usize = 1 << 30;
 
@@ -45,6 +46,8 @@ pub enum Message {
     Parting,
     /// From the old process: something has become of one of its streams.
     Note(Note),
+    /// From the old process: one of its requests has changed what its client has used.
+    Used(clients::Note),
     /// From the old process: a client's connection, and what has been read of its next request.
     Connection(Vec<u8>),
 }
@@ -56,6 +59,8 @@ pub struct Estate {
     pub ledger: Ledger,
     /// The pool's first moment, in nanoseconds of the system's monotonic clock.
     pub epoch: u128,
+    /// What its clients have used, and the first moment of that, as `epoch`.
+    pub clients: (clients::Ledger, u128),
     /// What its credentials' keys are, as digests, by their names.
     pub identities: std::collections::HashMap<String, String>,
     /// Access tokens: the credential's name, the value, and for how long it is good.
@@ -79,6 +84,7 @@ impl Message {
             Self::Main => "main",
             Self::Parting => "parting",
             Self::Note(_) => "note",
+            Self::Used(_) => "used",
             Self::Connection(_) => "connection",
         }
     }

@@ -5,10 +5,16 @@
 //! are often set with a provider's name in front (`/anthropic/v1`, `/openai/v1`) mean the same without it. Paths that could be read in two ways (`//`, `..`, encoded slashes)
 //! are refused. Source of the list: OpenAI API reference; Anthropic's for `/v1/messages`.
 
+mod openapi;
+mod table;
+
 use http::Method;
 
 use super::request::Need;
 use super::Wire;
+use table::{Gives, Row, Takes, NOWHERE, ROWS};
+
+pub use openapi::{document, listed, Listed};
 
 /// One of the router's own answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +41,30 @@ pub enum Page {
     Trace,
     /// `/metrics`.
     Metrics,
+    /// `/v1/usage`.
+    Usage,
+    /// `/backend/info`.
+    Backend,
+    /// `/router/stats`.
+    Stats,
+    /// `/router/health`.
+    Services,
+    /// `/router/rate-limits`.
+    RateLimits,
+    /// `/router/reset-stats`.
+    ResetStats,
+    /// `/auth/status`.
+    Keys,
+    /// `/auth/metrics`.
+    KeyMetrics,
+    /// `/auth/reload-keys`.
+    ReloadKeys,
+    /// `/auth/reset-metrics`.
+    ResetKeys,
+    /// `/openapi.json`.
+    OpenApi,
+    /// `/docs` and `/redoc`.
+    Docs,
     /// `/v1/models`.
     Models,
     /// `/v1/models/{id}`, decoded; ids may have slashes.
@@ -79,116 +109,6 @@ pub enum Door {
     /// Neither the path nor anything like it is served, or not with this method.
     Refuse,
 }
-
-/// What an endpoint takes in its body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Takes {
-    /// The router answers it.
-    Page,
-    /// JSON with a model.
-    Model,
-    /// JSON or a form in which the model may be missing.
-    MayModel,
-    /// A file; no model.
-    Upload,
-    /// Nothing by itself; what is sent may have a model.
-    Anything,
-}
-
-/// What an endpoint answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Gives {
-    /// Generated text, as JSON or a stream.
-    Text,
-    /// Other JSON.
-    Json,
-    /// JSON or something else, by what was asked.
-    Either,
-}
-
-/// One endpoint.
-#[derive(Debug)]
-struct Row {
-    /// With `{id}` for one segment, and `*` for all the rest.
-    template: &'static str,
-    takes: Takes,
-    gives: Gives,
-    wire: Wire,
-    /// The methods; empty: any.
-    allow: &'static str,
-}
-
-const fn row(template: &'static str, takes: Takes, gives: Gives, wire: Wire, allow: &'static str) -> Row {
-    Row { template, takes, gives, wire, allow }
-}
-
-const PAGE: &str = "GET, HEAD";
-const POST: &str = "POST";
-
-/// All of them; the first that fits holds.
-static ROWS: [Row; 58] = [
-    row("/v1/chat/completions", Takes::Model, Gives::Text, Wire::Chat, "GET, POST"),
-    row("/v1/completions", Takes::Model, Gives::Text, Wire::Completions, POST),
-    row("/v1/responses", Takes::Model, Gives::Text, Wire::Responses, POST),
-    row("/v1/embeddings", Takes::Model, Gives::Json, Wire::Opaque, POST),
-    row("/v1/messages", Takes::Model, Gives::Text, Wire::Messages, POST),
-    row("/v1/messages/batches", Takes::Anything, Gives::Json, Wire::Objects, ""),
-    row("/v1/messages/batches/{id}", Takes::Anything, Gives::Json, Wire::Objects, ""),
-    row("/v1/messages/batches/{id}/*", Takes::Anything, Gives::Either, Wire::Objects, ""),
-    row("/v1/messages/count_tokens", Takes::Model, Gives::Json, Wire::Opaque, POST),
-    row("/v1/moderations", Takes::MayModel, Gives::Json, Wire::Opaque, POST),
-    row("/v1/images/generations", Takes::MayModel, Gives::Json, Wire::Opaque, POST),
-    row("/v1/images/edits", Takes::MayModel, Gives::Json, Wire::Opaque, POST),
-    row("/v1/images/variations", Takes::MayModel, Gives::Json, Wire::Opaque, POST),
-    row("/v1/audio/speech", Takes::Model, Gives::Either, Wire::Opaque, POST),
-    row("/v1/audio/transcriptions", Takes::Model, Gives::Either, Wire::Opaque, POST),
-    row("/v1/audio/translations", Takes::Model, Gives::Either, Wire::Opaque, POST),
-    row("/v1beta/models/{id}:generateContent", Takes::Model, Gives::Text, Wire::Gemini, POST),
-    row("/v1beta/models/{id}:streamGenerateContent", Takes::Model, Gives::Text, Wire::Gemini, POST),
-    row("/v1beta/models/{id}:countTokens", Takes::Model, Gives::Json, Wire::Opaque, POST),
-    row("/v1beta/models/{id}:embedContent", Takes::Model, Gives::Json, Wire::Opaque, POST),
-    row("/v1beta/models/{id}:batchEmbedContents", Takes::Model, Gives::Json, Wire::Opaque, POST),
-    row("/v1beta/models", Takes::Page, Gives::Json, Wire::Opaque, PAGE),
-    row("/v1beta/models/*", Takes::Page, Gives::Json, Wire::Opaque, PAGE),
-    row("/v1/models", Takes::Page, Gives::Json, Wire::Opaque, PAGE),
-    row("/v1/models/*", Takes::Page, Gives::Json, Wire::Opaque, PAGE),
-    row("/v1/chat/completions/{id}", Takes::Anything, Gives::Json, Wire::Objects, ""),
-    row("/v1/chat/completions/{id}/*", Takes::Anything, Gives::Json, Wire::Objects, ""),
-    row("/v1/responses/input_tokens", Takes::Model, Gives::Json, Wire::Opaque, POST),
-    row("/v1/responses/compact", Takes::Model, Gives::Json, Wire::Opaque, POST),
-    row("/v1/responses/{id}", Takes::Anything, Gives::Either, Wire::Objects, ""),
-    row("/v1/responses/{id}/*", Takes::Anything, Gives::Json, Wire::Objects, ""),
-    row("/v1/conversations", Takes::Anything, Gives::Json, Wire::Objects, ""),
-    row("/v1/conversations/{id}", Takes::Anything, Gives::Json, Wire::Objects, ""),
-    row("/v1/conversations/{id}/*", Takes::Anything, Gives::Json, Wire::Objects, ""),
-    row("/v1/files", Takes::Upload, Gives::Json, Wire::Objects, ""),
-    row("/v1/files/{id}", Takes::Anything, Gives::Json, Wire::Objects, ""),
-    row("/v1/files/{id}/content", Takes::Anything, Gives::Either, Wire::Opaque, ""),
-    row("/v1/uploads", Takes::Anything, Gives::Json, Wire::Objects, ""),
-    row("/v1/uploads/{id}/*", Takes::Upload, Gives::Json, Wire::Objects, ""),
-    row("/v1/batches", Takes::Anything, Gives::Json, Wire::Objects, ""),
-    row("/v1/batches/{id}", Takes::Anything, Gives::Json, Wire::Objects, ""),
-    row("/v1/batches/{id}/cancel", Takes::Anything, Gives::Json, Wire::Objects, ""),
-    row("/v1/vector_stores", Takes::Anything, Gives::Json, Wire::Objects, ""),
-    row("/v1/vector_stores/*", Takes::Anything, Gives::Either, Wire::Objects, ""),
-    row("/v1/fine_tuning/*", Takes::Anything, Gives::Either, Wire::Objects, ""),
-    row("/v1/realtime", Takes::Anything, Gives::Either, Wire::Opaque, ""),
-    row("/v1/*", Takes::Anything, Gives::Either, Wire::Opaque, ""),
-    row("/", Takes::Page, Gives::Json, Wire::Opaque, PAGE),
-    row("/health", Takes::Page, Gives::Json, Wire::Opaque, PAGE),
-    row("/health/live", Takes::Page, Gives::Json, Wire::Opaque, PAGE),
-    row("/health/ready", Takes::Page, Gives::Json, Wire::Opaque, PAGE),
-    row("/vhealth", Takes::Page, Gives::Either, Wire::Opaque, PAGE),
-    row("/vhealth/events", Takes::Page, Gives::Either, Wire::Opaque, "GET"),
-    row("/vhealth/login", Takes::Page, Gives::Either, Wire::Opaque, POST),
-    row("/vhealth/logout", Takes::Page, Gives::Either, Wire::Opaque, POST),
-    row("/explain", Takes::Page, Gives::Json, Wire::Opaque, PAGE),
-    row("/trace", Takes::Page, Gives::Json, Wire::Opaque, PAGE),
-    row("/metrics", Takes::Page, Gives::Either, Wire::Opaque, PAGE),
-];
-
-/// What a path outside the table counts as.
-static NOWHERE: Row = row("other", Takes::Page, Gives::Json, Wire::Opaque, "");
 
 /// The endpoint of one request.
 #[derive(Clone, Debug)]
@@ -247,8 +167,10 @@ impl Endpoint {
             return Door::Refuse;
         }
         match (self.row.takes, sent) {
-            (Takes::Page, _) if self.is_page_method() || self.row.allow == POST => Door::Local(self.page()),
-            (Takes::Page, _) => Door::PassThrough,
+            (Takes::Page, _) if self.row.allow == "POST" => Door::Local(self.page()),
+            (Takes::Page | Takes::Keyed, _) if self.is_page_method() => Door::Local(self.page()),
+            (Takes::Act, _) => Door::Local(self.page()),
+            (Takes::Page | Takes::Keyed, _) => Door::PassThrough,
             // A body that must be there and is not gets its 400 from whoever reads it.
             (Takes::Model | Takes::MayModel, _) if self.method == Method::POST => Door::Converse,
             (_, Sent::Nothing | Sent::Socket) | (Takes::Upload, Sent::Measured) => Door::PassThrough,
@@ -273,9 +195,7 @@ impl Endpoint {
 
     /// Whether the doorstep lets everybody in (what is shown to whom is the page's business).
     pub fn is_open(&self) -> bool {
-        self.row.takes == Takes::Page
-            && !self.path.starts_with("/v1")
-            && self.row.template != NOWHERE.template
+        self.row.takes == Takes::Page && self.row.template != NOWHERE.template
     }
 
     /// The shape of its answers. What is got where chats are posted is a list of stored ones, and where responses are
@@ -295,6 +215,17 @@ impl Endpoint {
         } else {
             Need::Optional
         }
+    }
+
+    /// Whether a request can make a model work that it does not name (or that is not the one it `names`): by default, by
+    /// what lies in a file, or by what is said in a WebSocket later on.
+    pub fn may_use_any_model(&self, names: bool) -> bool {
+        let reads = matches!(self.method, Method::GET | Method::HEAD | Method::DELETE);
+        let socket = self.method == Method::GET && self.row.template == "/v1/responses";
+        let works = matches!(self.row.takes, Takes::Model | Takes::MayModel);
+        let queues = ["/v1/batches", "/v1/messages/batches", "/v1/fine_tuning/*", "/v1/*"];
+        let unnamed = (works || queues.contains(&self.row.template)) && !reads;
+        socket || !names && (unnamed || self.row.template == "/v1/realtime")
     }
 
     /// Whether it makes text, whose length is part of the estimate.
@@ -319,7 +250,7 @@ impl Endpoint {
 
     /// Ids in the path: what stands for `{id}`, and what follows under `*`.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
-        let named = self.row.takes != Takes::Page && self.row.template != "/v1/*";
+        let named = !matches!(self.row.takes, Takes::Page | Takes::Keyed) && self.row.template != "/v1/*";
         let mut pattern = self.row.template.split('/');
         let mut open_end = false;
         self.path.split('/').filter(move |segment| {
@@ -377,6 +308,18 @@ impl Endpoint {
             "/explain" => Page::Explain,
             "/trace" => Page::Trace,
             "/metrics" => Page::Metrics,
+            "/v1/usage" => Page::Usage,
+            "/backend/info" => Page::Backend,
+            "/router/stats" => Page::Stats,
+            "/router/health" => Page::Services,
+            "/router/rate-limits" => Page::RateLimits,
+            "/router/reset-stats" => Page::ResetStats,
+            "/auth/status" => Page::Keys,
+            "/auth/metrics" => Page::KeyMetrics,
+            "/auth/reload-keys" => Page::ReloadKeys,
+            "/auth/reset-metrics" => Page::ResetKeys,
+            "/openapi.json" => Page::OpenApi,
+            "/docs" | "/redoc" => Page::Docs,
             "/v1/models" => Page::Models,
             "/v1beta/models" => Page::GeminiModels,
             "/v1beta/models/*" => {

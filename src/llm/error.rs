@@ -4,6 +4,7 @@
 //! else. In the middle of a stream the same error becomes an event of that stream's dialect. Every error that the
 //! router gives has a constructor here, so that this file is the list of them.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -139,6 +140,30 @@ impl ApiError {
             message.push_str(&format!(" Did you mean {}?", names.join(" or ")));
         }
         Self { param: Some("model".to_owned()), ..Self::new(404, INVALID, "model_not_found", message) }
+    }
+
+    /// The client's key is not for this model; none where it names none, though its key is for some models only.
+    pub fn closed_model(model: Option<&str>) -> Self {
+        let message = match model {
+            Some(model) => {
+                let shown: String = model.chars().take(256).collect();
+                format!("This API key does not have access to the model '{shown}'.")
+            }
+            None => "This API key has access to some models only, and the request does not name one.".into(),
+        };
+        Self { param: Some("model".to_owned()), ..Self::new(403, INVALID, "model_not_found", message) }
+    }
+
+    /// Only the master key may do that.
+    pub fn master_only() -> Self {
+        Self::new(403, "permission_error", "insufficient_permissions", "This takes the master key.")
+    }
+
+    /// The client's key is at a limit of its own: so much (`bound`, in words) of `which`, as in `limited`.
+    pub fn client_limited(which: &str, bound: impl Display) -> Self {
+        let what = if which == "concurrency" { "requests" } else { which };
+        let message = format!("This API key is at its limit of {what}: {bound}.");
+        Self::new(429, "rate_limit_error", "rate_limit_exceeded", message)
     }
 
     /// No such endpoint; `nearest` is the one that was probably meant.

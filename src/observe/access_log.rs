@@ -13,6 +13,7 @@
 //! | `status` | sent to the client; 499: it left before |
 //! | `ended` | `complete`, `refused`, `failed`, `client_gone`, `truncated`, `stalled`, `upstream_error`, `drained`, `panicked` |
 //! | `refusal` | the error code where the router refused |
+//! | `client` | the name of the key that it came with |
 //! | `model`, `model_served`, `upstream_model` | asked for; gave the answer; its name upstream (the last two where they differ) |
 //! | `credential` | whose answer the client got |
 //! | `attempts` | list of `credential`, `model`, `status`, `ms`, `reason` |
@@ -88,6 +89,7 @@ pub fn json_line(line: &mut String, outcome: &Outcome) {
     object.number("status", outcome.status.into());
     object.text("ended", outcome.ended.as_str(), 32);
     object.text_if("refusal", outcome.refusal, 64);
+    object.text_if("client", outcome.client.as_deref(), 512);
     models(&mut object, outcome);
     object.text_if("credential", outcome.credential.as_deref(), 512);
     attempts(&mut object, &outcome.attempts);

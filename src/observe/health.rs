@@ -11,7 +11,7 @@ use serde::ser::{SerializeMap, Serializer};
 use serde::Serialize;
 
 use super::chain::PeerEntry;
-use super::view::{CredentialView, ModelView, QuotaView, Standing, Used, View};
+use super::view::{CredentialView, ModelView, QuotaView, Standing, Used, VendorView, View};
 
 /// HTTP status of `/health`: 200 while anything can be served, else 503.
 pub fn status(view: &View) -> u16 {
@@ -36,6 +36,7 @@ pub fn details(view: &View) -> String {
         total_credentials: view.credentials.len(),
         credentials: Credentials(view),
         models: Models(view),
+        details: Details { vendors: Vendors(&view.vendors) },
         process: Process::new(view),
     };
     serde_json::to_string(&document).unwrap_or_else(|_| bare(view))
@@ -63,8 +64,35 @@ struct Document<'v> {
     total_credentials: usize,
     credentials: Credentials<'v>,
     models: Models<'v>,
+    details: Details<'v>,
     #[serde(flatten)]
     process: Process<'v>,
+}
+
+/// As another router before this one had them.
+#[derive(Serialize)]
+struct Details<'v> {
+    vendors: Vendors<'v>,
+}
+
+/// By type: what was last known of whether they can be reached. Nothing is asked for it.
+struct Vendors<'v>(&'v [VendorView]);
+
+#[derive(Serialize)]
+struct VendorEntry {
+    status: &'static str,
+    credentials: usize,
+    available: usize,
+}
+
+impl Serialize for Vendors<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let entry = |vendor: &VendorView| {
+            let VendorView { kind, credentials, available, .. } = *vendor;
+            (kind, VendorEntry { status: vendor.status(), credentials, available })
+        };
+        serializer.collect_map(self.0.iter().map(entry))
+    }
 }
 
 #[derive(Serialize)]
@@ -289,6 +317,20 @@ mod tests {
         );
         assert_eq!(read["credentials"]["peer"]["type"], "proxy");
         assert_eq!(read["instance"], "0123456789abcdef");
+    }
+
+    #[test]
+    fn vendors_are_up_down_or_in_between() {
+        let read: Value = serde_json::from_str(&details(&view())).unwrap();
+        let openai = json!({"status": "degraded", "credentials": 2, "available": 1});
+        assert_eq!(read["details"], json!({"vendors": {"openai": openai}}));
+        let status =
+            |available, answered| VendorView { kind: "gemini", credentials: 2, available, answered }.status();
+        assert_eq!((status(2, Some(true)), status(0, Some(true))), ("up", "down"));
+        assert_eq!(
+            (status(2, Some(false)), status(1, Some(true)), status(2, None)),
+            ("down", "degraded", "unknown")
+        );
     }
 
     #[test]

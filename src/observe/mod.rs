@@ -15,6 +15,7 @@ pub mod outcome;
 pub mod page;
 pub mod query;
 pub mod recent;
+pub mod seeds;
 pub mod sheet;
 pub mod sink;
 pub mod view;
@@ -40,6 +41,7 @@ impl Recorder {
     pub fn tell(&self, outcome: &Outcome) {
         self.meters.record(outcome);
         self.recent.note(outcome);
+        seeds::tally::count(outcome);
         self.access.write(outcome);
     }
 }

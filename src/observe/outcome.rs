@@ -17,6 +17,8 @@ pub struct Outcome {
     pub method: http::Method,
     /// Path template (`/v1/files/{id}`): bounded, so that it may be a metric label.
     pub endpoint: &'static str,
+    /// The name of the key that the client has shown.
+    pub client: Option<Arc<str>>,
     /// The model that the client asked for.
     pub model: Option<String>,
     /// The model (name here) that gave the answer, if any did.
@@ -167,6 +169,7 @@ impl Outcome {
             at,
             method,
             endpoint,
+            client: None,
             model: None,
             model_served: None,
             upstream_model: None,
@@ -187,6 +190,11 @@ impl Outcome {
             upstream_request_id: None,
             trace_id: None,
         }
+    }
+
+    /// Whether the client got a whole answer that is no error.
+    pub fn succeeded(&self) -> bool {
+        self.status < 400 && self.ended == Ended::Complete
     }
 
     /// What the router itself took.

@@ -24,6 +24,8 @@ pub struct View {
     pub active_models: usize,
     /// In the order of the file.
     pub credentials: Vec<CredentialView>,
+    /// Each type of provider, by name.
+    pub vendors: Vec<VendorView>,
     /// What is shared with other routers; none if nothing is.
     pub state: Option<StateView>,
     /// What only the page shows; none where nobody looks at it.
@@ -73,6 +75,32 @@ pub struct TurnView {
     pub fallback: Option<Arc<str>>,
     /// Why others come before it.
     pub remark: Option<String>,
+}
+
+/// The credentials of one type.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VendorView {
+    /// The type.
+    pub kind: &'static str,
+    /// How many there are.
+    pub credentials: usize,
+    /// How many of them may be asked.
+    pub available: usize,
+    /// Whether one of them has answered, a request or the question for its models or its health; none while nobody was
+    /// asked.
+    pub answered: Option<bool>,
+}
+
+impl VendorView {
+    /// In a word.
+    pub fn status(&self) -> &'static str {
+        match (self.available, self.answered) {
+            (0, _) | (_, Some(false)) => "down",
+            (_, None) => "unknown",
+            (available, _) if available < self.credentials => "degraded",
+            _ => "up",
+        }
+    }
 }
 
 /// The state that several routers share.
@@ -406,6 +434,7 @@ pub(crate) mod samples {
             draining: false,
             active_models: 4,
             credentials: vec![credential("main"), banned("spare"), peer],
+            vendors: vec![VendorView { kind: "openai", credentials: 2, available: 1, answered: Some(true) }],
             state: None,
             page: None,
         }

@@ -191,7 +191,7 @@ def sessions(page, binary):
         page.judged("login")
         show = "document.querySelector('#key').value = '{}'; document.querySelector('form').submit()"
         page.run(show.format("sk-wrong"))
-        wait("a wrong key is refused", lambda: "not the router's key" in page.text())
+        wait("a wrong key is refused", lambda: "no key of this router" in page.text())
         page.run(show.format(KEY))
         wait("a key opens the page", lambda: HOSTILE in page.text())
         assert page.run("document.cookie") == "", "scripts can read the cookie"

@@ -1,24 +1,30 @@
-//! Keys: whether one can be sent at all, whether it was ever filled in, and whether a master key is long enough.
+//! Keys: whether one can be sent at all, whether it was ever filled in, and whether a caller's key is long enough.
 //!
 //! A problem with a key never says what the key is, nor how it goes on.
 
 use super::Check;
+use crate::clients::MOST_KEY;
 use crate::config::problem::Fault;
 use crate::secret::Secret;
 
 impl Check<'_, '_> {
-    /// The one key of the callers.
-    pub(super) fn master_key(&mut self, path: &str, key: &Secret) {
+    /// A key that callers present.
+    pub(super) fn callers_key(&mut self, path: &str, key: &Secret) {
+        let name = path.rsplit('.').next().unwrap_or(path);
         let length = key.expose().chars().count();
         if length < 8 {
-            let fault = Fault::new("`master_key` has fewer than 8 characters, which can be guessed");
+            let fault = Fault::new(format!("`{name}` has fewer than 8 characters, which can be guessed"));
             self.error(
                 path,
                 fault.help("use 32 random characters, for instance from `openssl rand -hex 16`"),
             );
         } else if length < 16 && !is_placeholder(key.expose()) {
-            let fault = Fault::new("`master_key` has fewer than 16 characters");
+            let fault = Fault::new(format!("`{name}` has fewer than 16 characters"));
             self.warn(path, fault.help("use 32 random characters, for instance from `openssl rand -hex 16`"));
+        }
+        if key.expose().len() > MOST_KEY {
+            let fault = Fault::new(format!("`{name}` has more than {MOST_KEY} characters"));
+            self.error(path, fault.help("a longer key is no safer"));
         }
         self.key(path, key);
     }

@@ -8,16 +8,15 @@ use crate::config::file;
 use crate::config::problem::Fault;
 use crate::config::quantity::{Limit, Listen, Size, Term};
 use crate::config::settings::{AdminListen, CodeRule, Fail2ban, Monitoring, Routing, Server, FOREVER};
-use crate::secret::Secret;
 
 /// The smallest body limit that can be meant: below it, a unit was forgotten.
 const LEAST_BODY: u64 = 1 << 10;
 
 impl Check<'_, '_> {
     pub(super) fn server(&mut self, file: &file::Server) -> Server {
-        let master_key = file.master_key.as_ref().map_or_else(|| Secret::new(""), |key| key.0.clone());
-        if !master_key.is_empty() {
-            self.master_key("server.master_key", &master_key);
+        let master_key = file.master_key.as_ref().map(|key| key.0.clone()).filter(|key| !key.is_empty());
+        if let Some(key) = &master_key {
+            self.callers_key("server.master_key", key);
         }
         let max_body_size = self.max_body_size(file);
         Server {
@@ -25,6 +24,8 @@ impl Check<'_, '_> {
             port: file.port,
             threads: usize::from(file.threads),
             master_key,
+            auth_header: self.auth_header(file.auth_header_name.as_deref()),
+            enable_auth: file.enable_auth,
             max_body_size,
             body_timeout: self.finite("server.body_timeout", file.body_timeout),
             header_timeout: self.finite("server.header_timeout", file.header_timeout),

@@ -93,7 +93,7 @@ fn missing_and_doubled_keys() {
         "server: {master_key: 0123456789abcdef}\ncredentials: []\n",
         &["2:14 `credentials` needs at least one entry"],
     );
-    server("port: 1", &["1:9 the key `server.master_key` is missing"]);
+    server("port: 1", &["1:1 the key `server.master_key` is missing"]);
     server("master_key: 0123456789abcdef, port: 1, port: 2", &["1:49 the key `port` is here twice"]);
     after("routing:", &["4:1 `routing` has no value"]);
     told(&GOOD.replace("name: a, ", ""), &["3:5 the key `credentials[0].name` is missing"]);

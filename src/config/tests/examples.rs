@@ -131,18 +131,12 @@ fn the_reference_file_says_every_key_and_its_default() {
 
 #[test]
 fn every_default_is_what_it_is_said_to_be() {
+    let settings = settings(GOOD);
     let Settings {
-        server,
-        routing,
-        fail2ban,
-        monitoring,
-        admin,
-        state,
-        credentials,
-        models,
-        binding,
-        digest,
-    } = settings(GOOD);
+        server, routing, fail2ban, monitoring, admin, state, credentials, models, binding, ..
+    } = settings;
+    assert!(settings.client_keys.is_empty() && server.enable_auth && server.auth_header.is_none());
+    assert_eq!(settings.digest.len(), 12);
     let seconds = Duration::from_secs;
     assert_eq!(
         (server.port, server.threads, server.max_body_size, server.max_buffered),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::config::client_key;
 use super::router::Router;
 use super::stream::Events;
 use super::wire::Head;
@@ -129,6 +130,11 @@ impl Request {
         let mut request = self.header("content-type", content_type);
         request.body = Some(body.into());
         request
+    }
+
+    /// With the key of a client instead of the master key.
+    pub fn by(self, client: &str) -> Self {
+        self.keyless().header("authorization", &format!("Bearer {}", client_key(client)))
     }
 
     /// Without the master key.

@@ -8,6 +8,11 @@ pub fn key_of(name: &str) -> String {
     format!("sk-upstream-{name}-0123456789")
 }
 
+/// The key of the client `name`.
+pub fn client_key(name: &str) -> String {
+    format!("sk-client-{name}-0123456789abcdef")
+}
+
 /// The parts of a configuration. Each method adds YAML lines to one section.
 #[derive(Clone, Default)]
 pub struct Config {
@@ -15,6 +20,7 @@ pub struct Config {
     routing: Vec<String>,
     fail2ban: Vec<String>,
     monitoring: Vec<String>,
+    client_keys: Vec<String>,
     credentials: Vec<String>,
     models: Vec<String>,
     state: Vec<String>,
@@ -55,6 +61,12 @@ impl Config {
     /// A credential of any type without a key.
     pub fn keyless(mut self, kind: &str, name: &str, url: &str, extra: &str) -> Self {
         self.credentials.push(item(&format!("name: {name:?}\ntype: {kind}\nbase_url: {url}\n{extra}")));
+        self
+    }
+
+    /// An entry of `client_keys`, with the key `client_key(name)`; `extra` holds more YAML lines.
+    pub fn client(mut self, name: &str, extra: &str) -> Self {
+        self.client_keys.push(item(&format!("name: {name:?}\nkey: {}\n{extra}", client_key(name))));
         self
     }
 
@@ -139,6 +151,7 @@ impl Config {
         }
         let own = indented(&format!("dir: {dir}/state"));
         section("state", &[own, self.state.concat()]);
+        section("client_keys", &self.client_keys);
         section("credentials", &self.credentials);
         section("models", &self.models);
         text

@@ -13,9 +13,9 @@ pub mod upstream;
 pub mod wire;
 
 pub use client::{Answer, Conn, Request};
-pub use config::{key_of, Config, MASTER_KEY};
+pub use config::{client_key, key_of, Config, MASTER_KEY};
 pub use reply::{chat_frames, chunk, frame, respond, role, stop, word, Reply, DONE};
-pub use router::Router;
+pub use router::{free_port, Router};
 pub use stream::{End, Events};
 pub use upstream::{Call, Upstream};
 
