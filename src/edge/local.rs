@@ -28,6 +28,9 @@ use crate::observe::{health, metrics};
 use crate::routing::Listed;
 
 const JSON: &str = "application/json";
+const HTML: &str = "text/html; charset=utf-8";
+/// The description needs nothing but its own style.
+const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
 
 /// Answers one of our own pages.
 pub async fn answer(
@@ -90,8 +93,10 @@ pub async fn answer(
         }
     };
     let mut head = ResponseHeader::build_no_case(status, Some(6)).map_err(|_| End::Cut)?;
-    let built =
-        head.insert_header(CONTENT_TYPE, kind).and_then(|()| head.insert_header(CACHE_CONTROL, "no-store"));
+    let built = head
+        .insert_header(CONTENT_TYPE, kind)
+        .and_then(|()| head.insert_header(CACHE_CONTROL, "no-store"))
+        .and_then(|()| if kind == HTML { secure(&mut head) } else { Ok(()) });
     built.map_err(|_| End::Cut)?;
     reply::send(client, ctx, head, body).await.map_err(|_| End::ClientGone)?;
     ctx.ended(Ended::Complete);
@@ -133,6 +138,12 @@ pub async fn counted(
     reply::send(client, ctx, head, body).await.map_err(|_| End::ClientGone)?;
     ctx.ended(Ended::Complete);
     Ok(())
+}
+
+fn secure(head: &mut ResponseHeader) -> pingora::Result<()> {
+    head.insert_header("content-security-policy", PAGE_POLICY)?;
+    head.insert_header("x-content-type-options", "nosniff")?;
+    head.insert_header("x-frame-options", "DENY")
 }
 
 /// A date for models whose own is unknown: clients want a number, and one that does not change.

@@ -8,8 +8,8 @@ use crate::gateway::{Gateway, Seen};
 use crate::observe::metrics;
 use crate::observe::seeds::tally;
 use crate::observe::view::{
-    CredentialView, ModelView, PageView, PeerState, PeerView, QuotaView, RouteView, Standing, State, TurnView,
-    Used, VendorView, View,
+    CredentialView, ModelView, PageView, PeerState, PeerView, QuotaView, RouteView, Standing, State,
+    TurnView, Used, VendorView, View,
 };
 use crate::providers::peer_health::Figure;
 use crate::routing::{self, Condition, Considered, Outlook, Pool, QuotaUse, Use};

@@ -286,7 +286,14 @@ pub(super) static ROWS: [Row; 71] = [
     row("/vhealth/events", Takes::Page, Gives::Either, Wire::Opaque, "GET", "What changes on that page"),
     row("/vhealth/login", Takes::Page, Gives::Either, Wire::Opaque, POST, "A key, once, for a cookie"),
     row("/vhealth/logout", Takes::Page, Gives::Either, Wire::Opaque, POST, "The cookie is given back"),
-    row("/explain", Takes::Page, Gives::Json, Wire::Opaque, PAGE, "Who would serve a model, and why not others"),
+    row(
+        "/explain",
+        Takes::Page,
+        Gives::Json,
+        Wire::Opaque,
+        PAGE,
+        "Who would serve a model, and why not others",
+    ),
     row("/trace", Takes::Page, Gives::Json, Wire::Opaque, PAGE, "This router and all behind it"),
     row("/metrics", Takes::Page, Gives::Either, Wire::Opaque, PAGE, "Metrics for Prometheus"),
     row(
