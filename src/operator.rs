@@ -172,13 +172,13 @@ impl Operator {
 
     /// One line about the process.
     pub fn status(&self) -> String {
-        self.line(&self.running.live.edge().view())
+        self.line(&self.running.live.edge().busy_view())
     }
 
     /// How the process is: 0 is well, 1 is something to look at, 2 is that nothing can be served; and a line that says
     /// what is to be looked at, with figures behind a bar.
     pub fn health(&self) -> (u8, String) {
-        let view = self.running.live.edge().view();
+        let view = self.running.live.edge().busy_view();
         let banned = || view.credentials.iter().filter(|credential| credential.banned);
         let names: Vec<&str> = banned().map(|credential| credential.name.as_str()).take(5).collect();
         let mut troubles = Vec::new();

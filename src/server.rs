@@ -37,7 +37,6 @@ use crate::edge::exchange::Dialer;
 use crate::edge::front::Front;
 use crate::edge::listening::{closed, Listening, Sockets};
 use crate::edge::proxy::EdgeProxy;
-use crate::edge::view::view;
 use crate::edge::visitors::Visitors;
 use crate::edge::Edge;
 use crate::gateway::Gateway;
@@ -103,8 +102,8 @@ pub fn serve(process: Process) -> Result<(), CannotServe> {
         keeping.restore(&gateway);
     }
     let live = Live::new(Arc::new(edge(&server, gateway, &drain, recorder)));
-    let shown = (live.clone(), drain.clone());
-    gauges::watch(move || view(&shown.0.edge().gateway, shown.1.is_draining()));
+    let shown = live.clone();
+    gauges::watch(move || shown.edge().busy_view());
     let gate = watch::Sender::new(predecessor.is_none());
     let (arrivals, arrived) = unbounded_channel();
     let front = Arc::new(front(&server, &live));

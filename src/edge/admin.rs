@@ -137,7 +137,7 @@ impl Admin {
     /// The page as figures.
     async fn view(&self, session: &mut ServerSession, query: Query) -> pingora::Result<()> {
         let edge = self.operator.running.live.edge();
-        match tokio::task::spawn_blocking(move || sheet::json(&edge.whole_view(), &query)).await {
+        match tokio::task::spawn_blocking(move || sheet::json(&edge.whole_view(&query.text), &query)).await {
             Ok(sheet) => whole(session, (200, sheet.into())).await,
             Err(_) => whole(session, (500, Bytes::new())).await,
         }

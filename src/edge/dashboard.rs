@@ -78,7 +78,7 @@ pub async fn answer(
     }
     let (form, edge) = (query.form, edge.clone());
     let body = aside(move || {
-        let view = edge.whole_view();
+        let view = edge.whole_view(&query.text);
         match form {
             Form::Html => page::render(&view, &query),
             Form::Json => sheet::json(&view, &query),
@@ -173,7 +173,8 @@ async fn events(
     let mut last = began;
     while began < ends && !edge.drain.is_leaving() {
         let (shown, asked) = (edge.clone(), query.clone());
-        let (event, kept) = aside(move || (changes.next(&shown.whole_view(), &asked), changes)).await?;
+        let (event, kept) =
+            aside(move || (changes.next(&shown.whole_view(&asked.text), &asked), changes)).await?;
         changes = kept;
         let took = began.elapsed();
         let event = event.or_else(|| (last.elapsed() > SIGN).then(|| ":\n\n".into()));

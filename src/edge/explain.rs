@@ -1,16 +1,18 @@
 //! `/explain?model=…`: who would be tried for a model at this moment, who would not, and why, with the figures.
 //!
 //! The order is the one that the next request would find (`routing::explain`); nothing is charged by asking. `tokens` is
-//! how many the request is taken to need, 0 if nothing is said.
+//! how many the request is taken to need, 0 if nothing is said. With `key`, the name of a client key, it is also said
+//! whether that key is let in with this model, and what it has used of its limits.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use serde::Serialize;
 use url::form_urlencoded;
 
 use super::reply::Refusal;
 use super::{refusals, Edge};
+use crate::clients::Client;
 use crate::llm::error::ApiError;
 use crate::routing::{Considered, CredentialSnapshot, ModelSnapshot, StandingSnapshot, Use};
 
@@ -26,6 +28,14 @@ pub fn explain(edge: &Edge, query: Option<&str>) -> Result<String, Box<Refusal>>
     };
     let tokens = members.get("tokens").and_then(|tokens| tokens.parse().ok()).unwrap_or(0);
     let (now, pool) = (Instant::now(), &edge.gateway.pool);
+    let key = members.get("key").map(|name| {
+        let mut clients = edge.gateway.roster.clients().iter();
+        let client = clients.find(|client| *client.name == **name).ok_or_else(|| {
+            let error = ApiError::invalid(404, format!("No client key is called '{name}'."));
+            Refusal::new(error, "no_such_key")
+        });
+        client.map(|client| Key::new(client, model, now))
+    });
     let considered = pool.explain(model, tokens, now).map_err(|unknown| refusals::unknown_model(&unknown))?;
     let snapshot = pool.snapshot(now);
     let known: HashMap<&str, &CredentialSnapshot> =
@@ -35,6 +45,7 @@ pub fn explain(edge: &Edge, query: Option<&str>) -> Result<String, Box<Refusal>>
     let explained = Explained {
         model,
         tokens,
+        key: key.transpose()?,
         max_attempts: edge.gateway.settings.routing.max_attempts,
         candidates: considered.iter().filter_map(entry).collect(),
     };
@@ -45,9 +56,55 @@ pub fn explain(edge: &Edge, query: Option<&str>) -> Result<String, Box<Refusal>>
 struct Explained<'a> {
     model: &'a str,
     tokens: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<Key>,
     max_attempts: u32,
     /// Those that would be tried first, in their order.
     candidates: Vec<Entry>,
+}
+
+/// A client key.
+#[derive(Serialize)]
+struct Key {
+    name: String,
+    /// Whether it is let in with this model, limits aside.
+    eligible: bool,
+    reason: Option<&'static str>,
+    in_flight: u32,
+    max_concurrent: Option<u32>,
+    limits: Vec<Limit>,
+}
+
+#[derive(Serialize)]
+struct Limit {
+    per: String,
+    requests: Amount,
+    tokens: Amount,
+}
+
+impl Key {
+    fn new(client: &Client, model: &str, now: Instant) -> Self {
+        let reason = match client {
+            _ if client.is_expired(SystemTime::now()) => Some("its time is over"),
+            _ if !client.may_use(model) => Some("it may not use this model"),
+            _ => None,
+        };
+        let standing = client.account.standing(now);
+        let amount = |(used, limit)| Amount { used, limit };
+        let limits = standing.uses.into_iter().map(|(per, [requests, tokens])| Limit {
+            per: per.label(),
+            requests: amount(requests),
+            tokens: amount(tokens),
+        });
+        Self {
+            name: client.name.to_string(),
+            eligible: reason.is_none(),
+            reason,
+            in_flight: standing.in_flight,
+            max_concurrent: standing.most,
+            limits: limits.collect(),
+        }
+    }
 }
 
 #[derive(Serialize)]

@@ -56,7 +56,7 @@ pub async fn answer(
             let body = if sees_all { health::details(&view) } else { health::bare(&view) };
             (health::status(&view), JSON, body.into())
         }
-        (Page::Trace, _) if sees_all => (200, JSON, health::trace(&edge.view()).into()),
+        (Page::Trace, _) if sees_all => (200, JSON, health::trace(&edge.busy_view()).into()),
         (Page::Explain, _) if sees_all => {
             (200, JSON, explain::explain(edge, client.req_header().uri.query())?.into())
         }

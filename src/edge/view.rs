@@ -12,19 +12,31 @@ use crate::observe::view::{
     TurnView, Used, VendorView, View,
 };
 use crate::providers::peer_health::Figure;
-use crate::routing::{self, Condition, Considered, Outlook, Pool, QuotaUse, Use};
+use crate::routing::{self, Condition, Considered, Listed, Outlook, Pool, QuotaUse, Snapshot, Use};
+
+/// How many pairs of credential and model are considered for one look: each model's order takes a moment of the pool.
+const MOST_PAIRS: usize = 10_000;
 
 impl Edge {
     /// The router at this moment.
     pub fn view(&self) -> View {
-        view(&self.gateway, self.drain.is_draining())
+        let snapshot = self.gateway.pool.snapshot(Instant::now());
+        view(&self.gateway, self.drain.is_draining(), &snapshot)
     }
 
-    /// The same with all that only the page shows. Takes milliseconds where there are hundreds of credentials.
-    pub fn whole_view(&self) -> View {
+    /// The same without the models on credentials that nobody has asked for.
+    pub fn busy_view(&self) -> View {
+        let snapshot = self.gateway.pool.busy(Instant::now());
+        view(&self.gateway, self.drain.is_draining(), &snapshot)
+    }
+
+    /// The same with all that only the page shows, and the orders of the models with `text` in their names. Takes
+    /// milliseconds where there are hundreds of credentials.
+    pub fn whole_view(&self, text: &str) -> View {
         let (now, recent) = (SystemTime::now(), &self.recorder.recent);
         let (good, read_at) = metrics::last_reload();
-        let view = self.view();
+        let view = self.busy_view();
+        let (routes, left_out) = routes(&self.gateway.pool, view.credentials.len(), text);
         let page = PageView {
             now,
             config: self.gateway.settings.digest.clone(),
@@ -32,7 +44,8 @@ impl Edge {
             reload_failed: !good,
             generation: metrics::generations(),
             in_flight: self.drain.in_flight(),
-            routes: routes(&self.gateway.pool),
+            routes,
+            left_out,
             failures: recent.failures(),
             lately: view.credentials.iter().map(|credential| recent.of(&credential.name, now)).collect(),
         };
@@ -40,11 +53,22 @@ impl Edge {
     }
 }
 
-/// Who would be tried for each listed model.
-fn routes(pool: &Pool) -> Vec<RouteView> {
-    let now = Instant::now();
-    let listed = pool.models().into_iter();
-    listed.filter_map(|model| Some(route(pool.explain(&model.name, 0, now).ok()?, model.name))).collect()
+/// Who would be tried for each listed model with `text` in its name (of all, where that is in none), and how many more
+/// there are.
+fn routes(pool: &Pool, credentials: usize, text: &str) -> (Vec<RouteView>, usize) {
+    let (now, mut listed) = (Instant::now(), pool.models());
+    let text = text.to_lowercase();
+    let named = |model: &Listed| model.name.to_lowercase().contains(&text);
+    if listed.iter().any(named) {
+        listed.retain(named);
+    }
+    let most = MOST_PAIRS / credentials.max(1) + 1;
+    let left_out = listed.len().saturating_sub(most);
+    let routes = listed
+        .into_iter()
+        .take(most)
+        .filter_map(|model| Some(route(pool.explain(&model.name, 0, now).ok()?, model.name)));
+    (routes.collect(), left_out)
 }
 
 fn route(considered: Vec<Considered>, model: String) -> RouteView {
@@ -68,9 +92,7 @@ fn route(considered: Vec<Considered>, model: String) -> RouteView {
 }
 
 /// The router at this moment.
-pub fn view(gateway: &Gateway, draining: bool) -> View {
-    let now = Instant::now();
-    let snapshot = gateway.pool.snapshot(now);
+fn view(gateway: &Gateway, draining: bool, snapshot: &Snapshot) -> View {
     let listed: HashSet<String> = gateway.pool.models().into_iter().map(|model| model.name).collect();
     let seen = snapshot.credentials.iter().enumerate();
     let credentials: Vec<_> = seen.map(|(at, seen)| credential(gateway, &listed, at, seen)).collect();

@@ -140,6 +140,8 @@ struct Body {
     left_out: usize,
     chain: Part,
     routes: Vec<Part>,
+    /// How many models are not shown.
+    unexplained: usize,
     pairs: Vec<Part>,
     hidden: usize,
     failures: Part,
@@ -174,6 +176,7 @@ impl Body {
             rows: selected.iter().filter_map(row).collect(),
             left_out: view.credentials.len() - selected.len(),
             chain: Part::new("chain".into(), &Peers { chain: Chain::of(&view.credentials) }),
+            unexplained: page.map_or(0, |page| page.left_out),
             routes: routes.map(|(at, route)| Part::new(format!("m{at}"), &RouteRow::of(at, route))).collect(),
             pairs: pairs.map(|pair| Part::new(pair.id(), pair)).collect(),
             hidden,

@@ -35,6 +35,7 @@ pub fn json(view: &View, query: &Query) -> String {
         shared_state: view.state.map(|state| state.mode),
         credentials: Lines { view, places: query.select(view) },
         routes: page.routes.iter().map(Route::of).collect(),
+        routes_left_out: page.left_out,
         errors: page.failures.iter().map(Error::of).collect(),
     };
     serde_json::to_string(&sheet).unwrap_or_default()
@@ -116,6 +117,8 @@ struct Sheet<'v> {
     shared_state: Option<&'static str>,
     credentials: Lines<'v>,
     routes: Vec<Route<'v>>,
+    /// How many models have no entry in `routes`.
+    routes_left_out: usize,
     errors: Vec<Error<'v>>,
 }
 

@@ -47,8 +47,10 @@ pub struct PageView {
     pub generation: u32,
     /// Requests under way.
     pub in_flight: usize,
-    /// Each listed model: who would be tried, in which order.
+    /// Listed models: who would be tried, in which order.
     pub routes: Vec<RouteView>,
+    /// How many more there are.
+    pub left_out: usize,
     /// The last errors, newest first.
     pub failures: Vec<Failure>,
     /// What happened lately, by the place of the credential.
@@ -406,6 +408,7 @@ pub(crate) mod samples {
             generation: 2,
             in_flight: 3,
             routes: vec![route],
+            left_out: 0,
             failures: vec![failure],
             lately: vec![busy, failing, Lately::default()],
         };

@@ -1,7 +1,7 @@
 //! How things stand, copied out under the lock for everything that looks and does not route: `/health`, metrics, the
 //! page. Nothing here changes anything.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -168,6 +168,36 @@ impl Copied {
         }
         for (credential, configured) in credentials.iter_mut().zip(configured) {
             credential.is_banned = credential.counts_as_banned(configured);
+        }
+        Snapshot { credentials }
+    }
+
+    /// Only what has a state. Where each of hundreds of credentials serves hundreds of models, that is far less.
+    pub(super) fn busy(self) -> Snapshot {
+        let Self { catalog, mut credentials, pairs } = self;
+        for (at, pair) in pairs {
+            if let Some(credential) = credentials.get_mut(at) {
+                credential.models.push(pair);
+            }
+        }
+        for (at, credential) in credentials.iter_mut().enumerate() {
+            credential.models.sort_by(|a, b| a.name.cmp(&b.name));
+            let mut banned =
+                credential.models.iter().filter(|model| model.standing.condition.is_banned()).peekable();
+            let own = credential.standing.condition.is_banned();
+            credential.is_banned = own
+                || banned.peek().is_some() && {
+                    let banned: HashSet<&str> = banned.map(|model| &*model.name).collect();
+                    let mut configured = catalog
+                        .configured()
+                        .iter()
+                        .filter(|name| catalog.objection(at, name).is_none())
+                        .peekable();
+                    match configured.peek() {
+                        Some(_) => configured.all(|name| banned.contains(&**name)),
+                        None => banned.len() == credential.models.len(),
+                    }
+                };
         }
         Snapshot { credentials }
     }

@@ -165,6 +165,19 @@ fn a_session_goes_on_after_an_upgrade_and_ends_with_its_key() {
 }
 
 #[test]
+fn a_client_key_opens_the_page_too_and_closes_it_when_it_is_taken_away() {
+    let upstream = Upstream::healthy();
+    let config = Config::single(&upstream.url());
+    let router = config.clone().client("ada", "").start();
+    let cookie = cookie(&log_in(&router, &client_key("ada")).expect(303));
+    let status = || browser("/vhealth").header("cookie", &cookie).send(&router).status;
+    assert_eq!(status(), 200);
+    router.rewrite(&config);
+    assert_eq!(router.operate(&["reload"]).0, 0);
+    assert_eq!(status(), 401);
+}
+
+#[test]
 fn behind_tls_the_cookie_is_for_tls_only() {
     let (_well, _ill, router) = pair();
     let form = format!("key={MASTER_KEY}");
@@ -259,6 +272,7 @@ fn explain_tells_who_is_eligible_and_why_others_are_not() {
     assert_eq!(router.get("/explain?model=nobody").expect(404).code(), "model_not_found");
     router.get("/explain").expect(400);
     Request::get("/explain?model=m").keyless().send(&router).expect(401);
+    router.get("/explain?model=m&key=nobody").expect(404);
     // Asking has charged nothing.
     assert_eq!(router.get("/explain?model=m").expect(200).json()["candidates"][0]["rpm"]["used"], 1);
 }
@@ -281,6 +295,25 @@ fn every_field_of_an_access_line_is_in_the_readme_and_a_trace_is_one() {
     for field in log.iter().flat_map(|line| line.as_object().unwrap().keys()) {
         assert!(table.contains(&format!("`{field}`")), "{field} is not documented");
     }
+}
+
+#[test]
+fn explain_tells_what_a_key_may_and_what_it_has_used() {
+    let upstream = Upstream::healthy();
+    let config = Config::single(&upstream.url()).client("ada", "models: [\"m*\"]\nrpm: 5\nmax_concurrent: 3");
+    let router = config.start();
+    Request::chat(&chat("m1")).by("ada").send(&router).expect(200);
+    let key = |model: &str| {
+        router.get(&format!("/explain?key=ada&model={model}")).expect(200).json()["key"].clone()
+    };
+    assert_eq!((key("m1")["eligible"].as_bool(), &key("m1")["reason"]), (Some(true), &Value::Null));
+    assert_eq!(key("other")["reason"], "it may not use this model");
+    let limits = &key("m1")["limits"][0];
+    assert_eq!((limits["per"].as_str(), limits["requests"]["used"].as_u64()), (Some("minute"), Some(1)));
+    assert_eq!(
+        (limits["requests"]["limit"].as_u64(), key("m1")["max_concurrent"].as_u64()),
+        (Some(5), Some(3))
+    );
 }
 
 /// Five hundred credentials and two hundred models; each model on all of them, or on five.
