@@ -75,10 +75,10 @@ pub(super) fn settings(file: File, limits: ModelsFile, check: &mut Check) -> Set
     let default_rpm = check.limit("server.default_models_rpm", file.server.default_models_rpm);
     let routing = check.routing(&file.routing, &file.server);
     let server = check.server(&file.server);
-    let client_keys = check.client_keys(file.client_keys, &file.server);
-    check.callers(&file.server, &client_keys);
     let names = file.credentials.iter().filter_map(|credential| credential.name.clone()).collect::<Vec<_>>();
     let zone = check.zone("routing.time_zone", file.routing.time_zone.as_deref(), &Zone::default());
+    let client_keys = check.client_keys(file.client_keys, &file.server, &zone);
+    check.callers(&file.server, &client_keys);
     let credentials = check.credentials(file.credentials, &server, &zone);
     let binding = !file.models.is_empty();
     let models = check.models(

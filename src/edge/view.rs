@@ -1,15 +1,17 @@
 //! From the pool's snapshot to the view that `/health`, `/vhealth` and the gauges show.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::Edge;
+use crate::clients::{self, Client};
 use crate::gateway::{Gateway, Seen};
 use crate::observe::metrics;
 use crate::observe::seeds::tally;
 use crate::observe::view::{
-    CredentialView, ModelView, PageView, PeerState, PeerView, QuotaView, RouteView, Standing, State,
-    TurnView, Used, VendorView, View,
+    ClientView, CredentialView, ModelView, PageView, PeerState, PeerView, QuotaView, RouteView, Standing,
+    State, TurnView, Used, VendorView, View,
 };
 use crate::providers::peer_health::Figure;
 use crate::routing::{self, Condition, Considered, Listed, Outlook, Pool, QuotaUse, Snapshot, Use};
@@ -103,10 +105,23 @@ fn view(gateway: &Gateway, draining: bool, snapshot: &Snapshot) -> View {
         draining,
         active_models: listed.len(),
         vendors: vendors(gateway, &credentials),
+        clients: clients(gateway, Instant::now()),
         credentials,
         state: gateway.fleet.as_ref().map(|fleet| fleet.view()),
         page: None,
     }
+}
+
+fn clients(gateway: &Gateway, now: Instant) -> Vec<ClientView> {
+    let standings = gateway.roster.clients().iter().map(|client| (client, client.account.standing(now)));
+    let used = standings.filter(|(_, standing)| standing.counts.requests > 0 || standing.in_flight > 0);
+    let view = |(client, standing): (&Arc<Client>, clients::Standing)| ClientView {
+        name: client.name.to_string(),
+        requests: [standing.counts.successes, standing.counts.requests - standing.counts.successes],
+        tokens: [standing.counts.prompt_tokens, standing.counts.completion_tokens],
+        in_flight: standing.in_flight,
+    };
+    used.map(view).collect()
 }
 
 /// The types of provider: what requests, the questions for models and those for health have last found.

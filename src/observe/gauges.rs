@@ -12,7 +12,7 @@ use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricT
 
 use super::metrics::PREFIX;
 use super::sink;
-use super::view::{CredentialView, ModelView, PeerState, PeerView, QuotaView, View};
+use super::view::{ClientView, CredentialView, ModelView, PeerState, PeerView, QuotaView, View};
 
 type Source = Arc<dyn Fn() -> View + Send + Sync>;
 
@@ -106,7 +106,28 @@ fn families(view: &View) -> Vec<MetricFamily> {
     };
     of_models("model_rpm_current", "Requests in the last minute", |model| model.rpm.current);
     of_models("model_tpm_current", "Tokens in the last minute", |model| model.tpm.current);
+    families.extend(of_clients(&view.clients));
     families
+}
+
+/// Names of keys are those of the configuration.
+fn of_clients(clients: &[ClientView]) -> [MetricFamily; 3] {
+    let by = |label: &str, values: [&str; 2], counts: fn(&ClientView) -> [u64; 2]| {
+        let of = |client: &ClientView| {
+            let pairs = values.into_iter().zip(counts(client));
+            let sample = |(value, count)| count_sample(&[("client", &client.name), (label, value)], count);
+            pairs.map(sample).collect::<Vec<_>>()
+        };
+        clients.iter().flat_map(of).collect::<Vec<_>>()
+    };
+    let requests = by("outcome", ["ok", "failed"], |client| client.requests);
+    let tokens = by("type", ["input", "output"], |client| client.tokens);
+    let in_flight = clients.iter().map(|c| sample(&[("client", &c.name)], as_sample(c.in_flight.into())));
+    [
+        counters("client_requests_total", "Requests by key", requests),
+        counters("client_tokens_total", "Tokens by key", tokens),
+        family("client_in_flight", "Requests under way by key", in_flight.collect()),
+    ]
 }
 
 /// Samples are floating point numbers; above 2^53 the last digits go.
@@ -119,11 +140,11 @@ fn log_dropped() -> MetricFamily {
 }
 
 fn counter(name: &str, help: &str, value: u64) -> MetricFamily {
-    let mut counter = Counter::default();
-    counter.set_value(as_sample(value));
-    let mut metric = Metric::default();
-    metric.set_counter(counter);
-    let mut family = family(name, help, vec![metric]);
+    counters(name, help, vec![count_sample(&[], value)])
+}
+
+fn counters(name: &str, help: &str, samples: Vec<Metric>) -> MetricFamily {
+    let mut family = family(name, help, samples);
     family.set_field_type(MetricType::COUNTER);
     family
 }
@@ -138,17 +159,29 @@ fn family(name: &str, help: &str, samples: Vec<Metric>) -> MetricFamily {
 }
 
 fn sample(labels: &[(&str, &str)], value: f64) -> Metric {
+    let mut gauge = Gauge::default();
+    gauge.set_value(value);
+    let mut metric = labelled(labels);
+    metric.set_gauge(gauge);
+    metric
+}
+
+fn count_sample(labels: &[(&str, &str)], value: u64) -> Metric {
+    let mut counter = Counter::default();
+    counter.set_value(as_sample(value));
+    let mut metric = labelled(labels);
+    metric.set_counter(counter);
+    metric
+}
+
+fn labelled(labels: &[(&str, &str)]) -> Metric {
     let pairs = labels.iter().map(|(name, value)| {
         let mut pair = LabelPair::default();
         pair.set_name((*name).to_owned());
         pair.set_value((*value).to_owned());
         pair
     });
-    let mut gauge = Gauge::default();
-    gauge.set_value(value);
-    let mut metric = Metric::from_label(pairs.collect());
-    metric.set_gauge(gauge);
-    metric
+    Metric::from_label(pairs.collect())
 }
 
 #[cfg(test)]
@@ -181,6 +214,11 @@ mod tests {
             "auto_ai_router_credential_quota_limit{credential=\"main\",of=\"requests\",per=\"day\"} 1500",
             "auto_ai_router_build_info{version=\"1.2.3\"} 1",
             "# TYPE auto_ai_router_log_dropped_total counter",
+            "# TYPE auto_ai_router_client_requests_total counter",
+            "auto_ai_router_client_requests_total{client=\"team\",outcome=\"ok\"} 5",
+            "auto_ai_router_client_requests_total{client=\"team\",outcome=\"failed\"} 2",
+            "auto_ai_router_client_tokens_total{client=\"team\",type=\"output\"} 40",
+            "auto_ai_router_client_in_flight{client=\"team\"} 1",
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }

@@ -26,6 +26,8 @@ pub struct View {
     pub credentials: Vec<CredentialView>,
     /// Each type of provider, by name.
     pub vendors: Vec<VendorView>,
+    /// The keys of callers that have asked for something.
+    pub clients: Vec<ClientView>,
     /// What is shared with other routers; none if nothing is.
     pub state: Option<StateView>,
     /// What only the page shows; none where nobody looks at it.
@@ -77,6 +79,19 @@ pub struct TurnView {
     pub fallback: Option<Arc<str>>,
     /// Why others come before it.
     pub remark: Option<String>,
+}
+
+/// What one caller's key was used for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientView {
+    /// Its name.
+    pub name: String,
+    /// Requests that had an answer without an error, and those that had not.
+    pub requests: [u64; 2],
+    /// Tokens of prompts and of answers.
+    pub tokens: [u64; 2],
+    /// Requests under way.
+    pub in_flight: u32,
 }
 
 /// The credentials of one type.
@@ -438,6 +453,12 @@ pub(crate) mod samples {
             active_models: 4,
             credentials: vec![credential("main"), banned("spare"), peer],
             vendors: vec![VendorView { kind: "openai", credentials: 2, available: 1, answered: Some(true) }],
+            clients: vec![ClientView {
+                name: "team".into(),
+                requests: [5, 2],
+                tokens: [30, 40],
+                in_flight: 1,
+            }],
             state: None,
             page: None,
         }

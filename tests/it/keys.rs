@@ -199,7 +199,7 @@ fn an_open_router_on_a_public_address_does_not_start() {
     let dir = tempfile::tempdir().unwrap();
     let yaml = Config::single("http://127.0.0.1:9").server("enable_auth: false").yaml(free_port(), ".");
     fs::write(dir.path().join("config.yaml"), yaml.replacen("host: 127.0.0.1", "host: 0.0.0.0", 1)).unwrap();
-    let (code, _, stderr) = router::run(dir.path(), &["check", "config.yaml"]);
+    let (code, _, stderr) = router::run(dir.path(), &["check"]);
     assert!(code != 0 && stderr.contains("`server.host` is not on loopback"), "{stderr}");
 }
 
@@ -246,9 +246,9 @@ fn what_a_key_has_used_outlasts_reload_restart_and_upgrade() {
     router.rewrite(&config(5));
     assert_eq!(router.admin("/admin/reload").0, 200);
     ask("a").send(&router).expect(200);
-    router.upgrade();
-    ask("a").send(&router).expect(200);
     let router = router.restart();
+    ask("a").send(&router).expect(200);
+    router.upgrade();
     ask("a").send(&router).expect(200);
     ask("a").send(&router).expect(200);
     ask("a").send(&router).expect(429);
@@ -258,17 +258,12 @@ fn what_a_key_has_used_outlasts_reload_restart_and_upgrade() {
 #[test]
 fn a_stream_that_outlives_its_process_gives_its_place_back() {
     let upstream = Upstream::scripted(|call| match call.wants_stream() {
-        true => respond(200)
-            .open_sse([role("m"), word("m", "Hel")])
-            .pause(ms(1500))
-            .raw(word("m", "lo").into_bytes())
-            .raw(b"data: [DONE]\n\n".to_vec())
-            .close(),
+        true => Reply::chat_stream(call, &["a", "b", "c"]).paced(ms(700)),
         false => Reply::good(call),
     });
     let router = Config::single(&upstream.url()).client("a", "max_concurrent: 1").start();
     let mut events = Request::chat(&chat_streamed("m")).by("a").stream(&router);
-    events.next().expect("the stream has begun");
+    events.next_text().expect("the stream has begun");
     router.upgrade();
     ask("a").send(&router).expect(429);
     events.rest();

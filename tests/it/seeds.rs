@@ -30,7 +30,7 @@ fn page(router: &Router, path: &str) -> Value {
 
 #[test]
 fn every_page_takes_a_key_and_shows_none() {
-    let (_, _, router) = two_services();
+    let (_bad, _good, router) = two_services();
     Request::chat(&chat("m")).by("team-a").send(&router).expect(200);
     for path in PAGES.into_iter().chain(["/openapi.json", "/docs", "/redoc"]) {
         let refused = Request::get(path).keyless().send(&router).expect(401);
@@ -59,7 +59,7 @@ fn every_page_takes_a_key_and_shows_none() {
 
 #[test]
 fn statistics_count_attempts_and_failovers_until_they_are_reset() {
-    let (_, _, router) = two_services();
+    let (_bad, _good, router) = two_services();
     (0..4).for_each(|_| drop(router.chat(&chat("m")).expect(200)));
     let stats = page(&router, "/router/stats");
     assert_eq!((stats["total_requests"].as_u64(), stats["total_failovers"].as_u64()), (Some(4), Some(4)));
@@ -89,7 +89,7 @@ fn statistics_count_attempts_and_failovers_until_they_are_reset() {
 
 #[test]
 fn a_key_sees_its_own_row_and_the_master_key_all() {
-    let (_, _, router) = two_services();
+    let (_bad, _good, router) = two_services();
     Request::chat(&chat("m")).by("team-a").send(&router).expect(200);
     Request::chat(&chat("m")).by("team-b").send(&router).expect(200);
     let names = |answer: Answer, member: &str| {
@@ -112,7 +112,7 @@ fn a_key_sees_its_own_row_and_the_master_key_all() {
 
 #[test]
 fn the_root_says_more_to_those_with_a_key() {
-    let (_, _, router) = two_services();
+    let (_bad, _good, router) = two_services();
     let bare = Request::get("/").keyless().send(&router).expect(200).json();
     assert_eq!(bare, serde_json::json!({"object": "router", "api": "/v1"}));
     let whole = page(&router, "/");
@@ -125,7 +125,7 @@ fn the_root_says_more_to_those_with_a_key() {
 
 #[test]
 fn health_tells_of_vendors() {
-    let (_, _, router) = two_services();
+    let (_bad, _good, router) = two_services();
     router.chat(&chat("m")).expect(200);
     let vendors = router.health()["details"]["vendors"].clone();
     assert_eq!(vendors["openai"]["credentials"], 2);
@@ -159,7 +159,7 @@ fn a_reload_over_the_main_port_tells_what_is_wrong() {
 
 #[test]
 fn the_description_is_of_what_is_served() {
-    let (_, _, router) = two_services();
+    let (_bad, _good, router) = two_services();
     let document = page(&router, "/openapi.json");
     assert_eq!(document["openapi"], "3.1.1");
     for (path, operations) in document["paths"].as_object().unwrap() {

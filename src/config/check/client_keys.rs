@@ -10,7 +10,9 @@ use std::time::SystemTime;
 
 use http::header::{HeaderName, AUTHORIZATION};
 
+use super::quotas::Limited;
 use super::Check;
+use crate::calendar::Zone;
 use crate::clients::{Digest, MASTER, OPEN};
 use crate::config::file;
 use crate::config::interpolate::Unresolved;
@@ -30,6 +32,7 @@ impl Check<'_, '_> {
         &mut self,
         files: Vec<file::ClientKey>,
         server: &file::Server,
+        zone: &Zone,
     ) -> Vec<ClientKey> {
         let mut names: HashMap<String, usize> = HashMap::new();
         let mut digests: HashMap<Digest, String> = HashMap::new();
@@ -44,7 +47,7 @@ impl Check<'_, '_> {
                 let help = format!("client_keys[{first}] has it; names must be unique");
                 self.error(&format!("{path}.name"), Fault::new(message).help(help));
             }
-            let Some(key) = self.client_key(&path, file) else { continue };
+            let Some(key) = self.client_key(&path, file, zone) else { continue };
             match digests.insert(key.digest, format!("`{}`", key.name)) {
                 Some(owner) => {
                     let fault = Fault::new(format!("`{}` has the same key as {owner}", key.name));
@@ -65,11 +68,13 @@ impl Check<'_, '_> {
         keys
     }
 
-    fn client_key(&mut self, path: &str, file: file::ClientKey) -> Option<ClientKey> {
+    fn client_key(&mut self, path: &str, file: file::ClientKey, zone: &Zone) -> Option<ClientKey> {
         let at = |key: &str| format!("{path}.{key}");
         let name = file.name.as_deref().and_then(|name| self.client_name(&at("name"), name));
         let known = self.digest(path, &file);
         let (rpm, tpm) = (self.limit(&at("rpm"), file.rpm), self.tokens(&at("tpm"), file.tpm));
+        let minute = Limited { rpm, tpm, ..Limited::default() };
+        let Limited { rpm, tpm, quotas } = self.quotas(path, &file.quotas, minute, zone);
         let max_concurrent = self.count(&at("max_concurrent"), file.max_concurrent);
         let models = file.models.map(|models| self.patterns(&at("models"), models));
         let expires = file.expires.and_then(|text| self.moment(&at("expires"), &text));
@@ -79,7 +84,7 @@ impl Check<'_, '_> {
             digest,
             hint,
             models,
-            limits: Limits { rpm, tpm, more: Default::default() },
+            limits: Limits { rpm, tpm, more: quotas.into() },
             max_concurrent,
             priority: file.priority,
             expires,

@@ -4,13 +4,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::super::quantity::Limit;
+use super::super::quotas::Quotas;
 use super::super::secret_text::SecretText;
 use super::super::settings::Priority;
 
 /// The key of one caller, with its limits.
 #[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["name"]))]
+#[serde(default)]
+#[schemars(extend("required" = ["name"], "additionalProperties" = false))]
 pub struct ClientKey {
     /// The name in logs, metrics and `/v1/usage`: 1 to 128 printable characters. Required.
     pub name: Option<String>,
@@ -24,6 +25,9 @@ pub struct ClientKey {
     pub rpm: Limit,
     /// Tokens per minute. Default -1: no limit.
     pub tpm: Limit,
+    /// Its limits over other times.
+    #[serde(flatten)]
+    pub quotas: Quotas,
     /// Requests at one time. Default -1: no limit.
     pub max_concurrent: Limit,
     /// Whose requests wait less where requests have to wait. Default normal.
@@ -41,6 +45,7 @@ impl Default for ClientKey {
             models: None,
             rpm: Limit(None),
             tpm: Limit(None),
+            quotas: Quotas::default(),
             max_concurrent: Limit(None),
             priority: Priority::Normal,
             expires: None,

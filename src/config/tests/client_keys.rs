@@ -27,6 +27,7 @@ fn key(text: &str, expected: &[&str]) {
 fn a_client_key_has_everything_that_the_file_says() {
     let text = format!(
         "{GOOD}client_keys:\n  - {{name: team a, key: {KEY}, models: [gpt-5, 'claude-*'], rpm: 5, tpm: 100, \
+         rpd: 50, tokens: 9000 per hour, time_zone: Asia/Tokyo, \
          max_concurrent: 2, priority: high, expires: 2027-01-31}}\n  - {{name: b, key_sha256: {}}}\n",
         "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
     );
@@ -35,6 +36,8 @@ fn a_client_key_has_everything_that_the_file_says() {
     assert_eq!((first.name.as_str(), first.digest), ("team a", Digest::of(KEY.as_bytes())));
     assert_eq!((first.limits.rpm, first.limits.tpm, first.max_concurrent), (Some(5), Some(100), Some(2)));
     assert_eq!((first.models.as_ref().unwrap().len(), first.priority), (2, Priority::High));
+    let more: Vec<_> = first.limits.more.iter().map(|quota| (quota.requests, quota.tokens)).collect();
+    assert_eq!(more, [(Some(50), None), (None, Some(9000))]);
     assert_eq!(first.expires, Some(SystemTime::UNIX_EPOCH + Duration::from_secs(20_849 * 86_400)));
     assert_eq!(keys[1].digest, Digest::of(b"test"));
     assert!(keys[1].limits.is_empty() && keys[1].expires.is_none() && keys[1].models.is_none());
