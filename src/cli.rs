@@ -25,9 +25,10 @@ use pingora::services::listening::Service;
 
 use crate::config::{self, Credential, LogLevel, Settings, Source};
 use crate::demo::{self, DemoUpstream};
-use crate::gateway::blueprint;
+use crate::gateway::{blueprint, Vendors};
 use crate::handover::incumbent;
 use crate::handover::successor::Predecessor;
+use crate::llm::ability::Ability;
 use crate::loading;
 use crate::observe::access_log::AccessLog;
 use crate::observe::logging::{self, Format};
@@ -35,7 +36,7 @@ use crate::observe::metrics::{self, Meters};
 use crate::observe::recent::Recent;
 use crate::observe::sink::Sink;
 use crate::observe::Recorder;
-use crate::routing::Pool;
+use crate::routing::{Ask, Pool};
 use crate::server::{self, Process};
 
 const BAD_CONFIG: u8 = 78;
@@ -88,6 +89,12 @@ enum Verb {
     Route {
         /// The model, by the name that clients use
         model: String,
+        /// What the request needs: images, tools, documents, audio
+        #[arg(long, value_enum, value_delimiter = ',')]
+        needs: Vec<Ability>,
+        /// Credentials of this type or name only
+        #[arg(long)]
+        vendor: Option<String>,
     },
     /// Start a process that is to take over, and end
     #[command(hide = true)]
@@ -158,7 +165,7 @@ pub fn main() -> ExitCode {
             Ok(_) => check(file),
             Err(code) => code,
         },
-        Verb::Route { model } => route(file, &model),
+        Verb::Route { model, needs, vendor } => route(file, &model, &needs, vendor.as_deref()),
         Verb::StartSuccessor { binary, config } => match incumbent::start(&binary, &config) {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,
@@ -228,13 +235,23 @@ fn check(file: Option<&Path>) -> ExitCode {
     }
 }
 
-fn route(file: Option<&Path>, model: &str) -> ExitCode {
+fn route(file: Option<&Path>, model: &str, needs: &[Ability], vendor: Option<&str>) -> ExitCode {
     let settings = match settings(file, None) {
         Ok((_, settings)) => settings,
         Err(code) => return code,
     };
     let pool = Pool::new(blueprint(&settings));
-    match pool.explain(model, 0, Instant::now()) {
+    let vendors = Vendors::new(&settings.credentials);
+    let among = vendor.map(|vendor| vendors.of(vendor).ok_or(vendor)).transpose();
+    let among = match among {
+        Ok(among) => among,
+        Err(vendor) => {
+            complain(&format!("nobody is called {vendor:?}; there are {}", vendors.known(true).join(", ")));
+            return ExitCode::FAILURE;
+        }
+    };
+    let needs = needs.iter().copied().collect();
+    match pool.explain(Ask { model: Some(model), needs, among, ..Ask::default() }, Instant::now()) {
         Ok(considered) => {
             considered.iter().for_each(|candidate| {
                 say(&candidate.to_string());

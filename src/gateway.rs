@@ -4,6 +4,7 @@
 mod memory;
 mod peer;
 mod upstream;
+mod vendors;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use crate::shared::Fleet;
 pub use memory::{Learned, Memory};
 pub use peer::{Peer, Seen};
 pub use upstream::{Authorization, Dress, Upstream};
+pub use vendors::Vendors;
 
 /// Names the routers that a request has passed.
 pub const HOPS: HeaderName = HeaderName::from_static(chained::HOPS);
@@ -46,6 +48,10 @@ pub struct Gateway {
     pub memory: Arc<Memory>,
     /// The routers that the limits hold over; none if they hold here alone.
     pub fleet: Option<Arc<Fleet>>,
+    /// Who is meant by a vendor.
+    pub vendors: Vendors,
+    /// What keys of conversations are made with: the same in all routers with the same master key.
+    pub salt: [u8; 32],
     /// Takes secrets out of what upstreams say.
     pub scrubber: Scrubber,
     /// This instance's name in the hop header.
@@ -100,8 +106,9 @@ impl Gateway {
             let token = before.and_then(|before| before.token_of(credential));
             upstreams.push(Upstream::new(credential, set.clone(), token));
         }
-        let roster =
-            Roster::new(&settings, unguessable(), before.map(|before| &before.roster), Instant::now());
+        let nameless = before.filter(|before| before.settings.server.master_key.is_none());
+        let spare = nameless.map_or_else(unguessable, |before| before.roster.master().clone());
+        let roster = Roster::new(&settings, spare, before.map(|before| &before.roster), Instant::now());
         let pool = Pool::new(blueprint(&settings));
         pool.pair(Instant::now(), SystemTime::now());
         if let Some(fleet) = &fleet {
@@ -118,7 +125,22 @@ impl Gateway {
         let secrets = secrets.chain(settings.server.master_key.clone()).collect();
         let scrubber = Scrubber::new(secrets);
         let started = before.map_or_else(Instant::now, |before| before.started);
-        Arc::new(Self { settings, roster, pool, memory, fleet, scrubber, hop, addresses, started, upstreams })
+        let vendors = Vendors::new(&settings.credentials);
+        let salt = salt(roster.master());
+        Arc::new(Self {
+            settings,
+            roster,
+            pool,
+            memory,
+            fleet,
+            vendors,
+            salt,
+            scrubber,
+            hop,
+            addresses,
+            started,
+            upstreams,
+        })
     }
 
     /// The upstream of a credential, by its place in the file.
@@ -206,6 +228,16 @@ impl Gateway {
     }
 }
 
+/// What conversations are hashed with, so that nobody can look for one who does not have the key.
+fn salt(master_key: &Secret) -> [u8; 32] {
+    let mut digest = Context::new(&SHA256);
+    digest.update(b"conversations");
+    digest.update(master_key.expose().as_bytes());
+    let mut salt = [0; 32];
+    salt.copy_from_slice(digest.finish().as_ref());
+    salt
+}
+
 fn identity(credential: &Credential, salt: &str) -> String {
     let key = credential.api_key.as_ref().map_or("", Secret::expose);
     let account = credential.vertex.as_ref().map_or("", |vertex| vertex.service_account.expose());
@@ -245,9 +277,15 @@ pub fn blueprint(settings: &Settings) -> Blueprint {
                 tpm: model.tpm,
                 quotas: model.quotas.clone(),
                 fallbacks: model.fallbacks.clone(),
+                models: model.models.clone(),
+                strategy: model.strategy,
+                abilities: model.capabilities,
                 limits_only: model.limits_only,
             })
             .collect(),
+        aliases: settings.aliases.clone(),
+        strategy: settings.routing.strategy,
+        usage_gap: settings.routing.usage_gap,
         binding: match (settings.binding, settings.server.replace_v1_models) {
             (_, true) => Binding::Learned,
             (true, false) => Binding::Models,

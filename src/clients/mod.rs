@@ -48,9 +48,11 @@ pub struct Client {
 }
 
 impl Client {
-    /// Whether it may ask for this model.
+    /// Whether it may ask for this model, or for each of a list of them (`a|b`).
     pub fn may_use(&self, model: &str) -> bool {
-        self.models.as_ref().is_none_or(|models| models.iter().any(|pattern| fits(pattern, model)))
+        let open = |model: &str, models: &[String]| models.iter().any(|pattern| fits(pattern, model));
+        let each = |models| model.split('|').all(|model| open(model.trim(), models));
+        self.models.as_deref().is_none_or(each)
     }
 
     /// Whether some models are closed to it.
@@ -78,6 +80,8 @@ impl Client {
 #[derive(Debug)]
 pub struct Roster {
     master: Secret,
+    /// The file names a master key.
+    has_master: bool,
     /// Nobody needs a key.
     open: bool,
     /// What accounts count from; another process's, where that one's were taken over.
@@ -101,6 +105,7 @@ impl Roster {
             }
             None => Arc::new(Account::new(digest, allowance, epoch)),
         };
+        let has_master = server.master_key.is_some();
         let master = server.master_key.clone().unwrap_or(spare);
         let digest = Digest::of(master.expose().as_bytes());
         let first = Client {
@@ -126,7 +131,7 @@ impl Roster {
         let digests = settings.client_keys.iter().map(|key| key.digest).enumerate();
         let mut by_key: HashMap<Digest, usize> = digests.map(|(at, digest)| (digest, at + 1)).collect();
         by_key.insert(digest, 0);
-        Self { master, open: !server.enable_auth, epoch: Mutex::new(epoch), clients, by_key }
+        Self { master, has_master, open: !server.enable_auth, epoch: Mutex::new(epoch), clients, by_key }
     }
 
     /// Whose key is among those that a request shows; the first one, should there be several. Every key is looked at.
@@ -158,14 +163,15 @@ impl Roster {
         self.open
     }
 
-    /// All of them, the master key first.
+    /// All of them, the master key first; without one that nobody knows.
     pub fn clients(&self) -> &[Arc<Client>] {
-        &self.clients
+        self.clients.get(usize::from(!self.has_master && !self.open)..).unwrap_or_default()
     }
 
     /// How many keys are good at `now`.
     pub fn valid(&self, now: SystemTime) -> usize {
-        self.clients.iter().filter(|client| !client.is_expired(now)).count()
+        let keys = self.clients.get(usize::from(!self.has_master)..).unwrap_or_default();
+        keys.iter().filter(|client| !client.is_expired(now)).count()
     }
 }
 

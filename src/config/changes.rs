@@ -25,8 +25,10 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<Change> {
     found.at_start("admin.listen", &old.admin.listen, &new.admin.listen);
     found.state(old, new);
     found.client_keys(&old.client_keys, &new.client_keys);
+    found.value("images", &old.images, &new.images);
     found.credentials(&old.credentials, &new.credentials);
     found.models(&old.models, &new.models);
+    found.value("model_aliases", &old.aliases, &new.aliases);
     found.0
 }
 
@@ -72,6 +74,7 @@ impl Found {
         self.value("server.replace_v1_models", &old.replace_v1_models, &new.replace_v1_models);
         self.at_start("server.logging_level", &old.logging_level, &new.logging_level);
         self.value("server.expose_route", &old.expose_route, &new.expose_route);
+        self.value("server.echo_model", &old.echo_model, &new.echo_model);
     }
 
     fn monitoring(&mut self, old: &Settings, new: &Settings) {
@@ -156,6 +159,7 @@ impl Found {
         self.value(&at("max_concurrent"), &old.max_concurrent, &new.max_concurrent);
         self.value(&at("connect_timeout"), &old.connect_timeout, &new.connect_timeout);
         self.value(&at("http2"), &old.http2, &new.http2);
+        self.value(&at("inline_images"), &old.inline_images, &new.inline_images);
         self.value(&at("api_version"), &old.api_version, &new.api_version);
         let same_headers = old.headers.len() == new.headers.len()
             && old.headers.iter().zip(&new.headers).all(|(a, b)| a.0 == b.0 && same(Some(&a.1), Some(&b.1)));

@@ -8,6 +8,7 @@ mod client_keys;
 mod clouds;
 mod credentials;
 mod keys;
+mod lists;
 mod models;
 mod quotas;
 mod sections;
@@ -80,10 +81,11 @@ pub(super) fn settings(file: File, limits: ModelsFile, check: &mut Check) -> Set
     let client_keys = check.client_keys(file.client_keys, &file.server, &zone);
     check.callers(&file.server, &client_keys);
     let credentials = check.credentials(file.credentials, &server, &zone);
-    let binding = !file.models.is_empty();
+    let binding = file.models.iter().any(|model| model.models.is_empty());
     let models = check.models(
         file.models,
         limits,
+        &file.model_aliases,
         models::Around {
             names: &names,
             credentials: &credentials,
@@ -100,8 +102,10 @@ pub(super) fn settings(file: File, limits: ModelsFile, check: &mut Check) -> Set
         admin: Admin { listen: check.admin(file.admin.listen) },
         state: check.state(file.state),
         client_keys,
+        images: check.images(&file.images),
         credentials,
         models,
+        aliases: file.model_aliases.into_iter().collect(),
         binding,
         digest: String::new(),
     }

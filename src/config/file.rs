@@ -6,6 +6,7 @@
 //! the rest. "-1" is no limit everywhere, as in the original program.
 
 mod client_key;
+mod images;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,7 +17,9 @@ use serde::{Deserialize, Serialize};
 use super::quantity::{Limit, Listen, Size, Span, Term};
 use super::quotas::Quotas;
 use super::secret_text::SecretText;
-use super::settings::{Kind, LogLevel, OnOutage};
+use super::settings::{Ability, Kind, LogLevel, OnOutage, Resume, Strategy};
+
+pub use images::Images;
 
 pub use client_key::ClientKey;
 
@@ -39,12 +42,16 @@ pub struct File {
     pub state: State,
     /// The keys of callers besides the master key, each with limits of its own. Default: none.
     pub client_keys: Vec<ClientKey>,
+    /// How pictures are fetched for upstreams that cannot do so themselves (`credentials[].inline_images`).
+    pub images: Images,
     /// The keys behind the router, in the order of preference where all else is equal. At least one.
     #[schemars(length(min = 1))]
     pub credentials: Vec<Credential>,
     /// The models and who serves them. If any is listed, only these are served; without the section every credential
     /// serves every model.
     pub models: Vec<Model>,
+    /// Other names for models: the name that callers use, and the model that it means. Default: none.
+    pub model_aliases: BTreeMap<String, String>,
 }
 
 /// `models.yaml` beside the configuration: limits per model, read at start and never written.
@@ -106,6 +113,9 @@ pub struct Server {
     pub logging_level: LogLevel,
     /// Whether an answer names the credential that gave it, in a header. Default false: names are the operator's.
     pub expose_route: bool,
+    /// Whether every answer names the model that the caller asked for. Default false: only for aliases and lists of
+    /// models; else it names the model as the provider does.
+    pub echo_model: bool,
 }
 
 impl Default for Server {
@@ -131,6 +141,7 @@ impl Default for Server {
             replace_v1_models: false,
             logging_level: LogLevel::Info,
             expose_route: false,
+            echo_model: false,
         }
     }
 }
@@ -153,6 +164,16 @@ pub struct Routing {
     pub stall_timeout: Span,
     /// Where days begin at midnight, for limits per day that say nothing else. Default UTC, where most providers' begin.
     pub time_zone: Option<String>,
+    /// What becomes of a stream that breaks off after some of its text: `off` ends it with an error, `verify` asks the
+    /// next candidate, and goes on with its answer as soon as that has said exactly the text that was sent. Default
+    /// off: the text is paid for twice, and most answers at a temperature above 0 differ.
+    pub resume: Resume,
+    /// Which of several credentials of a tier serves: in turn by weight, the first of the file, the one that has used
+    /// least, any by lot, the one that answers soonest, or the same one for the same conversation. Default round_robin.
+    pub strategy: Strategy,
+    /// For `least_used`: how many percent credentials may be apart before the less used one is preferred. Default 5.
+    #[schemars(range(max = 100))]
+    pub model_usage_gap_percentage: u8,
 }
 
 impl Default for Routing {
@@ -164,6 +185,9 @@ impl Default for Routing {
             first_token_timeout: seconds(60),
             stall_timeout: seconds(60),
             time_zone: None,
+            resume: Resume::Off,
+            strategy: Strategy::RoundRobin,
+            model_usage_gap_percentage: 5,
         }
     }
 }
@@ -350,6 +374,9 @@ pub struct Credential {
     pub headers: BTreeMap<String, SecretText>,
     /// Whether to speak HTTP/2 to it. Default false: one connection per stream, so that no stream holds up another.
     pub http2: bool,
+    /// Whether pictures that a request names by their address are fetched here and sent along, because it fetches none.
+    /// Default false: most providers fetch them, and closer to where they are needed.
+    pub inline_images: bool,
     /// The version in each request, for `azure`. Default: 2024-10-21, or none where `base_url` ends in `/openai/v1`.
     pub api_version: Option<String>,
     /// The project, for `vertex-ai` with a service account.
@@ -381,6 +408,7 @@ impl Default for Credential {
             connect_timeout: seconds(5),
             headers: BTreeMap::new(),
             http2: false,
+            inline_images: false,
             api_version: None,
             project_id: None,
             location: None,
@@ -417,7 +445,7 @@ pub enum NameOrAlias {
 #[serde(default)]
 #[schemars(extend("required" = ["name"], "additionalProperties" = false))]
 pub struct Model {
-    /// The model, as callers ask for it. Required.
+    /// The model, as callers ask for it; `*` with a list of `models` is any name that nobody serves. Required.
     pub name: Option<String>,
     /// The credential that serves it. Default: every one.
     pub credential: Option<String>,
@@ -430,6 +458,12 @@ pub struct Model {
     pub quotas: Quotas,
     /// Models to try in this order when no candidate is left for this one. Default: none.
     pub fallbacks: Vec<String>,
+    /// The models that it stands for, asked in this order, or evenly with `strategy: even`. Default: itself.
+    pub models: Vec<String>,
+    /// Which of several credentials serves it. Default: `routing.strategy`.
+    pub strategy: Option<Strategy>,
+    /// What it can do; a request that needs more goes elsewhere. Default: all of these but `prefill`.
+    pub capabilities: Option<Vec<Ability>>,
 }
 
 impl Default for Model {
@@ -441,6 +475,9 @@ impl Default for Model {
             tpm: Limit(None),
             quotas: Quotas::default(),
             fallbacks: Vec::new(),
+            models: Vec::new(),
+            strategy: None,
+            capabilities: None,
         }
     }
 }

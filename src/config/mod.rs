@@ -40,8 +40,8 @@ pub use interpolate::{Files, Variables};
 pub use problem::{Problem, Severity};
 pub use schema::{schema, table};
 pub use settings::{
-    Admin, AdminListen, ClientKey, CodeRule, Credential, Fail2ban, Kind, LogLevel, Model, Monitoring,
-    OnOutage, Priority, Routing, Server, Settings, Shared, State, Term, Vertex, FOREVER,
+    Admin, AdminListen, ClientKey, CodeRule, Credential, Fail2ban, Images, Kind, LogLevel, Model, Monitoring,
+    OnOutage, Priority, Resume, Routing, Server, Settings, Shared, State, Term, Vertex, FOREVER,
 };
 
 /// The smallest configuration that works, shown to whoever has none.

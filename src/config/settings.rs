@@ -17,8 +17,10 @@ use crate::routing::Quota;
 use crate::secret::Secret;
 
 pub use super::quantity::Term;
+pub use crate::llm::ability::{Abilities, Ability};
 pub use crate::providers::Kind;
 use crate::routing::Limits;
+pub use crate::routing::Strategy;
 
 /// What a time of `-1` becomes where a time must be given: longer than any process lives, and far from where a clock
 /// overflows.
@@ -39,12 +41,16 @@ pub struct Settings {
     pub admin: Admin,
     /// What is kept over a restart, and what several routers share.
     pub state: State,
+    /// How pictures are fetched.
+    pub images: Images,
     /// In the order of the file, then those of the environment; names and keys are unique.
     pub client_keys: Vec<ClientKey>,
     /// At least one, in the order of the file, names unique.
     pub credentials: Vec<Credential>,
     /// In the order of the file, then the entries of `models.yaml` that only limit.
     pub models: Vec<Model>,
+    /// Other names of models, and the models.
+    pub aliases: Vec<(String, String)>,
     /// Whether the file lists models, so that nothing else is served.
     pub binding: bool,
     /// The beginning of the SHA-256 of the file's text, in hexadecimal digits.
@@ -85,6 +91,8 @@ pub struct Server {
     pub logging_level: LogLevel,
     /// Whether an answer names the credential that gave it.
     pub expose_route: bool,
+    /// Whether every answer names the model that was asked for.
+    pub echo_model: bool,
 }
 
 /// How much is logged.
@@ -123,6 +131,22 @@ pub struct Routing {
     pub first_token_timeout: Option<Duration>,
     /// Between two pieces of an answer.
     pub stall_timeout: Option<Duration>,
+    /// What becomes of a stream that breaks off.
+    pub resume: Resume,
+    /// Which of several equals serves.
+    pub strategy: Strategy,
+    /// How many percent of use apart they may be for `least_used`; at most 100.
+    pub usage_gap: u8,
+}
+
+/// What becomes of a stream that breaks off after some of its text: it ends with an error, or another candidate goes on
+/// with it, whose answer must begin with exactly that text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum Resume {
+    Off,
+    Verify,
 }
 
 /// When a failing credential is taken out, and for how long.
@@ -195,6 +219,21 @@ pub struct State {
     pub dir: Option<PathBuf>,
     /// Where other routers with the same credentials are met; none if there are none.
     pub shared: Option<Shared>,
+}
+
+/// How pictures are fetched for upstreams that cannot do so themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Images {
+    /// The largest picture, in bytes.
+    pub max_size: u64,
+    /// For a picture, redirects included.
+    pub timeout: Duration,
+    /// How often an address may lead to another one.
+    pub max_redirects: u8,
+    /// Pictures of one request; at least one.
+    pub max_images: usize,
+    /// Hosts, in lower case and without brackets, that may be asked wherever they are; none: at any port.
+    pub allow: Vec<(String, Option<u16>)>,
 }
 
 /// The store that several routers share.
@@ -300,6 +339,8 @@ pub struct Credential {
     pub headers: Vec<(String, Secret)>,
     /// Whether to speak HTTP/2 to it.
     pub http2: bool,
+    /// Whether pictures are fetched for it.
+    pub inline_images: bool,
     /// The version in each request, for `azure`; none where the address has it.
     pub api_version: Option<String>,
     /// The project and its account, for `vertex-ai`; none when there is an API key instead.
@@ -339,6 +380,12 @@ pub struct Model {
     pub quotas: Vec<Quota>,
     /// Models to try when no candidate is left.
     pub fallbacks: Vec<String>,
+    /// The models that it stands for; empty where it is one itself.
+    pub models: Vec<String>,
+    /// Which of several equals serves it; none is as for all.
+    pub strategy: Option<Strategy>,
+    /// What it can do; none is as assumed.
+    pub capabilities: Option<Abilities>,
     /// Whether it comes from `models.yaml` and so binds nothing.
     pub limits_only: bool,
 }

@@ -3,6 +3,7 @@
 mod broken;
 mod client_keys;
 mod examples;
+mod naming;
 mod secrets;
 
 use std::collections::HashMap;

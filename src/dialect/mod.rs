@@ -13,8 +13,10 @@ pub mod foreign;
 pub mod gemini;
 pub mod json;
 pub mod messages;
+pub mod pictures;
 pub mod reply;
 pub mod responses;
+pub mod resume;
 pub mod signatures;
 mod taken;
 pub mod translation;
@@ -162,7 +164,7 @@ fn body(value: &impl Serialize, client: &Bytes) -> Result<Body, Untranslatable> 
 }
 
 /// Reads an answer of a provider. One for each answer, because what a stream says depends on what it has said.
-pub trait ReadReply: Send {
+pub trait ReadReply: Send + Sync {
     /// The data of one event, trimmed, not `[DONE]`. The pieces that it holds go to `sink`.
     fn event(&mut self, data: &[u8], sink: &mut dyn Sink) -> Result<Seen, Unreadable>;
 
@@ -195,6 +197,11 @@ pub trait WriteReply: Send {
 
     /// The body of a whole answer.
     fn whole(&mut self, reply: &Reply) -> Vec<u8>;
+
+    /// It was to go on with another answer, and this one is not its beginning: nothing more is written.
+    fn diverged(&self) -> bool {
+        false
+    }
 }
 
 /// Pieces on their way to a writer's stream.

@@ -33,6 +33,8 @@ pub struct Translation {
 /// What is between reader and writer.
 #[derive(Default)]
 struct Labels {
+    /// What the client is to see as the model.
+    model: Option<String>,
     renamed: Vec<(String, String)>,
     answer_tool: Option<String>,
     /// The call of the answer tool, by choice and number, and whether it has had arguments.
@@ -77,6 +79,12 @@ impl Translation {
         Self { reader, writer, labels, several, decoder, done: false, frames: 0, dropped: 0 }
     }
 
+    /// The same, but the answer names its model `name`, if there is one.
+    pub fn named(mut self, name: Option<&str>) -> Self {
+        self.labels.model = name.map(str::to_owned);
+        self
+    }
+
     /// Translates a whole answer.
     ///
     /// # Errors
@@ -104,8 +112,7 @@ impl Translation {
                 let error = UpstreamError::transport("The upstream's stream had no answer in it.");
                 return Err(StreamFault::Upstream(error));
             }
-            self.close(out);
-            return Ok(());
+            return self.close(out);
         }
         let Self { reader, writer, labels, .. } = self;
         let mut written = Written { writer: writer.as_mut(), out };
@@ -113,7 +120,7 @@ impl Translation {
         let named_error = frame.event().is_some_and(|event| event == b"error");
         match if named_error { Ok(Seen::Failure) } else { reader.event(data, &mut sink) } {
             Ok(Seen::Failure) => return Err(StreamFault::Upstream(UpstreamError::in_stream(data))),
-            Ok(Seen::Last) if !self.several => self.close(out),
+            Ok(Seen::Last) if !self.several => return self.close(out),
             Ok(Seen::Last | Seen::More) => {}
             // What cannot be read may be a part of the answer, and then the rest is not the whole.
             Err(_) if is_object(data) => {
@@ -123,14 +130,24 @@ impl Translation {
             }
             Err(_) => self.dropped += 1,
         }
-        Ok(())
+        self.checked()
     }
 
     /// The upstream has said that it is done.
-    fn close(&mut self, out: &mut Vec<u8>) {
+    fn close(&mut self, out: &mut Vec<u8>) -> Result<(), StreamFault> {
         self.labels.finish(&mut Written { writer: self.writer.as_mut(), out });
+        self.checked()?;
         self.writer.end(out);
         self.done = true;
+        Ok(())
+    }
+
+    fn checked(&self) -> Result<(), StreamFault> {
+        if self.writer.diverged() {
+            Err(StreamFault::Diverged)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -162,9 +179,9 @@ impl AnswerStream for Translation {
     fn finish(&mut self, out: &mut Vec<Bytes>) -> Ending {
         let mut written = Vec::new();
         let last = self.decoder.finish().filter(|_| !self.done);
-        let broken = last.is_some_and(|frame| self.frame(&frame, &mut written).is_err());
+        let mut broken = last.is_some_and(|frame| self.frame(&frame, &mut written).is_err());
         if !broken && !self.done && self.finished() {
-            self.close(&mut written);
+            broken = self.close(&mut written).is_err();
         }
         if !written.is_empty() {
             out.push(written.into());
@@ -266,7 +283,11 @@ impl Sink for Relabelled<'_> {
                 labels.output_bytes += text.len() as u64;
             }
             Piece::Redacted(data) | Piece::Image { data, .. } => labels.output_bytes += data.len() as u64,
-            Piece::Start { .. } | Piece::Signature(_) => {}
+            Piece::Start { id, model } => {
+                let model = labels.model.as_deref().unwrap_or(model);
+                return self.next.piece(choice, Piece::Start { id, model });
+            }
+            Piece::Signature(_) => {}
         }
         self.next.piece(choice, piece);
     }

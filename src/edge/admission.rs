@@ -127,7 +127,8 @@ impl Budget {
 }
 
 impl Held {
-    fn take(&mut self, bytes: u64) -> bool {
+    /// Takes that much more; false where there is not so much left.
+    pub fn take(&mut self, bytes: u64) -> bool {
         let order = Ordering::AcqRel;
         let taken = self.budget.free.fetch_update(order, Ordering::Acquire, |free| free.checked_sub(bytes));
         if taken.is_ok() {

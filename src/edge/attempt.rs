@@ -21,6 +21,7 @@ use super::lifecycle::{client_or, patience, End};
 use super::phrase::{NoAnswer, Phrased, Spoken, Tongue};
 use super::relay::HEARTBEAT;
 use super::{reply, Edge};
+use crate::dialect::resume::Told;
 use crate::gateway::{Dress, Upstream};
 use crate::llm::answer::Answer as Facts;
 use crate::llm::stream::{AnswerStream, Ending, StreamFault, StreamWatch};
@@ -43,6 +44,8 @@ pub struct Attempt<'a, 's> {
     pub spoken: &'a Spoken<'s>,
     /// When the request must have shown its first output.
     pub deadline: Option<Instant>,
+    /// What the client has been told of an answer that broke off.
+    pub told: Option<&'a Told>,
     /// Who asked.
     pub client: &'a mut ServerSession,
     /// The request's context.
@@ -102,6 +105,9 @@ impl Attempt<'_, '_> {
             Err(trouble) => Err(trouble),
         };
         let result = result.map_err(|trouble| self.fair(trouble, lease));
+        if result.is_ok() {
+            lease.answered(begun.elapsed(), Instant::now());
+        }
         let (status, reason) = match &result {
             Ok(Answer::Socket { .. }) => (101, "ok"),
             Ok(_) => (200, "ok"),
@@ -114,7 +120,8 @@ impl Attempt<'_, '_> {
     }
 
     fn phrase(&self, upstream: &Upstream, model: &str) -> Result<(Phrased, Tongue), Trouble> {
-        Ok(self.spoken.phrase(self.edge, upstream, model, self.client.req_header(), self.ctx.seed)?)
+        let head = self.client.req_header();
+        Ok(self.spoken.phrase(self.edge, upstream, model, head, self.told, self.ctx.seed)?)
     }
 
     /// When the first output must be there: after `first_token_timeout` or `response_timeout`, where somebody else
@@ -281,14 +288,16 @@ impl Attempt<'_, '_> {
                 Err(transport) => return Err(transport.into()),
             }
         }
-        self.ctx.outcome.first_token = watch.has_output().then(|| self.ctx.started.elapsed());
+        if self.told.is_none() {
+            self.ctx.outcome.first_token = watch.has_output().then(|| self.ctx.started.elapsed());
+        }
         Ok(Answer::Stream { exchange, watch, translated, held, over })
     }
 
     fn watch(&self) -> StreamWatch {
         let Spoken { endpoint, content, .. } = self.spoken;
         let injected = content.stream() && endpoint.wants_usage() && !content.asked_usage();
-        let mut watch = StreamWatch::new(endpoint.wire(), injected);
+        let mut watch = StreamWatch::new(endpoint.wire(), injected).named(self.spoken.echo());
         if content.stores() {
             watch.keep_chat();
         }
@@ -380,6 +389,7 @@ fn stream_trouble(fault: StreamFault, exchange: &Exchange) -> Trouble {
             Trouble::Failed(Failure::in_answer(error, headers, SystemTime::now()))
         }
         StreamFault::TooLarge => Transport::Malformed.into(),
+        StreamFault::Diverged => Transport::Diverged.into(),
     }
 }
 

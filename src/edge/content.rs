@@ -7,6 +7,8 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::HeaderMap;
 
+use super::wish;
+use crate::llm::ability::Abilities;
 use crate::llm::body::{Body, Edit};
 use crate::llm::endpoint::Endpoint;
 use crate::llm::multipart::model_field;
@@ -59,12 +61,26 @@ impl Content {
 
     /// The query for an upstream that knows the model as `model`.
     pub fn query<'q>(&self, query: Option<&'q str>, model: &str) -> Option<Cow<'q, str>> {
+        let query = wish::without_vendor(query);
         match self {
             Self::Socket(Some(asked)) if asked != model => {
-                query.map(|query| socket::with_model(query, model).into())
+                query.map(|query| socket::with_model(&query, model).into())
             }
-            _ => query.map(Cow::Borrowed),
+            _ => query,
         }
+    }
+
+    /// The JSON request, if it is one.
+    pub fn request(&self) -> Option<&Request> {
+        match self {
+            Self::Json(request) => Some(request),
+            _ => None,
+        }
+    }
+
+    /// What a model must be able to do to serve it.
+    pub fn needs(&self) -> Abilities {
+        self.request().map_or(Abilities::NONE, Request::needs)
     }
 
     /// The model asked for.

@@ -12,9 +12,10 @@ use super::drain::InFlight;
 use super::passage::Passage;
 use super::random::Random;
 use crate::clients::{Client, Seat};
+use crate::llm::error::ApiError;
 use crate::llm::Wire;
 use crate::observe::metrics;
-use crate::observe::outcome::{AttemptRecord, Ended, Outcome};
+use crate::observe::outcome::{AttemptRecord, Ended, Outcome, Resumed};
 use crate::observe::Recorder;
 
 /// The context of one request.
@@ -35,12 +36,24 @@ pub struct RequestContext {
     pub seat: Option<Seat>,
     /// It counts among the requests of that key, refused or not.
     pub counts: bool,
+    /// The answer has begun, and broke off.
+    pub broken: Option<Box<Broken>>,
     /// The state of a request that Pingora's own phases carry.
     pub passage: Option<Box<Passage>>,
     recorder: Arc<Recorder>,
     handed_on: bool,
     _leaving: InFlight,
     _counted: metrics::InFlight,
+}
+
+/// An answer that broke off, and may go on.
+pub struct Broken {
+    /// In whose words it is.
+    pub wire: Wire,
+    /// What the client is told where it does not.
+    pub error: ApiError,
+    /// How it ended then.
+    pub ended: Ended,
 }
 
 impl RequestContext {
@@ -57,6 +70,7 @@ impl RequestContext {
             client: None,
             seat: None,
             counts: false,
+            broken: None,
             passage: None,
             recorder,
             handed_on: false,
@@ -130,7 +144,18 @@ impl RequestContext {
         reason: &'static str,
     ) {
         let (credential, model) = (credential.clone(), model.clone());
-        self.outcome.attempts.push(AttemptRecord { credential, model, status, took, reason });
+        self.outcome.attempts.push(AttemptRecord { credential, model, status, took, reason, tokens: None });
+    }
+
+    /// The answer of the last attempt broke off for that `reason`, and another is to go on with it. Where that fails,
+    /// too, the client is told of the first break.
+    pub fn broke_off(&mut self, broken: Broken, code: u16, reason: &'static str) {
+        if let Some(attempt) = self.outcome.attempts.last_mut() {
+            (attempt.status, attempt.reason) = (code, reason);
+            attempt.tokens = self.outcome.usage.take();
+        }
+        self.outcome.resumed = Some(Resumed::GivenUp);
+        self.broken.get_or_insert_with(|| Box::new(broken));
     }
 
     /// How it ended. The last word counts.

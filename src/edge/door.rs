@@ -18,7 +18,7 @@ use pingora::protocols::http::ServerSession;
 use super::context::RequestContext;
 use super::lifecycle::{self, End};
 use super::reply::Refusal;
-use super::{admission, dashboard, local, refusals, reply, Edge};
+use super::{admission, dashboard, local, refusals, relay, reply, Edge};
 use crate::gateway::HOPS;
 use crate::llm::endpoint::{Door, Endpoint, Sent};
 use crate::llm::{socket, Wire, ANTHROPIC_VERSION};
@@ -154,6 +154,7 @@ pub async fn close(end: End, client: &mut ServerSession, ctx: &mut RequestContex
         ctx.ended(ended);
     }
     match end {
+        End::Refused(_) if ctx.broken.is_some() => relay::give_up(client, ctx).await,
         End::Refused(refusal) if !answered(client) => {
             ctx.outcome.refusal = Some(refusal.reason);
             match reply::refuse(client, ctx, &refusal).await {

@@ -116,6 +116,11 @@ impl Dialer {
         Box::pin(self.dial(addresses, peer, dial)).await
     }
 
+    /// A connection of its own to `peer`, by HTTP/1.
+    pub async fn reach(&self, peer: HttpPeer) -> Result<Exchange, Transport> {
+        self.connect(&Arc::new(peer), Dial::Http1).await
+    }
+
     async fn dial(
         &self,
         addresses: &AddressSet,

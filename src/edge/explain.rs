@@ -14,7 +14,7 @@ use super::reply::Refusal;
 use super::{refusals, Edge};
 use crate::clients::Client;
 use crate::llm::error::ApiError;
-use crate::routing::{Considered, CredentialSnapshot, ModelSnapshot, StandingSnapshot, Use};
+use crate::routing::{Ask, Considered, CredentialSnapshot, ModelSnapshot, StandingSnapshot, Use};
 
 /// The answer, as JSON.
 ///
@@ -36,7 +36,8 @@ pub fn explain(edge: &Edge, query: Option<&str>) -> Result<String, Box<Refusal>>
         });
         client.map(|client| Key::new(client, model, now))
     });
-    let considered = pool.explain(model, tokens, now).map_err(|unknown| refusals::unknown_model(&unknown))?;
+    let ask = Ask { model: Some(model), tokens, ..Ask::default() };
+    let considered = pool.explain(ask, now).map_err(|unknown| refusals::unknown_model(&unknown))?;
     let snapshot = pool.snapshot(now);
     let known: HashMap<&str, &CredentialSnapshot> =
         snapshot.credentials.iter().map(|credential| (&*credential.name, credential)).collect();

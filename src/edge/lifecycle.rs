@@ -21,14 +21,18 @@ use super::content::Content;
 use super::context::RequestContext;
 use super::course::Course;
 use super::failure::{Failure, Trouble};
+use super::images::Pictures;
 use super::phrase::Spoken;
-use super::relay::Accepted;
+use super::relay::{heartbeat, Accepted, HEARTBEAT};
 use super::reply::Refusal;
-use super::{forward, local, refusals, Edge};
+use super::{forward, local, refusals, wish, Edge};
 use crate::clients::Client;
+use crate::config::Resume;
 use crate::dialect::conversation::Untranslatable;
+use crate::dialect::resume::Told;
 use crate::llm::endpoint::{Door, Endpoint};
 use crate::llm::request::BadBody;
+use crate::llm::Wire;
 use crate::observe::outcome::Ended;
 use crate::routing::{Ask, Lease, Plan, Step, Stopped};
 
@@ -58,12 +62,16 @@ pub async fn converse(
 ) -> Result<(), End> {
     let (held, body, content) = open(edge, endpoint, door, client, ctx).await?;
     // From here on, not from the head: a slow upload is no fault of an upstream.
-    let deadline = edge.gateway.settings.routing.deadline.map(|budget| Instant::now() + budget);
+    let mut deadline = patience_of(edge);
     let (first, mut newer): (&Edge, Option<Arc<Edge>>) = (edge, None);
-    let mut plan = plan(edge, ctx, endpoint, &content, deadline)?;
+    let asked = Asked { endpoint, content: &content, body: &body, deadline };
+    let mut plan = plan(edge, client, ctx, &asked)?;
     let (mut last, mut unfit): (Option<Failure>, Option<Untranslatable>) = (None, None);
     let prepared = OnceLock::new();
-    let spoken = Spoken::new(endpoint, &content, &body, &prepared);
+    let echoes = plan.stands_in() || edge.gateway.settings.server.echo_model;
+    let spoken = Spoken::new(endpoint, &content, &body, &prepared).echoing(echoes);
+    let pictures = Pictures::default();
+    let mut told = resumable(edge, endpoint, &content);
     loop {
         let edge = newer.as_deref().unwrap_or(first);
         let now = in_time(edge, deadline, &mut last)?;
@@ -78,10 +86,13 @@ pub async fn converse(
             }
             Step::Moved => {
                 match edge.courses.settled().await {
+                    Course::Process(_) if ctx.broken.is_some() => {
+                        return Err(refusals::out_of_time(edge, last).into());
+                    }
                     Course::Process(line) => return Box::pin(forward::ask(&line, &body, client, ctx)).await,
                     course => newer = course.edge().or(newer),
                 }
-                plan = self::plan(newer.as_deref().unwrap_or(first), ctx, endpoint, &content, deadline)?;
+                plan = self::plan(newer.as_deref().unwrap_or(first), client, ctx, &asked)?;
                 continue;
             }
             Step::Stop(Stopped::Unfit) if endpoint.counts_tokens() => {
@@ -89,16 +100,29 @@ pub async fn converse(
             }
             Step::Stop(stop) => return Err(refusals::stopped(edge, &plan, stop, last, unfit).into()),
         };
-        let attempt = Attempt { edge, spoken: &spoken, deadline, client, ctx };
+        let told_so_far = told.as_deref().filter(|_| ctx.broken.is_some());
+        let fetching = pictures.spoken(edge, &spoken, lease.credential(), deadline);
+        let illustrated = client_or(client, ctx, pin!(fetching)).await?;
+        let spoken_there = illustrated.as_ref().unwrap_or(&spoken);
+        let attempt = Attempt { edge, spoken: spoken_there, deadline, told: told_so_far, client, ctx };
         // Boxed, so that its room is given back before the answer is relayed.
         match Box::pin(attempt.run(&mut lease, &plan)).await {
             Ok(answer) => {
-                // Nothing is sent again from here on: the body goes, and its share of the budget.
                 let prompt = content.prompt_estimate();
-                let accepted = Box::new(Accepted { edge, endpoint, prompt, lease, plan });
-                drop(spoken);
-                drop((body, held, content, last, unfit));
-                return accepted.relay(answer, client, ctx).await;
+                let accepted = Box::new(Accepted { edge, endpoint, prompt, lease, plan, told: told.take() });
+                if accepted.told.is_none() {
+                    // Nothing is sent again from here on: the body goes, and its share of the budget.
+                    drop(spoken);
+                    drop((body, held, content, last, unfit));
+                    return accepted.relay(answer, client, ctx).await.map(|_| ());
+                }
+                let Some(rest) = accepted.relay(answer, client, ctx).await? else { return Ok(()) };
+                if !spoken.is_plain() {
+                    return Err(refusals::out_of_time(edge, last).into());
+                }
+                deadline = patience_of(edge);
+                (plan, told) = (rest.plan, Some(rest.told));
+                plan.renew(deadline);
             }
             Err(Trouble::ClientGone) => return Err(abandoned(lease, &content, ctx)),
             Err(Trouble::Unfit(why)) => {
@@ -154,6 +178,20 @@ pub fn permit(
     }
 }
 
+/// When a request that is asked, or gone on with, from now on must have shown something.
+fn patience_of(edge: &Edge) -> Option<Instant> {
+    edge.gateway.settings.routing.deadline.map(|budget| Instant::now() + budget)
+}
+
+/// A place for what the client is told, where another answer may go on with one that breaks off.
+fn resumable(edge: &Edge, endpoint: &Endpoint, content: &Content) -> Option<Box<Told>> {
+    let wanted = edge.gateway.settings.routing.resume == Resume::Verify;
+    if !(wanted && content.stream() && endpoint.generates()) {
+        return None;
+    }
+    Told::new(endpoint.wire()).map(Box::new)
+}
+
 /// The moment, if it is not too late for another step.
 fn in_time(edge: &Edge, deadline: Option<Instant>, last: &mut Option<Failure>) -> Result<Instant, End> {
     let now = Instant::now();
@@ -194,17 +232,38 @@ async fn read(
     Ok(body)
 }
 
+/// What a request is planned by.
+struct Asked<'a> {
+    endpoint: &'a Endpoint,
+    content: &'a Content,
+    body: &'a Bytes,
+    deadline: Option<Instant>,
+}
+
 fn plan(
     edge: &Edge,
+    client: &ServerSession,
     ctx: &RequestContext,
-    endpoint: &Endpoint,
-    content: &Content,
-    deadline: Option<Instant>,
+    asked: &Asked,
 ) -> Result<Plan, Box<Refusal>> {
-    let pinned = edge.gateway.pinned(endpoint, content.ids()).map_err(refusals::unpinnable)?;
-    let tokens = content.estimate(endpoint);
-    let ask = Ask { model: content.model(), tokens, pinned, deadline, seed: ctx.seed };
-    edge.gateway.pool.plan(ask).map_err(|unknown| refusals::unknown_model(&unknown))
+    let Asked { endpoint, content, body, deadline } = *asked;
+    let head = client.req_header();
+    let pool = &edge.gateway.pool;
+    let ask = Ask {
+        model: content.model(),
+        tokens: content.estimate(endpoint),
+        pinned: edge.gateway.pinned(endpoint, content.ids()).map_err(refusals::unpinnable)?,
+        deadline,
+        seed: ctx.seed,
+        needs: content.needs(),
+        among: wish::among(edge, head)?,
+        streams: content.stream(),
+    };
+    let mut plan = pool.plan(ask).map_err(|unknown| refusals::unknown_model(&unknown))?;
+    if pool.asks_for_key(&plan) {
+        plan.keep_to(wish::key(edge, &head.headers, content, body));
+    }
+    Ok(plan)
 }
 
 /// `work`, unless the client leaves first. Dropping `work` ends what it had going upstream; it comes pinned, so that
@@ -213,16 +272,33 @@ fn plan(
 pub async fn client_or<T>(
     client: &mut ServerSession,
     ctx: &mut RequestContext,
-    work: Pin<&mut impl Future<Output = T>>,
+    mut work: Pin<&mut impl Future<Output = T>>,
 ) -> Result<T, End> {
     let since = Instant::now();
-    let done = tokio::select! {
-        biased;
-        done = work => Ok(done),
-        () = client_left(client) => Err(End::ClientGone),
+    let wire = ctx.broken.as_ref().map(|broken| broken.wire);
+    let done = loop {
+        tokio::select! {
+            biased;
+            done = work.as_mut() => break Ok(done),
+            () = client_left(client) => break Err(End::ClientGone),
+            alive = beat(wire) => for bytes in alive {
+                client.write_response_body(bytes, false).await.map_err(|_| End::ClientGone)?;
+            },
+        }
     };
     ctx.waited(since);
     done
+}
+
+/// What tells a client in the middle of an answer that it is still there; never, where none has begun.
+async fn beat(begun: Option<Wire>) -> Vec<Bytes> {
+    match begun {
+        Some(wire) => {
+            tokio::time::sleep(HEARTBEAT).await;
+            heartbeat(wire)
+        }
+        None => std::future::pending().await,
+    }
 }
 
 /// Resolves when the client has closed its side, a half of it included (no client that waits for an answer does that).

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::HeaderMap;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use serde::Serialize;
@@ -18,7 +17,7 @@ use super::context::RequestContext;
 use super::lifecycle::End;
 use super::phrase::Spoken;
 use super::reply::Refusal;
-use super::{admission, dashboard, desk, explain, refusals, reply, Edge};
+use super::{admission, dashboard, desk, explain, refusals, reply, wish, Edge};
 use crate::clients::Client;
 use crate::llm::endpoint::Page;
 use crate::llm::ANTHROPIC_VERSION;
@@ -72,17 +71,9 @@ pub async fn answer(
             (200, JSON, to_json(&told))
         }
         (Page::Docs, Some(_)) => (200, HTML, docs::render().into()),
-        (Page::Models | Page::GeminiModels, Some(asks)) => (200, JSON, models(edge, &which, headers, asks)),
+        (Page::Models | Page::GeminiModels, Some(asks)) => (200, JSON, models(edge, &which, client, asks)?),
         (Page::Model(id) | Page::GeminiModel(id), Some(asks)) => {
-            if !asks.may_use(id) {
-                return Err(refusals::closed_model(Some(id)).into());
-            }
-            let models = edge.gateway.pool.models();
-            let Some(model) = models.iter().find(|model| model.name == *id) else {
-                return Err(refusals::unknown_model(&edge.gateway.pool.unknown(id)).into());
-            };
-            let google = matches!(which, Page::GeminiModel(_)) || headers.contains_key(GOOGLE_KEY);
-            (200, JSON, if google { to_json(&gemini_entry(model)) } else { to_json(&entry(model)) })
+            (200, JSON, model(edge, &which, id, client, asks)?)
         }
         (page, Some(asks)) => match desk::page(edge, page, asks) {
             Some(told) => (200, JSON, to_json(&told)),
@@ -111,19 +102,44 @@ async fn acted(edge: &Edge, which: &Page, asks: Option<&Client>) -> Result<Value
     desk::act(edge, which).await.unwrap_or_else(|| Err(refusals::panicked()))
 }
 
-/// The models that the client may ask for, in the words of its API.
-fn models(edge: &Edge, which: &Page, headers: &HeaderMap, asks: &Client) -> Bytes {
-    let mut models = edge.gateway.pool.models();
+/// The models that the client may ask for, or those of them that the vendor serves which it asks for.
+fn open_models(edge: &Edge, client: &ServerSession, asks: &Client) -> Result<Vec<Listed>, Box<Refusal>> {
+    let among = wish::among(edge, client.req_header())?;
+    let mut models = edge.gateway.pool.models_among(among.map(|among| &**among));
     models.retain(|model| asks.may_use(&model.name));
-    if matches!(which, Page::GeminiModels) {
-        gemini_list(&models)
-    } else if headers.contains_key(ANTHROPIC_VERSION) {
-        anthropic_list(&models)
-    } else if headers.contains_key(GOOGLE_KEY) {
-        gemini_list(&models)
-    } else {
-        list(&models)
+    Ok(models)
+}
+
+/// The list of them, in the words of the client's API.
+fn models(edge: &Edge, which: &Page, client: &ServerSession, asks: &Client) -> Result<Bytes, Box<Refusal>> {
+    let models = open_models(edge, client, asks)?;
+    let headers = &client.req_header().headers;
+    let google = matches!(which, Page::GeminiModels);
+    Ok(match google {
+        false if headers.contains_key(ANTHROPIC_VERSION) => anthropic_list(&models),
+        false if !headers.contains_key(GOOGLE_KEY) => list(&models),
+        _ => gemini_list(&models),
+    })
+}
+
+/// One of them.
+fn model(
+    edge: &Edge,
+    which: &Page,
+    id: &str,
+    client: &ServerSession,
+    asks: &Client,
+) -> Result<Bytes, Box<Refusal>> {
+    if !asks.may_use(id) {
+        return Err(refusals::closed_model(Some(id)));
     }
+    let models = open_models(edge, client, asks)?;
+    let Some(model) = models.iter().find(|model| model.name == id) else {
+        return Err(refusals::unknown_model(&edge.gateway.pool.unknown(id)));
+    };
+    let google =
+        matches!(which, Page::GeminiModel(_)) || client.req_header().headers.contains_key(GOOGLE_KEY);
+    Ok(if google { to_json(&gemini_entry(model)) } else { to_json(&entry(model)) })
 }
 
 /// The answer to a request that only asks how long its prompt is, and that no upstream has counted.

@@ -24,6 +24,7 @@ pub mod forward;
 pub mod framing;
 pub mod front;
 pub mod http1;
+pub mod images;
 pub mod inflate;
 pub mod lifecycle;
 mod linger;
@@ -42,6 +43,7 @@ pub mod socket;
 pub mod token;
 pub mod view;
 pub mod visitors;
+pub mod wish;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -67,6 +69,9 @@ use crate::providers::chained::{LEAVING, MOST_PATH, SERVED_BY};
 use crate::providers::headers::upstream_request_id;
 use crate::routing::{Lease, Plan, Transition};
 use crate::shared::Leave;
+
+/// Names the model that has served, where that is another than was asked for.
+const MODEL: HeaderName = HeaderName::from_static("x-model");
 
 /// What every request works with: one configuration at work, and what outlasts it.
 pub struct Edge {
@@ -157,6 +162,7 @@ impl Edge {
             }
             let _ = head.insert_header(SERVED_BY, path);
         }
+        name_model(ctx, head);
         if ctx.from_router && self.drain.is_draining() {
             let _ = head.insert_header(LEAVING, "true");
         }
@@ -187,6 +193,16 @@ impl Edge {
         for change in changes {
             tell(&self.recorder, &change);
         }
+    }
+}
+
+/// Names the model that has served, where that is another than was asked for.
+fn name_model(ctx: &RequestContext, head: &mut ResponseHeader) {
+    let asked = ctx.outcome.model.as_deref();
+    let served =
+        ctx.outcome.model_served.as_deref().filter(|served| asked.is_some_and(|asked| asked != *served));
+    if let Some(served) = served.and_then(|served| HeaderValue::from_str(served).ok()) {
+        let _ = head.insert_header(MODEL, served);
     }
 }
 

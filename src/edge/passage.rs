@@ -20,7 +20,7 @@ use super::failure::{Failure, MOST_ERROR_BODY};
 use super::inflate::Inflate;
 use super::lifecycle::patience;
 use super::reply::Refusal;
-use super::Edge;
+use super::{wish, Edge};
 use crate::dialect::conversation::Untranslatable;
 use crate::gateway::Authorization;
 use crate::llm::answer::Answer as Facts;
@@ -110,10 +110,11 @@ impl Passage {
 
     /// Finds where the request goes at this candidate. Where it has nothing like it, it is passed over.
     pub fn address(&mut self, edge: &Edge, client: &RequestHeader) -> bool {
+        let query = wish::without_vendor(client.uri.query());
         let ask = providers::Ask {
             wire: self.endpoint.wire(),
             path: self.endpoint.path(),
-            query: client.uri.query(),
+            query: query.as_deref(),
             model: None,
             stream: false,
             version: client.headers.get(ANTHROPIC_VERSION).and_then(|version| version.to_str().ok()),

@@ -30,7 +30,7 @@ use super::failure::Failure;
 use super::lifecycle::{client_or, End};
 use super::passage::{Passage, Refused, Seen};
 use super::reply::Refusal;
-use super::{door, forward, lifecycle, refusals, reply, Edge};
+use super::{door, forward, lifecycle, refusals, reply, wish, Edge};
 use crate::gateway::Dress;
 use crate::llm::endpoint::Endpoint;
 use crate::llm::error::ApiError;
@@ -52,7 +52,8 @@ pub fn admit(
     let cursors = client.req_header().uri.query().map(Endpoint::cursors).unwrap_or_default();
     let pinned = edge.gateway.pinned(&endpoint, &cursors).map_err(refusals::unpinnable)?;
     let deadline = settings.routing.deadline.filter(|_| length.is_none()).map(|budget| ctx.started + budget);
-    let ask = Ask { model: None, tokens: 0, pinned, deadline, seed: ctx.seed };
+    let among = wish::among(edge, client.req_header())?;
+    let ask = Ask { pinned, deadline, seed: ctx.seed, among, ..Ask::default() };
     let plan = edge.gateway.pool.plan(ask).map_err(|unknown| refusals::unknown_model(&unknown))?;
     let downstream = client.as_downstream_mut();
     downstream.set_read_timeout(Some(settings.server.body_timeout));

@@ -16,6 +16,7 @@ use super::Edge;
 use crate::dialect::conversation::{Conversation, Untranslatable};
 use crate::dialect::gemini::embeddings::{self, EmbeddingsWriter};
 use crate::dialect::gemini::images::{self, ImagesWriter};
+use crate::dialect::resume::{self, Told};
 use crate::dialect::translation::{Translated, Translation};
 use crate::dialect::{self, Composed, Stamp, Target};
 use crate::gateway::Upstream;
@@ -39,6 +40,7 @@ pub struct Spoken<'a> {
     pub body: &'a Bytes,
     /// The body as it is read, where that differs.
     prepared: &'a OnceLock<Option<String>>,
+    echoes: bool,
     conversation: OnceLock<Result<Box<Conversation<'a>>, Untranslatable>>,
 }
 
@@ -80,10 +82,21 @@ impl<'a> Spoken<'a> {
         body: &'a Bytes,
         prepared: &'a OnceLock<Option<String>>,
     ) -> Self {
-        Self { endpoint, content, body, prepared, conversation: OnceLock::new() }
+        Self { endpoint, content, body, prepared, echoes: false, conversation: OnceLock::new() }
     }
 
-    /// The request in the words of `upstream`, which calls the model `model`, and how its answer is to be read.
+    /// Whether the answer is to name the model that was asked for, and not the one that answered.
+    pub fn echoing(self, echoes: bool) -> Self {
+        Self { echoes, ..self }
+    }
+
+    /// The name that the answer is to give the model; none = its own.
+    pub fn echo(&self) -> Option<&'a str> {
+        self.content.model().filter(|_| self.echoes)
+    }
+
+    /// The request in the words of `upstream`, which calls the model `model`, and how its answer is to be read: as one
+    /// that goes on where the client has been `told` so much, or from its beginning.
     ///
     /// # Errors
     /// It has no words for it.
@@ -93,6 +106,7 @@ impl<'a> Spoken<'a> {
         upstream: &Upstream,
         model: &str,
         client: &pingora::http::RequestHeader,
+        told: Option<&Told>,
         seed: u64,
     ) -> Result<(Phrased, Tongue), Untranslatable> {
         let query = self.content.query(client.uri.query(), model);
@@ -108,11 +122,15 @@ impl<'a> Spoken<'a> {
         if route.native {
             let headers =
                 if self.content.is_socket() { socket::opening(&client.headers) } else { Vec::new() };
-            return Ok((Phrased { headers, ..self.native(route, upstream, model) }, Tongue::Native));
+            let tongue = match told {
+                None => Tongue::Native,
+                Some(_) => self.tongue(route.wire, &mut Composed::default(), told, seed)?,
+            };
+            return Ok((Phrased { headers, ..self.native(route, upstream, model) }, tongue));
         }
         let target = Target { model, habits: route.habits, signature: &|_: &str| None };
         match route.task {
-            Task::Generate => self.translated(edge, route, model, seed),
+            Task::Generate => self.translated(edge, route, model, told, seed),
             Task::Draw => {
                 let kind = client.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
                 let form = kind.filter(|_| matches!(self.content, Content::Form(_)));
@@ -121,7 +139,7 @@ impl<'a> Spoken<'a> {
             }
             Task::Embed => {
                 let (composed, writer) = embeddings::compose(self.text()?, &target)?;
-                Ok((phrased(route, composed), Tongue::Vectors(writer)))
+                Ok((phrased(route, composed), Tongue::Vectors(writer.named(self.echo()))))
             }
             Task::Count | Task::AsItCame => Err(Untranslatable::unserved(self.endpoint.path())),
         }
@@ -150,7 +168,7 @@ impl<'a> Spoken<'a> {
                 }
                 match facts.error.take() {
                     Some(error) => Err(NoAnswer::Error(Box::new(error))),
-                    None => Ok((body, facts)),
+                    None => Ok((facts.named(body, self.echo()), facts)),
                 }
             }
             Tongue::Foreign(translation) => told(edge, translation.whole(&body)),
@@ -187,18 +205,42 @@ impl<'a> Spoken<'a> {
         edge: &Edge,
         route: Route,
         model: &str,
+        told: Option<&Told>,
         seed: u64,
     ) -> Result<(Phrased, Tongue), Untranslatable> {
         let conversation = self.conversation()?;
         let signature = |id: &str| edge.gateway.signature(id);
         let target = Target { model, habits: route.habits, signature: &signature };
         let mut composed = dialect::compose(route.wire, conversation, &target)?;
-        let stamp = Stamp { seed, created: unix_now() };
-        let reader = dialect::reader(route.wire, stamp);
-        let writer = dialect::writer(self.endpoint.wire(), conversation, stamp, route.wire);
-        let several = dialect::ends_by_ending(route.wire, conversation);
-        let translation = Translation::new(reader, writer, &mut composed, several);
-        Ok((phrased(route, composed), Tongue::Foreign(Box::new(translation))))
+        let tongue = self.tongue(route.wire, &mut composed, told, seed)?;
+        Ok((phrased(route, composed), tongue))
+    }
+
+    /// How the answer of a provider that speaks `from` is told to the client.
+    fn tongue(
+        &self,
+        from: Wire,
+        composed: &mut Composed,
+        told: Option<&Told>,
+        seed: u64,
+    ) -> Result<Tongue, Untranslatable> {
+        let conversation = self.conversation()?;
+        let created = told.and_then(Told::created).unwrap_or_else(unix_now);
+        let stamp = Stamp { seed, created };
+        let mut writer = dialect::writer(self.endpoint.wire(), conversation, stamp, from);
+        if let Some(told) = told {
+            let unlike = || Untranslatable::new("", "The answer cannot go on where it broke off.");
+            writer = told.resumed(writer).ok_or_else(unlike)?;
+        }
+        let several = dialect::ends_by_ending(from, conversation);
+        let reader = dialect::reader(from, stamp);
+        let translation = Translation::new(reader, writer, composed, several).named(self.echo());
+        Ok(Tongue::Foreign(Box::new(translation)))
+    }
+
+    /// Whether another answer could go on with one to this request.
+    pub fn is_plain(&self) -> bool {
+        self.conversation().is_ok_and(resume::is_plain)
     }
 
     fn conversation(&self) -> Result<&Conversation<'a>, Untranslatable> {

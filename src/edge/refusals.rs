@@ -53,6 +53,15 @@ pub fn closed_model(model: Option<&str>) -> Box<Refusal> {
     refusal
 }
 
+/// A vendor that nobody is called: 400 with those that are known.
+pub fn unknown_vendor(vendor: &str, known: &[&str]) -> Box<Refusal> {
+    let vendor: String = vendor.chars().take(128).collect();
+    let message = format!("The vendor '{vendor}' is not known here. There are: {}.", known.join(", "));
+    let mut refusal = Refusal::new(ApiError::bad_request(&message, Some("vendor")), "unknown_vendor");
+    refusal.should_retry = Some(false);
+    refusal
+}
+
 /// The client's key is at a limit of its own: 429 with the time when the request fits.
 pub fn client_limited(full: Full) -> Box<Refusal> {
     let error = ApiError::client_limited(full.which.as_str(), full.bound);
@@ -163,6 +172,19 @@ pub fn stopped(
                     refusal
                 }
             }
+        }
+        Stopped::Lacking(abilities) => {
+            let model = plan.model().unwrap_or_default();
+            let message = format!("The model '{model}' cannot do what this request needs: {abilities}.");
+            let mut refusal = Refusal::new(ApiError::bad_request(&message, Some("model")), "lacking");
+            refusal.should_retry = Some(false);
+            refusal
+        }
+        Stopped::Elsewhere => {
+            let mut refusal =
+                Refusal::new(ApiError::elsewhere(plan.model().unwrap_or_default()), "unknown_model");
+            refusal.should_retry = Some(false);
+            refusal
         }
         Stopped::Unfit | Stopped::Exhausted => Refusal::new(ApiError::unavailable(), "exhausted"),
     }

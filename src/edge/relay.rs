@@ -13,11 +13,13 @@ use pingora::protocols::http::ServerSession;
 use pingora::time::{sleep, timeout};
 
 use super::attempt::Answer;
-use super::context::RequestContext;
+use super::context::{Broken, RequestContext};
+use super::door::Served;
 use super::exchange::{Dialer, Exchange};
 use super::failure::Failure;
 use super::lifecycle::{client_left, End};
 use super::{drain, reply, socket, Edge};
+use crate::dialect::resume::Told;
 use crate::llm::answer::Answer as Facts;
 use crate::llm::endpoint::Endpoint;
 use crate::llm::error::ApiError;
@@ -25,8 +27,8 @@ use crate::llm::stream::{AnswerStream, Ending, StreamFault};
 use crate::llm::usage::Usage;
 use crate::llm::Wire;
 use crate::observe::metrics::OpenStream;
-use crate::observe::outcome::{Ended, TokenCount};
-use crate::providers::{judge_transport, Transport};
+use crate::observe::outcome::{Ended, Resumed, TokenCount};
+use crate::providers::{judge_transport, Next, Transport, Verdict};
 use crate::routing::{Lease, Plan};
 
 /// A comment goes out after this long a silence, so that clients and balancers see life.
@@ -48,36 +50,61 @@ pub struct Accepted<'a> {
     pub lease: Lease,
     /// The request's plan, for a verdict that comes late.
     pub plan: Plan,
+    /// What the client is told, where another answer could go on with this one.
+    pub told: Option<Box<Told>>,
+}
+
+/// An answer that broke off, with what it takes to go on.
+pub struct Rest {
+    /// What has been tried.
+    pub plan: Plan,
+    /// What the client knows.
+    pub told: Box<Told>,
 }
 
 impl Accepted<'_> {
-    /// Relays the answer and settles the lease.
+    /// Relays the answer and settles the lease. What is given back is to be gone on with.
     pub async fn relay(
         self: Box<Self>,
         answer: Answer,
         client: &mut ServerSession,
         ctx: &mut RequestContext,
-    ) -> Result<(), End> {
+    ) -> Result<Option<Rest>, End> {
         let upstream = self.edge.gateway.upstream(self.lease.credential());
         ctx.outcome.credential = Some(upstream.name.clone());
         ctx.outcome.model_served = Some(self.lease.model().clone());
         match answer {
-            Answer::Unary { head, body, facts } => Box::pin(self.unary(head, body, facts, client, ctx)).await,
+            Answer::Unary { head, body, facts } => {
+                Box::pin(self.unary(head, body, facts, client, ctx)).await.map(|()| None)
+            }
             Answer::Stream { exchange, watch, translated, held, over } => {
                 let _open = OpenStream::enter();
-                let Accepted { edge, endpoint, prompt, lease, plan } = *self;
+                let Accepted { edge, endpoint, prompt, lease, plan, told } = *self;
                 let lease = Some(lease);
-                let last = Instant::now();
-                let mut stream =
-                    Stream { edge, endpoint, prompt, lease, plan, exchange, watch, translated, last };
+                let (last, spoke) = (Instant::now(), Instant::now());
+                let mut stream = Stream {
+                    edge,
+                    endpoint,
+                    prompt,
+                    lease,
+                    plan,
+                    exchange,
+                    watch,
+                    translated,
+                    told,
+                    last,
+                    spoke,
+                };
                 let end = match stream.commit(client, ctx, held).await {
                     Ok(()) if !over => stream.pump(client, ctx).await,
                     committed => committed,
                 };
                 Box::pin(stream.conclude(end, client, ctx)).await
             }
-            Answer::Raw { exchange } => Box::pin(raw(*self, exchange, client, ctx)).await,
-            Answer::Socket { exchange } => Box::pin(socket::carry(*self, exchange, client, ctx)).await,
+            Answer::Raw { exchange } => Box::pin(raw(*self, exchange, client, ctx)).await.map(|()| None),
+            Answer::Socket { exchange } => {
+                Box::pin(socket::carry(*self, exchange, client, ctx)).await.map(|()| None)
+            }
         }
     }
 
@@ -127,7 +154,11 @@ struct Stream<'a> {
     exchange: Exchange,
     watch: Box<dyn AnswerStream>,
     translated: bool,
+    told: Option<Box<Told>>,
+    /// When the upstream has said something.
     last: Instant,
+    /// When the client was told something.
+    spoke: Instant,
 }
 
 impl Stream<'_> {
@@ -142,6 +173,10 @@ impl Stream<'_> {
             self.edge.tell(lease.succeeded(Instant::now()));
         }
         ctx.ended(Ended::ClientGone);
+        if ctx.broken.is_some() {
+            // The client has had a head, and goes on with what is new.
+            return self.forward(held, client, ctx).await;
+        }
         let upstream = self.exchange.response().ok_or(Stop::ClientGone)?;
         let head = if self.translated {
             reply::translated_head(client, ctx, upstream, "text/event-stream", None)
@@ -183,6 +218,9 @@ impl Stream<'_> {
                     Ok(()) => {
                         if self.watch.done() {
                             self.settle(ctx);
+                        }
+                        if out.is_empty() && self.spoke.elapsed() >= HEARTBEAT {
+                            out = heartbeat(self.endpoint.wire());
                         }
                         self.forward(std::mem::take(&mut out), client, ctx).await?;
                     }
@@ -246,6 +284,10 @@ impl Stream<'_> {
                 joined.freeze()
             }
         };
+        if let Some(told) = &mut self.told {
+            told.hear(bytes.clone());
+        }
+        self.spoke = Instant::now();
         ctx.outcome.bytes_out += bytes.len() as u64;
         let written = client.write_response_body(bytes, false).await;
         written.map_err(|_| Stop::ClientGone)
@@ -276,17 +318,23 @@ impl Stream<'_> {
         ctx.settle();
     }
 
+    /// What the client knows, where somebody else could go on from there.
+    fn resumable(&mut self, verdict: &Verdict) -> Option<Box<Told>> {
+        self.told.take().filter(|told| verdict.next != Next::Stop && told.text().is_some())
+    }
+
     /// The last bytes, the settlement and the verdict.
     async fn conclude(
         mut self,
         end: Result<(), Stop>,
         client: &mut ServerSession,
         ctx: &mut RequestContext,
-    ) -> Result<(), End> {
+    ) -> Result<Option<Rest>, End> {
         let last_words = match end {
             Ok(()) => {
                 self.settle(ctx);
                 ctx.ended(Ended::Complete);
+                ctx.outcome.resumed = ctx.broken.as_ref().map(|_| Resumed::Whole);
                 None
             }
             Err(Stop::ClientGone) => {
@@ -311,7 +359,16 @@ impl Stream<'_> {
                     self.edge.tell(changes);
                 }
                 let message = self.edge.gateway.scrubber.scrub(&failure.error.message).into_owned();
-                Some(ApiError::broken_stream(&failure.error, message))
+                let error = ApiError::broken_stream(&failure.error, message);
+                let broken = Broken { wire: self.endpoint.wire(), error, ended: how };
+                if let Some(told) = self.resumable(&failure.verdict) {
+                    ctx.broke_off(broken, failure.verdict.code, failure.reason);
+                    return Ok(Some(Rest { plan: self.plan, told }));
+                }
+                // The first break is what went wrong; what came of the others is no news to the client.
+                let broken = ctx.broken.take().map_or(broken, |first| *first);
+                ctx.ended(broken.ended);
+                Some(broken.error)
             }
         };
         let broken = last_words.is_some();
@@ -324,7 +381,19 @@ impl Stream<'_> {
         if !broken {
             tokio::spawn(keep(self.edge.dialer.clone(), self.exchange));
         }
-        written.map_err(|_| End::ClientGone)
+        written.map_err(|_| End::ClientGone)?;
+        Ok(None)
+    }
+}
+
+/// The last words of an answer that broke off, where nobody has gone on with it.
+pub async fn give_up(client: &mut ServerSession, ctx: &mut RequestContext) -> Served {
+    let Some(broken) = ctx.broken.take() else { return Served::Close };
+    ctx.ended(broken.ended);
+    let tail = broken.error.frame(broken.wire);
+    match client.write_response_body(tail, true).await {
+        Ok(()) => Served::Answered,
+        Err(_) => Served::Close,
     }
 }
 
@@ -342,7 +411,7 @@ async fn keep(dialer: Arc<Dialer>, mut exchange: Exchange) {
 }
 
 /// What tells a client of this API that its stream is alive.
-fn heartbeat(wire: Wire) -> Vec<Bytes> {
+pub(super) fn heartbeat(wire: Wire) -> Vec<Bytes> {
     match wire {
         // Google's own client takes a comment for a broken event.
         Wire::Opaque | Wire::Gemini => Vec::new(),
@@ -355,6 +424,7 @@ fn broken(fault: StreamFault) -> Stop {
     match fault {
         StreamFault::Upstream(error) => Stop::Fault(Failure::in_stream(error), Ended::UpstreamError),
         StreamFault::TooLarge => Stop::Fault(Failure::transport(Transport::Malformed), Ended::Truncated),
+        StreamFault::Diverged => Stop::Fault(Failure::transport(Transport::Diverged), Ended::Truncated),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::observe::view::{
     State, TurnView, Used, VendorView, View,
 };
 use crate::providers::peer_health::Figure;
-use crate::routing::{self, Condition, Considered, Listed, Outlook, Pool, QuotaUse, Snapshot, Use};
+use crate::routing::{self, Ask, Condition, Considered, Listed, Outlook, Pool, QuotaUse, Snapshot, Use};
 
 /// How many pairs of credential and model are considered for one look: each model's order takes a moment of the pool.
 const MOST_PAIRS: usize = 10_000;
@@ -69,7 +69,10 @@ fn routes(pool: &Pool, credentials: usize, text: &str) -> (Vec<RouteView>, usize
     let routes = listed
         .into_iter()
         .take(most)
-        .filter_map(|model| Some(route(pool.explain(&model.name, 0, now).ok()?, model.name)));
+        .filter_map(|model| {
+            let ask = Ask { model: Some(&model.name), ..Ask::default() };
+            Some(route(pool.explain(ask, now).ok()?, model.name))
+        });
     (routes.collect(), left_out)
 }
 

@@ -195,8 +195,8 @@ mod tests {
         );
         let source = Source { path: Path::new("c.yaml"), text: &text };
         let loaded = config::load(source, &|_| None, &|_| Err(std::io::ErrorKind::NotFound.into()));
-        let settings = loaded.settings.unwrap_or_else(|| panic!("{}", loaded.render(false)));
-        Roster::new(&settings, Secret::new("sk-spare-0123456789"), None, Instant::now())
+        let report = loaded.render(false);
+        Roster::new(&loaded.settings.expect(&report), Secret::new("sk-spare-0123456789"), None, Instant::now())
     }
 
     fn master() -> Roster {

@@ -32,6 +32,8 @@ pub struct Upstream {
     pub addresses: Arc<AddressSet>,
     /// What is known of it, if it is another router.
     pub peer: Option<Peer>,
+    /// Whether pictures are fetched for it.
+    pub inlines_images: bool,
     site: Site,
     host: HeaderValue,
     sign: Sign,
@@ -98,6 +100,7 @@ impl Upstream {
             provider,
             addresses,
             peer: provider.is_router.then(Peer::default),
+            inlines_images: credential.inline_images,
             site: Site {
                 base: url.path().trim_end_matches('/').to_owned(),
                 api_version: credential.api_version.clone(),

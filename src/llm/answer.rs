@@ -3,6 +3,11 @@
 //! One pass over the bytes; the bytes themselves go on as they came. Half an answer does not parse, and what does not
 //! parse is no answer. Sources: OpenAI API reference; OpenRouter's and Google's errors inside a 200 as seen in traffic.
 
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use super::body::{Body, Edit};
 use super::scan::{utf8_fault, Cursor, Fault, Text};
 use super::upstream_error::UpstreamError;
 use super::usage::{Reported, Usage};
@@ -26,6 +31,8 @@ pub struct Answer {
     pub id: Option<String>,
     /// The model that answered.
     pub model: Option<String>,
+    /// Where it says so.
+    pub model_at: Option<Range<usize>>,
     /// Ids that a later request may name, and that only this upstream knows: stored responses, files, batches,
     /// conversations, and those in lists of them.
     pub ids: Vec<String>,
@@ -58,6 +65,17 @@ impl Answer {
             answer.error = Some(UpstreamError::in_stream(body));
         }
         Ok(answer)
+    }
+
+    /// `body`, which is what was read, with the model called `name`, if there is one and it says another.
+    pub fn named(&self, body: Bytes, name: Option<&str>) -> Bytes {
+        match (name, &self.model_at) {
+            (Some(name), Some(at)) if self.model.as_deref() != Some(name) => {
+                let with = serde_json::Value::from(name).to_string().into();
+                Body::spliced(&body, vec![Edit { at: at.clone(), with }]).contiguous()
+            }
+            _ => body,
+        }
     }
 
     /// The client has asked for a chat answer to be kept, which the answer itself does not say.
@@ -115,7 +133,11 @@ impl<'a> Reader<'a> {
                 self.answer.id = self.text()?;
                 self.ids.extend(self.answer.id.clone().filter(|id| !id.is_empty()));
             }
-            b"model" | b"modelVersion" => self.answer.model = self.text()?,
+            b"model" | b"modelVersion" => {
+                let text = self.cursor.string_or_skip()?;
+                self.answer.model_at = text.map(|text| text.span());
+                self.answer.model = text.and_then(|text| text.decode()).map(|text| text.into_owned());
+            }
             b"responseId" => self.answer.id = self.text()?,
             b"usage" | b"usageMetadata" => {
                 let reported = Reported::read(&mut self.cursor)?.filter(Reported::counts);
@@ -227,6 +249,17 @@ mod tests {
         assert!(read(r#"{"error":null,"choices":[]}"#, Wire::Chat).error.is_none());
         assert!(read(r#"{"error":{"message":"m"},"choices":[{}]}"#, Wire::Chat).error.is_none());
         assert!(read(r#"{"id":"ftjob","error":{"message":"m"}}"#, Wire::Objects).error.is_none());
+    }
+
+    #[test]
+    fn another_name_is_put_in_the_models_place_and_only_there() {
+        let body = Bytes::from_static(br#"{ "id":"x", "model" : "m-1", "choices":[{"model":"m-1"}] }"#);
+        let answer = Answer::read(&body, Wire::Chat).unwrap();
+        let named = answer.named(body.clone(), Some("auto \"x\""));
+        assert_eq!(named, &br#"{ "id":"x", "model" : "auto \"x\"", "choices":[{"model":"m-1"}] }"#[..]);
+        for same in [None, Some("m-1")] {
+            assert_eq!(answer.named(body.clone(), same).as_ptr(), body.as_ptr());
+        }
     }
 
     #[test]

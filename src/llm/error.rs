@@ -166,6 +166,12 @@ impl ApiError {
         Self::new(429, "rate_limit_error", "rate_limit_exceeded", message)
     }
 
+    /// The vendor asked for does not serve the model.
+    pub fn elsewhere(model: &str) -> Self {
+        let message = format!("The vendor asked for does not serve the model '{model}'.");
+        Self { param: Some("model".to_owned()), ..Self::new(404, INVALID, "model_not_found", message) }
+    }
+
     /// No such endpoint; `nearest` is the one that was probably meant.
     pub fn wrong_path(path: &str, nearest: Option<&str>) -> Self {
         let path: String = path.chars().take(256).collect();

@@ -3,8 +3,10 @@
 //! A request is read once (`request`, `multipart`), without a tree, and rewritten by splicing; a stream is cut into
 //! frames (`sse`), watched (`event`, `stream`) and forwarded as it came; an answer is checked (`answer`); what it cost
 //! is read from it (`usage`). `error` holds both kinds of error, ours and the upstream's, and `scrub` keeps keys out
-//! of what is told about the latter. `scan` is the JSON cursor beneath all of them.
+//! of what is told about the latter. `ability` is what a request may need of a model. `scan` is the JSON cursor beneath
+//! all of them.
 
+pub mod ability;
 pub mod answer;
 pub mod body;
 pub mod endpoint;

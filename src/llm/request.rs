@@ -3,25 +3,27 @@
 //! One borrowing pass over the bytes, no tree; what will be rewritten is remembered as a span. What could mean one
 //! thing to us and another to an upstream is refused: a routed key that comes twice, in another case (some parsers
 //! fold case, two of them even `ſ` and the Kelvin sign), or spelt with escapes.
+//! What the rest says all the same is noted in `notes`.
 //! Field names: OpenAI API reference (chat completions, completions, embeddings, responses).
+
+mod conversation;
+mod notes;
 
 use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::ability::Abilities;
 use super::body::{Body, Edit};
-use super::scan::{utf8_fault, Cursor, Fault, Text, Watch};
+use super::scan::{utf8_fault, Cursor, Fault, Text};
+use notes::{Marks, Notes};
 
 /// Deeper bodies are refused.
 pub const MOST_DEPTH: u8 = 64;
 /// Longer model names are refused.
 const MOST_MODEL_CHARS: usize = 256;
-/// More ids than this in one request are not looked at.
-const MOST_IDS: usize = 16;
 /// What a picture or a sound counts for, instead of its base64 text.
 const BINARY_TOKENS: u64 = 1000;
-/// Strings below this size are text, whatever their key.
-const LEAST_BINARY: usize = 1024;
 /// The answer's size where the request sets no limit.
 const DEFAULT_OUTPUT_TOKENS: u64 = 256;
 /// The top-level keys that we act on.
@@ -75,6 +77,8 @@ pub struct Request {
     stores: bool,
     options: Options,
     ids: Vec<String>,
+    needs: Abilities,
+    marks: Marks,
     prompt_tokens: u64,
     output_tokens: Option<u64>,
     answers: u64,
@@ -118,6 +122,7 @@ impl Request {
         let text = (body.len() - notes.binary_bytes.min(body.len())) as u64;
         request.prompt_tokens = text / 4 + notes.binaries * BINARY_TOKENS;
         request.ids = notes.ids;
+        request.needs.join(notes.needs);
         Ok(request)
     }
 
@@ -151,6 +156,29 @@ impl Request {
     /// Ids of stored things that the request refers to: files, batches, responses, conversations.
     pub fn ids(&self) -> &[String] {
         &self.ids
+    }
+
+    /// What a model must be able to do to understand it.
+    pub fn needs(&self) -> Abilities {
+        self.needs
+    }
+
+    /// The name that the client has given to the conversation for caches, as written. `body` must be the bytes that were
+    /// read.
+    pub fn cache_key<'b>(&self, body: &'b [u8]) -> Option<&'b [u8]> {
+        body.get(self.marks.cache_key.clone()?)
+    }
+
+    /// Whose it is, as written.
+    pub fn user<'b>(&self, body: &'b [u8]) -> Option<&'b [u8]> {
+        body.get(self.marks.user.clone()?)
+    }
+
+    /// The head of the conversation, as written: what stays the same from turn to turn.
+    pub fn head<'b>(&self, body: &'b [u8]) -> [&'b [u8]; 2] {
+        let part =
+            |mark: &Option<Range<usize>>| mark.clone().and_then(|mark| body.get(mark)).unwrap_or_default();
+        [part(&self.marks.system), part(&self.marks.turns)]
     }
 
     /// Tokens that the request will probably cost; `generates` is false where no text is made (embeddings,
@@ -208,7 +236,7 @@ struct Reader<'a> {
     need: Need,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
     fn object(&mut self) -> Result<(), BadBody> {
         if self.cursor.peek() != b'{' {
             // Broken JSON and valid JSON that is no object are told apart.
@@ -221,18 +249,38 @@ impl Reader<'_> {
             let key = self.cursor.key()?;
             match self.routed(&key)? {
                 Some(name) => self.member(name)?,
-                None if key.raw() == b"conversation" => self.conversation()?,
-                None if key.raw() == b"store" => {
-                    self.request.stores = self.cursor.peek() == b't';
-                    self.cursor.skip(&key, &mut ())?;
-                }
-                None => self.cursor.skip(&key, &mut self.notes)?,
+                None => self.unrouted(&key)?,
             }
             more = self.cursor.more_members()?;
         }
         self.cursor.end().map_err(|fault| {
             BadBody::new(format!("The request body goes on behind its JSON object: {fault}."))
         })
+    }
+
+    /// A member that decides nothing by itself.
+    fn unrouted(&mut self, key: &Text<'a>) -> Result<(), BadBody> {
+        let (at, first) = (self.cursor.at(), self.cursor.peek());
+        match key.raw() {
+            b"conversation" => return self.conversation(),
+            b"messages" | b"input" | b"contents" if first == b'[' => return self.turns(),
+            b"tools" | b"functions" if first == b'[' => return self.tools(key),
+            b"metadata" if first == b'{' => return self.metadata(),
+            b"store" => self.request.stores = first == b't',
+            _ => {}
+        }
+        self.cursor.skip(key, &mut self.notes)?;
+        let marks = &mut self.request.marks;
+        let mark = match key.raw() {
+            b"prompt_cache_key" => &mut marks.cache_key,
+            b"user" => &mut marks.user,
+            b"system" | b"instructions" | b"systemInstruction" | b"system_instruction" => &mut marks.system,
+            b"input" | b"prompt" => &mut marks.turns,
+            _ => return Ok(()),
+        };
+        // Null is not there.
+        *mark = (first != b'n').then(|| at..self.cursor.at());
+        Ok(())
     }
 
     /// Which routed key this is. Anything that some parser could take for one is refused unless it is spelt plainly.
@@ -383,50 +431,6 @@ fn folded(c: char) -> char {
         'ſ' => 's',
         '\u{212a}' => 'k',
         c => c.to_ascii_lowercase(),
-    }
-}
-
-/// What the skipped parts of a body say all the same.
-#[derive(Default)]
-struct Notes {
-    ids: Vec<String>,
-    binaries: u64,
-    binary_bytes: usize,
-}
-
-impl Notes {
-    fn id(&mut self, id: &Text) {
-        if self.ids.len() < MOST_IDS && !id.raw().is_empty() {
-            self.ids.extend(id.decode().map(|id| id.into_owned()));
-        }
-    }
-}
-
-impl<'a> Watch<'a> for Notes {
-    fn text(&mut self, key: &Text<'a>, value: &Text<'a>) {
-        if value.raw().len() >= LEAST_BINARY && is_binary(key.raw(), value.raw()) {
-            self.binaries += 1;
-            self.binary_bytes += value.raw().len();
-        } else if names_id(key.raw()) {
-            self.id(value);
-        }
-    }
-}
-
-fn is_binary(key: &[u8], value: &[u8]) -> bool {
-    value.starts_with(b"data:") || matches!(key, b"data" | b"file_data" | b"b64_json")
-}
-
-fn names_id(key: &[u8]) -> bool {
-    match key.len() {
-        7 => key == b"file_id",
-        8 => matches!(key, b"file_ids" | b"batch_id"),
-        9 => key == b"container",
-        13 => matches!(key, b"input_file_id" | b"training_file"),
-        15 => key == b"validation_file",
-        16 => key == b"vector_store_ids",
-        20 => key == b"previous_response_id",
-        _ => false,
     }
 }
 

@@ -89,10 +89,16 @@ impl<'a> Text<'a> {
     }
 }
 
-/// Told about every string value that `Cursor::skip` passes.
+/// Told about every string value and every object that `Cursor::skip` passes.
 pub trait Watch<'a> {
     /// `value` is a string; `key` names the member that it (or the array around it) belongs to.
     fn text(&mut self, key: &Text<'a>, value: &Text<'a>);
+
+    /// An object that is the value of `key`, or in an array that is, begins.
+    fn opens(&mut self, _key: &Text<'a>) {}
+
+    /// It ends.
+    fn closes(&mut self, _key: &Text<'a>) {}
 }
 
 impl<'a> Watch<'a> for () {
@@ -212,7 +218,12 @@ impl<'a> Cursor<'a> {
                 watch.text(key, &text);
                 Ok(())
             }
-            b'{' => self.skip_object(watch),
+            b'{' => {
+                watch.opens(key);
+                self.skip_object(watch)?;
+                watch.closes(key);
+                Ok(())
+            }
             b'[' => self.skip_array(key, watch),
             b't' => self.word(b"true"),
             b'f' => self.word(b"false"),

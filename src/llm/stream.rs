@@ -1,8 +1,8 @@
 //! Watches a stream pass by: forwards its bytes as they came, and knows what they said.
 //!
 //! What goes on is the chunk itself, less what is cut out of it: frames that are not JSON, and what our own
-//! `include_usage` has added (the extra `choices: []` chunk, the `usage` member of all others). An event is parsed
-//! once, where it lies. Facts are kept for the commit (has it said anything?), the settlement (what did it cost?) and
+//! `include_usage` has added (the extra `choices: []` chunk, the `usage` member of all others); where the client is to
+//! see the model under another name, that is put in. An event is parsed once, where it lies. Facts are kept for the commit (has it said anything?), the settlement (what did it cost?) and
 //! the end (is it whole?): OpenAI's SDKs take a stream that merely ends for a success, so we must know.
 //! Sources: OpenAI (chat, completions, responses), Anthropic and Gemini API references; Azure's, Groq's and OpenRouter's
 //! habits as seen in recorded traffic.
@@ -11,7 +11,9 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::event::{Event, Member};
+use super::body::{Body, Edit};
+use super::event::Event;
+use super::scan::Text;
 use super::sse::{Frame, FrameTooLarge, SseDecoder};
 use super::upstream_error::UpstreamError;
 use super::usage::{Reported, Usage};
@@ -27,6 +29,8 @@ pub enum StreamFault {
     Upstream(UpstreamError),
     /// An event larger than any that makes sense.
     TooLarge,
+    /// It was to go on with an answer that broke off, and says something else.
+    Diverged,
 }
 
 impl From<FrameTooLarge> for StreamFault {
@@ -48,11 +52,14 @@ pub enum Ending {
 enum Fate {
     Keep,
     Drop,
-    /// Everything but this part of its bytes.
-    Cut(Range<usize>),
+    /// Its bytes with these places replaced.
+    Spliced(Edits),
     /// These bytes instead.
     Become(Bytes),
 }
+
+/// At most the model and the usage, in their order.
+type Edits = [Option<Edit>; 2];
 
 /// A stream on its way to the client: bytes in, bytes out, and what is known of it.
 pub trait AnswerStream: Send {
@@ -111,6 +118,8 @@ pub struct StreamWatch {
     usage: Option<Reported>,
     id: Option<Box<str>>,
     model: Option<Box<str>>,
+    /// What the client is to see as the model, with quotes.
+    name: Option<Bytes>,
 }
 
 impl StreamWatch {
@@ -131,7 +140,13 @@ impl StreamWatch {
             usage: None,
             id: None,
             model: None,
+            name: None,
         }
+    }
+
+    /// The same, but every event that names its model names `name`, if there is one.
+    pub fn named(self, name: Option<&str>) -> Self {
+        Self { name: name.map(|name| serde_json::Value::from(name).to_string().into()), ..self }
     }
 
     /// The client has asked for a chat answer to be kept, which the stream itself does not say.
@@ -175,13 +190,7 @@ impl AnswerStream for StreamWatch {
             match self.frame(&frame) {
                 Ok(Fate::Keep) if frame.data().is_some() => out.extend([begun, Bytes::from_static(b"\n\n")]),
                 Ok(Fate::Become(bytes)) => out.push(bytes),
-                Ok(Fate::Cut(range)) => {
-                    out.extend([
-                        begun.slice(..range.start),
-                        begun.slice(range.end..),
-                        Bytes::from_static(b"\n\n"),
-                    ]);
-                }
+                Ok(Fate::Spliced(edits)) => out.extend([spliced(&begun, edits), Bytes::from_static(b"\n\n")]),
                 Ok(Fate::Keep | Fate::Drop) => {}
                 Err(_) => return Ending::Truncated,
             }
@@ -253,17 +262,26 @@ impl StreamWatch {
             return Ok(Fate::Drop);
         };
         self.learn(&event);
-        if !self.usage_injected {
-            return Ok(Fate::Keep);
-        }
-        let Some(usage) = &event.usage else { return Ok(Fate::Keep) };
-        if event.choices.count == Some(0) && usage.value.is_some() {
+        let usage = event.usage.as_ref().filter(|_| self.usage_injected);
+        if usage.is_some_and(|usage| event.choices.count == Some(0) && usage.value.is_some()) {
             return Ok(Fate::Drop);
         }
+        let cut = usage.map(|usage| Edit { at: usage.cut.clone(), with: Bytes::new() });
+        let mut edits = [self.renaming(event.model), cut];
+        if edits.iter().all(Option::is_none) {
+            return Ok(Fate::Keep);
+        }
+        edits.sort_by_key(|edit| edit.as_ref().map(|edit| edit.at.start));
         Ok(match data {
-            std::borrow::Cow::Borrowed(_) => Fate::Cut(place_in(frame, bytes, usage)),
-            std::borrow::Cow::Owned(_) => Fate::Become(rewritten(bytes, usage)),
+            std::borrow::Cow::Borrowed(_) => Fate::Spliced(edits.map(|edit| placed(frame, bytes, edit?))),
+            std::borrow::Cow::Owned(_) => Fate::Become(rewritten(bytes, edits)),
         })
+    }
+
+    fn renaming(&self, model: Option<Text>) -> Option<Edit> {
+        let (name, model) = (self.name.as_ref()?, model?);
+        let differs = name.get(1..name.len().saturating_sub(1)) != Some(model.raw());
+        differs.then(|| Edit { at: model.span(), with: name.clone() })
     }
 
     fn is_failure(&self, event: &Event) -> bool {
@@ -333,16 +351,20 @@ fn keep_first(place: &mut Option<Box<str>>, seen: Option<std::borrow::Cow<str>>)
     }
 }
 
-/// Where the usage member stands in the frame's bytes. `data` is a part of them.
-fn place_in(frame: &Frame, data: &[u8], usage: &Member) -> Range<usize> {
-    let start = data.as_ptr() as usize - frame.raw.as_ptr() as usize;
-    start + usage.cut.start..start + usage.cut.end
+/// An edit of `data` as one of the frame's bytes, of which it is a part.
+fn placed(frame: &Frame, data: &[u8], Edit { at, with }: Edit) -> Option<Edit> {
+    let start = (data.as_ptr() as usize).checked_sub(frame.raw.as_ptr() as usize)?;
+    Some(Edit { at: start + at.start..start + at.end, with })
 }
 
-/// A frame of several data lines, written anew without the usage member.
-fn rewritten(data: &[u8], usage: &Member) -> Bytes {
+fn spliced(bytes: &Bytes, edits: Edits) -> Bytes {
+    Body::spliced(bytes, edits.into_iter().flatten().collect()).contiguous()
+}
+
+/// A frame of several data lines, written anew.
+fn rewritten(data: &[u8], edits: Edits) -> Bytes {
     let mut frame = b"data: ".to_vec();
-    let kept = [&data[..usage.cut.start], &data[usage.cut.end..]].concat();
+    let kept = spliced(&Bytes::copy_from_slice(data), edits);
     frame.extend(kept.iter().map(|&b| if b == b'\n' { b' ' } else { b }));
     frame.extend_from_slice(b"\n\n");
     frame.into()
@@ -359,15 +381,19 @@ impl Forward<'_> {
     fn frame(&mut self, frame: Frame, fate: Fate) {
         match (frame.at, fate) {
             (Some(at), Fate::Keep) => self.keep(at..at + frame.raw.len()),
-            (Some(at), Fate::Cut(cut)) => {
-                self.keep(at..at + cut.start);
-                self.keep(at + cut.end..at + frame.raw.len());
+            (Some(at), Fate::Spliced(edits)) => {
+                let mut from = at;
+                for Edit { at: cut, with } in edits.into_iter().flatten() {
+                    self.keep(from..at + cut.start);
+                    from = at + cut.end;
+                    if !with.is_empty() {
+                        self.add(with);
+                    }
+                }
+                self.keep(from..at + frame.raw.len());
             }
             (None, Fate::Keep) => self.add(frame.raw),
-            (None, Fate::Cut(cut)) => {
-                self.add(frame.raw.slice(..cut.start));
-                self.add(frame.raw.slice(cut.end..));
-            }
+            (None, Fate::Spliced(edits)) => self.add(spliced(&frame.raw, edits)),
             (_, Fate::Become(bytes)) => self.add(bytes),
             (_, Fate::Drop) => {}
         }

@@ -12,6 +12,7 @@
 //! | `method`, `endpoint` | path template, not the raw path |
 //! | `status` | sent to the client; 499: it left before |
 //! | `ended` | `complete`, `refused`, `failed`, `client_gone`, `truncated`, `stalled`, `upstream_error`, `drained`, `panicked` |
+//! | `resumed` | the answer broke off, and another attempt went on with it (`whole`) or could not (`given_up`) |
 //! | `refusal` | the error code where the router refused |
 //! | `client` | the name of the key that it came with |
 //! | `model`, `model_served`, `upstream_model` | asked for; gave the answer; its name upstream (the last two where they differ) |
@@ -31,7 +32,7 @@ use std::fmt::Write;
 
 use super::json::{push_millis, push_string, Object};
 use super::logging::Format;
-use super::outcome::{AttemptRecord, Ended, Outcome, TraceId};
+use super::outcome::{AttemptRecord, Ended, Outcome, Resumed, TraceId};
 use super::sink::Sink;
 
 /// How many attempts a line shows. The default of `routing.max_attempts` is 5.
@@ -88,6 +89,7 @@ pub fn json_line(line: &mut String, outcome: &Outcome) {
     object.text("endpoint", outcome.endpoint, 128);
     object.number("status", outcome.status.into());
     object.text("ended", outcome.ended.as_str(), 32);
+    object.text_if("resumed", outcome.resumed.map(Resumed::as_str), 32);
     object.text_if("refusal", outcome.refusal, 64);
     object.text_if("client", outcome.client.as_deref(), 512);
     models(&mut object, outcome);

@@ -22,7 +22,7 @@ use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, TextEncoder,
 };
 
-use super::outcome::{Ended, Outcome, TokenCount};
+use super::outcome::{AttemptRecord, Ended, Outcome, TokenCount};
 
 /// What every name begins with.
 pub(super) const PREFIX: &str = "auto_ai_router_";
@@ -49,6 +49,8 @@ struct Table {
     tokens: IntCounterVec,
     bans: IntCounterVec,
     rejected: IntCounterVec,
+    resumed: IntCounterVec,
+    images: IntCounterVec,
     frames_dropped: IntCounter,
     in_flight: IntGauge,
     streams_open: IntGauge,
@@ -87,6 +89,8 @@ impl Table {
             tokens: counters("tokens_total", "Tokens by type", &["type", "credential"]),
             bans: counters("bans_total", "Ban events", &["event", "credential"]),
             rejected: counters("rejected_total", "Requests refused by the router itself", &["reason"]),
+            images: counters("images_total", "Pictures fetched for upstreams", &["outcome"]),
+            resumed: counters("resumed_total", "Streams that broke off and were gone on with", &["outcome"]),
             frames_dropped: single(
                 "stream_frames_dropped_total",
                 "Frames of upstream streams that were not JSON",
@@ -140,6 +144,11 @@ fn histograms(name: &str, help: &str, buckets: &[f64], labels: &[&str]) -> Histo
 /// The shared state was asked, and has answered or not within that time.
 pub fn asked(took: Duration) {
     TABLE.shared_state.with_label_values::<&str>(&[]).observe(took.as_secs_f64());
+}
+
+/// A picture was fetched for an upstream, or why not.
+pub fn picture(outcome: &'static str) {
+    TABLE.images.with_label_values(&[outcome]).inc();
 }
 
 /// The configuration has been read, and was good or not.
@@ -277,7 +286,10 @@ impl Meters {
         let named =
             outcome.credential.as_deref().and_then(|name| self.0.get(name).map(|meters| (name, meters)));
         self.request(named, outcome);
-        outcome.attempts.iter().for_each(|attempt| self.attempt(&attempt.credential, attempt.reason));
+        outcome.attempts.iter().for_each(|attempt| self.attempt(attempt));
+        if let Some(resumed) = outcome.resumed {
+            TABLE.resumed.with_label_values(&[resumed.as_str()]).inc();
+        }
         if let Some(own) = named.and_then(|(_, meters)| meters.own.as_ref()) {
             if let Some(first) = outcome.first_token {
                 own.first_token.observe(first.as_secs_f64());
@@ -317,13 +329,17 @@ impl Meters {
         });
     }
 
-    fn attempt(&self, credential: &str, reason: &'static str) {
+    fn attempt(&self, attempt: &AttemptRecord) {
+        let credential = &*attempt.credential;
         let Some(own) = self.0.get(credential).and_then(|meters| meters.own.as_ref()) else { return };
-        if reason == "ok" {
+        if attempt.reason == "ok" {
             own.succeeded.inc();
         } else {
             own.errors.inc();
-            TABLE.attempts.with_label_values(&[reason, credential]).inc();
+            TABLE.attempts.with_label_values(&[attempt.reason, credential]).inc();
+        }
+        if let Some(tokens) = attempt.tokens {
+            own.spent(tokens);
         }
     }
 }

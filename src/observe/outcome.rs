@@ -47,6 +47,8 @@ pub struct Outcome {
     pub waited: Duration,
     /// How it ended.
     pub ended: Ended,
+    /// Whether another attempt had to go on with the answer, and what became of it.
+    pub resumed: Option<Resumed>,
     /// Why the router refused it itself: the `code` of our own error.
     pub refusal: Option<&'static str>,
     /// Frames of the stream that were not JSON and were left out.
@@ -96,6 +98,27 @@ pub struct AttemptRecord {
     pub took: Duration,
     /// `ok`, or why it failed. From a fixed set: it is a metric label.
     pub reason: &'static str,
+    /// What its answer cost, where that broke off and another attempt went on with it.
+    pub tokens: Option<TokenCount>,
+}
+
+/// What became of an answer that broke off, and that another attempt was to go on with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resumed {
+    /// The client got the whole answer.
+    Whole,
+    /// It did not.
+    GivenUp,
+}
+
+impl Resumed {
+    /// The word on the access line, and the label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Whole => "whole",
+            Self::GivenUp => "given_up",
+        }
+    }
 }
 
 impl AttemptRecord {
@@ -184,6 +207,7 @@ impl Outcome {
             total: Duration::ZERO,
             waited: Duration::ZERO,
             ended: Ended::Panicked,
+            resumed: None,
             refusal: None,
             frames_dropped: 0,
             client_retry: None,

@@ -56,6 +56,7 @@ fn is_private_extension(name: &str) -> bool {
             | "x-cluster-client-ip"
             | "x-original-forwarded-for"
             | "x-request-id"
+            | "x-vendor"
     );
     names || prefixes.iter().any(|prefix| name.starts_with(prefix))
 }

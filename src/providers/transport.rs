@@ -27,6 +27,8 @@ pub enum Transport {
     Malformed,
     /// The answer ended in its middle.
     Truncated,
+    /// The answer was to go on with one that broke off, and is another.
+    Diverged,
     /// This machine could not try: no descriptors, no ports.
     LocalFault,
     /// The request's time was over, most of it spent on other attempts.
@@ -48,6 +50,7 @@ impl Transport {
             Self::Stalled => "stalled",
             Self::Malformed => "malformed",
             Self::Truncated => "truncated",
+            Self::Diverged => "diverged",
             Self::LocalFault => "local_fault",
             Self::OutOfTime => "out_of_time",
         }
@@ -67,6 +70,7 @@ impl Transport {
             Self::Stalled => "The upstream fell silent in the middle of its answer.",
             Self::Malformed => "The upstream's answer could not be understood.",
             Self::Truncated => "The upstream's answer broke off before its end.",
+            Self::Diverged => "The upstream's answer is not the one that had begun.",
             Self::LocalFault => "The router could not open a connection.",
             Self::OutOfTime => "The time for this request was over before the upstream answered.",
         }
@@ -82,6 +86,8 @@ pub fn judge_transport(transport: Transport) -> Verdict {
         Transport::ConnectTimeout | Transport::ResponseTimeout => (Blame::Host, 504, true),
         Transport::FirstTokenTimeout | Transport::Stalled => (Blame::Pair, 504, true),
         Transport::Malformed | Transport::Truncated => (Blame::Pair, 502, false),
+        // A model may say things in more than one way: the host is well.
+        Transport::Diverged => (Blame::Local, 502, false),
         Transport::LocalFault => (Blame::Local, 503, false),
         Transport::OutOfTime => (Blame::Local, 504, true),
     };

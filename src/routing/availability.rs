@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::catalog::Candidate;
 use super::clock::Tick;
 use super::limits::{Bound, Need, Per};
 use super::outlook::Outlook;
@@ -14,6 +15,7 @@ use super::plan::{Plan, Stopped, Which};
 use super::rotation::Account;
 use super::standing::Gate;
 use super::state::{Member, State};
+use crate::llm::ability::Abilities;
 
 /// How soon to come back while a probe or a crowd is in the way: nobody knows how long these take.
 pub(super) const PROBE: Duration = Duration::from_secs(1);
@@ -138,18 +140,22 @@ impl State {
     /// Whether `plan` could go on with another candidate now.
     pub(super) fn has_alternative(&self, plan: &Plan, tick: Tick) -> bool {
         let need = self.need(plan.tokens);
-        let free = |model: Option<&Arc<str>>, fresh: bool| match self.rows.find(model.map(|name| &**name)) {
-            Some(row) => row.seats.iter().any(|seat| {
-                let credential = seat.candidate.credential;
-                let member = self.members.get(credential);
-                let open = |member: &Member| member.block(seat.pair.as_deref(), need, tick).is_none();
-                let allowed = if fresh { !plan.is_bad(credential) } else { plan.allows(credential) };
-                allowed && plan.owns(credential) && member.is_some_and(open)
-            }),
-            None => model.is_some_and(|name| self.catalog.is_served(name)),
-        };
-        plan.target().is_some_and(|model| free(model, false))
-            || plan.later_models().any(|name| free(Some(name), true))
+        let free =
+            |model: Option<&Arc<str>>, at: Option<usize>| match self.rows.find(model.map(|name| &**name)) {
+                Some(row) => row.seats.iter().any(|seat| {
+                    let Candidate { credential, .. } = seat.candidate;
+                    let member = self.members.get(credential);
+                    let open = |member: &Member| member.block(seat.pair.as_deref(), need, tick).is_none();
+                    let allowed = match at {
+                        Some(position) => plan.allows(&seat.candidate, position),
+                        None => plan.takes(&seat.candidate) && !plan.is_bad(credential),
+                    };
+                    allowed && member.is_some_and(open)
+                }),
+                None => model.is_some_and(|name| self.catalog.is_served(name)),
+            };
+        plan.targets().any(|(position, model)| free(model, Some(position)))
+            || plan.later_models().any(|name| free(Some(name), None))
     }
 
     /// Why no attempt could be made for `plan`.
@@ -158,15 +164,13 @@ impl State {
         let Self { rows, catalog, members, .. } = self;
         let mut limited: Option<(Duration, Stopped)> = None;
         let mut soonest: Option<Duration> = None;
-        let (mut fit, mut unfit) = (false, false);
+        let mut unfit = Unfit::default();
         for model in plan.models() {
             let row = rows.row(catalog, model.map(|name| &**name), Some(tick));
             for seat in row.into_iter().flat_map(|row| &row.seats) {
-                if !plan.owns(seat.candidate.credential) {
-                    unfit |= plan.is_barred(seat.candidate.credential);
+                if !unfit.consider(plan, &seat.candidate) {
                     continue;
                 }
-                fit = true;
                 let Some(member) = members.get(seat.candidate.credential) else { continue };
                 match member.availability(seat.pair.as_deref(), need, tick) {
                     Availability::Limited { which, limit, retry_after } => {
@@ -178,10 +182,46 @@ impl State {
                 }
             }
         }
-        if unfit && !fit {
-            return Stopped::Unfit;
+        let known = unfit.stopped(plan).or(limited.map(|(_, stopped)| stopped));
+        known.unwrap_or(Stopped::Unavailable { retry_after: soonest })
+    }
+}
+
+/// Why candidates mean nothing to a request, as long as no other does.
+#[derive(Default)]
+struct Unfit {
+    fit: bool,
+    barred: bool,
+    asked: bool,
+    /// What all of them lack.
+    lacking: Option<Abilities>,
+}
+
+impl Unfit {
+    /// Notes a candidate. Whether it may be asked.
+    fn consider(&mut self, plan: &Plan, candidate: &Candidate) -> bool {
+        if !plan.may_ask(candidate.credential) {
+            return false;
         }
-        limited.map_or(Stopped::Unavailable { retry_after: soonest }, |(_, stopped)| stopped)
+        self.asked = true;
+        let lacks = plan.lacks(candidate);
+        match (lacks.is_empty(), plan.is_barred(candidate.credential)) {
+            (true, false) => self.fit = true,
+            (true, true) => self.barred = true,
+            (false, _) => self.lacking = Some(self.lacking.map_or(lacks, |before| before.common(lacks))),
+        }
+        plan.takes(candidate)
+    }
+
+    fn stopped(&self, plan: &Plan) -> Option<Stopped> {
+        match self.lacking {
+            _ if self.fit => None,
+            _ if self.barred => Some(Stopped::Unfit),
+            // Where each lacks something else, it is all of it that nobody has.
+            Some(lacking) if lacking.is_empty() => Some(Stopped::Lacking(plan.needs())),
+            Some(lacking) => Some(Stopped::Lacking(lacking)),
+            None => (!self.asked && plan.is_kept_among()).then_some(Stopped::Elsewhere),
+        }
     }
 }
 

@@ -8,7 +8,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::limits::Limits;
-use super::{Binding, Blueprint};
+use super::meaning::Meanings;
+use super::{Binding, Blueprint, Strategy};
+use crate::llm::ability::Abilities;
 
 /// Longer lists are cut: they come from outside.
 const MOST_LEARNED: usize = 10_000;
@@ -45,6 +47,9 @@ pub(super) struct Catalog {
     entries: HashMap<Arc<str>, Entry>,
     /// Configured names that somebody may serve, in the order of the file.
     order: Vec<Arc<str>>,
+    /// Names that stand for others.
+    pub(super) meanings: Meanings,
+    strategy: Strategy,
     has_section: bool,
     version: u64,
 }
@@ -68,7 +73,10 @@ struct Entry {
     credentials: Vec<usize>,
     /// For one credential, or for those that have none of their own.
     limits: Vec<(Option<usize>, Limits)>,
+    /// The same of what it can do.
+    abilities: Vec<(Option<usize>, Abilities)>,
     fallbacks: Arc<[Arc<str>]>,
+    strategy: Option<Strategy>,
 }
 
 /// A credential that serves a model.
@@ -79,6 +87,8 @@ pub(super) struct Candidate {
     pub(super) weight: i64,
     /// The name there.
     pub(super) upstream: Arc<str>,
+    /// What the model can do there.
+    pub(super) abilities: Abilities,
 }
 
 impl Catalog {
@@ -101,6 +111,8 @@ impl Catalog {
             credentials: credentials.collect(),
             entries: HashMap::new(),
             order: Vec::new(),
+            meanings: Meanings::new(blueprint),
+            strategy: blueprint.strategy,
             has_section: false,
             version: 0,
         };
@@ -125,7 +137,9 @@ impl Catalog {
                 };
                 let unsure =
                     name.is_some_and(|name| !listing.has_learned(&upstream) && !listing.has_learned(name));
-                Some((unsure, Candidate { credential, tier: listing.tier, weight: listing.weight, upstream }))
+                let abilities = self.abilities(credential, name.map_or("", |name| name));
+                let Listing { tier, weight, .. } = *listing;
+                Some((unsure, Candidate { credential, tier, weight, upstream, abilities }))
             })
             .collect();
         found.sort_by_key(|(unsure, candidate)| (candidate.tier, *unsure));
@@ -150,14 +164,23 @@ impl Catalog {
     /// The limits of `name` on `credential`: an entry for both, else one for the name.
     pub(super) fn limits(&self, credential: usize, name: &str) -> Limits {
         let Some(entry) = self.entries.get(name) else { return Limits::default() };
-        let exact = entry.limits.iter().find(|(whose, _)| *whose == Some(credential));
-        let general = || entry.limits.iter().find(|(whose, _)| whose.is_none());
-        exact.or_else(general).map(|(_, limits)| limits.clone()).unwrap_or_default()
+        said(&entry.limits, credential).cloned().unwrap_or_default()
+    }
+
+    /// What `name` can do on `credential`: by an entry for both, else one for the name.
+    fn abilities(&self, credential: usize, name: &str) -> Abilities {
+        let entry = self.entries.get(name);
+        entry.and_then(|entry| said(&entry.abilities, credential)).copied().unwrap_or_else(Abilities::assumed)
     }
 
     /// The models to try after `name`.
     pub(super) fn fallbacks(&self, name: &str) -> Arc<[Arc<str>]> {
         self.entries.get(name).map(|entry| entry.fallbacks.clone()).unwrap_or_default()
+    }
+
+    /// Who of several equals serves `name`.
+    pub(super) fn strategy(&self, name: &str) -> Strategy {
+        self.entries.get(name).and_then(|entry| entry.strategy).unwrap_or(self.strategy)
     }
 
     /// Whether the configuration says anything about `name`.
@@ -187,26 +210,30 @@ impl Catalog {
         self.credentials.get(credential)?.learned.as_deref()
     }
 
-    /// All models that somebody serves: configured ones in the order of the file, then learned ones by name.
-    pub(super) fn listed(&self) -> Vec<Listed> {
-        let configured = self.order.iter().filter(|name| self.is_served(name));
+    /// All models that somebody serves: configured ones in the order of the file, names that stand for others, then
+    /// learned ones by name. With `among` only what one of these credentials serves.
+    pub(super) fn listed(&self, among: Option<&[bool]>) -> Vec<Listed> {
+        let counts = |credential: usize| among.is_none_or(|among| among.get(credential) == Some(&true));
+        let served = |name: &Arc<str>| {
+            let mut all = 0..self.credentials.len();
+            all.any(|credential| counts(credential) && self.upstream_name(credential, name).is_some())
+        };
+        let configured = self.order.iter().filter(|name| served(name)).chain(self.stand_ins(served));
         let mut seen: HashSet<&str> = HashSet::new();
         let mut listed = Vec::new();
         for name in configured {
             seen.insert(name);
             listed.push(Listed { name: name.to_string(), configured: true });
         }
-        let unlisted = self.credentials.iter().filter(|listing| !listing.has_list);
+        let unlisted = self.credentials.iter().enumerate();
+        let unlisted = unlisted.filter(|(at, listing)| !listing.has_list && counts(*at));
         let learned: BTreeSet<&Arc<str>> =
-            unlisted.flat_map(|listing| listing.learned.iter().flatten()).collect();
-        let more = learned.into_iter().filter(|name| !seen.contains(&***name) && self.shows(name));
+            unlisted.flat_map(|(_, listing)| listing.learned.iter().flatten()).collect();
+        let shows = |name: &Arc<str>| self.binding != Binding::Models && served(name);
+        // A learned name is listed only where asking for it would not be refused.
+        let more = learned.into_iter().filter(|name| !seen.contains(&***name) && shows(name));
         listed.extend(more.map(|name| Listed { name: name.to_string(), configured: false }));
         listed
-    }
-
-    /// A learned name is listed only where asking for it would not be refused.
-    fn shows(&self, name: &Arc<str>) -> bool {
-        self.binding != Binding::Models && self.is_served(name)
     }
 
     fn upstream_name(&self, credential: usize, name: &Arc<str>) -> Option<Arc<str>> {
@@ -229,7 +256,7 @@ impl Catalog {
     }
 
     fn enter(&mut self, blueprint: &Blueprint) {
-        for spec in &blueprint.models {
+        for spec in blueprint.models.iter().filter(|spec| spec.models.is_empty()) {
             let name: Arc<str> = spec.name.as_str().into();
             let entry = self.entries.entry(name.clone()).or_insert_with(|| {
                 self.order.push(name);
@@ -237,6 +264,8 @@ impl Catalog {
             });
             let limits = Limits { rpm: spec.rpm, tpm: spec.tpm, more: spec.quotas.as_slice().into() };
             entry.limits.push((spec.credential, limits));
+            entry.abilities.extend(spec.abilities.map(|abilities| (spec.credential, abilities)));
+            entry.strategy = entry.strategy.or(spec.strategy);
             if entry.fallbacks.is_empty() {
                 entry.fallbacks = chain(&spec.name, &spec.fallbacks);
             }
@@ -263,6 +292,12 @@ impl Listing {
     fn has_learned(&self, name: &Arc<str>) -> bool {
         self.learned.as_ref().is_some_and(|learned| learned.binary_search(name).is_ok())
     }
+}
+
+/// What was said for `credential`, else for all.
+fn said<T>(of: &[(Option<usize>, T)], credential: usize) -> Option<&T> {
+    let exact = of.iter().find(|(whose, _)| *whose == Some(credential));
+    exact.or_else(|| of.iter().find(|(whose, _)| whose.is_none())).map(|(_, value)| value)
 }
 
 /// The names among `known` that look like `model`. `known` is what is listed.

@@ -4,11 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::availability::Availability;
+use super::catalog::Candidate;
 use super::clock::Tick;
 use super::limits::Need;
 use super::outlook::Outlook;
+use super::plan::Plan;
 use super::rotation::Row;
 use super::state::State;
+use super::strategy::{Choice, Strategy};
 
 /// One credential and one model, considered. `Display` is a line of the dry run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,33 +30,24 @@ pub struct Considered {
     pub remark: Option<String>,
 }
 
-/// All credentials for `model` and then for its fallbacks, those that would be tried first; none if nobody serves it.
-pub(super) fn explain(
-    state: &State,
-    model: &str,
-    tokens: u64,
-    max: u32,
-    tick: Tick,
-) -> Option<Vec<Considered>> {
-    let (asked, need): (Arc<str>, Need) = (model.into(), state.need(tokens));
-    if !state.catalog.is_served(&asked) {
-        return None;
-    }
-    let fallbacks = state.catalog.fallbacks(model);
+/// All credentials for the models of `plan`, those that would be tried first.
+pub(super) fn explain(state: &State, plan: &Plan, max: u32, tick: Tick) -> Vec<Considered> {
+    let need = state.need(plan.tokens);
     let mut considered = Vec::new();
     let mut turn = 0;
-    for name in std::iter::once(&asked).chain(fallbacks.iter()) {
-        let view = View { state, name, need, tick };
+    for name in plan.models().flatten() {
+        let view = View { state, plan, name, need, tick };
         match state.rows.find(Some(name)).filter(|row| row.is_current(&state.catalog)) {
             Some(row) => view.consider(row, max, &mut turn, &mut considered),
             None => view.consider(&Row::fresh(&state.catalog, name), max, &mut turn, &mut considered),
         }
     }
-    Some(considered)
+    considered
 }
 
 struct View<'s> {
     state: &'s State,
+    plan: &'s Plan,
     name: &'s Arc<str>,
     need: Need,
     tick: Tick,
@@ -61,11 +55,15 @@ struct View<'s> {
 
 impl View<'_> {
     fn consider(&self, row: &Row, max: u32, turn: &mut u32, into: &mut Vec<Considered>) {
-        let availability = |credential: usize| {
-            let member = self.state.members.get(credential);
-            member.map(|member| member.availability(row.pair(credential), self.need, self.tick))
+        let State { members, usage_gap: gap, .. } = self.state;
+        let Self { plan, tick, .. } = *self;
+        let availability = |candidate: &Candidate| {
+            let member = members.get(candidate.credential).filter(|_| plan.takes(candidate));
+            member.map(|member| member.availability(row.pair(candidate.credential), self.need, tick))
         };
-        let order = row.order(|seat| availability(seat.candidate.credential)?.outlook());
+        let strategy = if plan.draws() { Strategy::Even } else { row.strategy };
+        let choice = Choice { strategy, gap: *gap, members, plan, tick };
+        let order = row.order(&choice, |seat| availability(&seat.candidate)?.outlook());
         for seat in order.iter().filter_map(|&at| row.seats.get(at)) {
             *turn += 1;
             let turn = if *turn <= max {
@@ -73,14 +71,22 @@ impl View<'_> {
             } else {
                 Err(format!("is past the {max} attempts of a request"))
             };
-            into.extend(self.considered(seat.candidate.credential, &seat.candidate.upstream, turn));
+            let considered = self.considered(seat.candidate.credential, &seat.candidate.upstream, turn);
+            into.extend(
+                considered
+                    .map(|c| Considered { remark: c.remark.or(strategy.remark().map(str::to_owned)), ..c }),
+            );
         }
         let left = row.seats.iter().enumerate().filter(|(at, _)| !order.contains(at));
         for (_, seat) in left {
-            let why = availability(seat.candidate.credential).map(|why| why.to_string()).unwrap_or_default();
+            let why = match availability(&seat.candidate) {
+                Some(why) => why.to_string(),
+                None if !plan.may_ask(seat.candidate.credential) => "is not of the vendor asked for".into(),
+                None => format!("has a model that cannot do {}", plan.lacks(&seat.candidate)),
+            };
             into.extend(self.considered(seat.candidate.credential, &seat.candidate.upstream, Err(why)));
         }
-        for credential in 0..self.state.members.len() {
+        for credential in 0..members.len() {
             if let Some(why) = self.state.catalog.objection(credential, self.name) {
                 let why = Availability::Unserved(why).to_string();
                 into.extend(self.considered(credential, self.name, Err(why)));

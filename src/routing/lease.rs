@@ -7,12 +7,13 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::clock::Moment;
 use super::fleet::{Question, Receipt};
 use super::pool::Pool;
 use super::transition::Transition;
+use crate::llm::ability::Abilities;
 
 /// One attempt's permission.
 #[must_use = "dropping a lease gives it back"]
@@ -21,6 +22,8 @@ pub struct Lease {
     claim: Claim,
     name: Arc<str>,
     upstream: Arc<str>,
+    abilities: Abilities,
+    timed: Option<bool>,
     attempt: u32,
     probe: bool,
     question: Option<Box<Question>>,
@@ -49,6 +52,11 @@ pub(super) struct Grant {
     pub(super) claim: Claim,
     pub(super) name: Arc<str>,
     pub(super) upstream: Arc<str>,
+    pub(super) abilities: Abilities,
+    /// With which of its plan's models.
+    pub(super) position: usize,
+    /// Its pace is wanted; whether it is that of a stream.
+    pub(super) timed: Option<bool>,
     pub(super) probe: bool,
     pub(super) question: Option<Box<Question>>,
 }
@@ -62,8 +70,8 @@ impl Claim {
 
 impl Lease {
     pub(super) fn new(pool: Pool, grant: Grant, attempt: u32) -> Self {
-        let Grant { claim, name, upstream, probe, question } = grant;
-        Self { pool, claim, name, upstream, attempt, probe, question, receipt: None }
+        let Grant { claim, name, upstream, abilities, timed, probe, question, .. } = grant;
+        Self { pool, claim, name, upstream, abilities, timed, attempt, probe, question, receipt: None }
     }
 
     /// The credential's place in the file.
@@ -79,6 +87,11 @@ impl Lease {
     /// The model's name there.
     pub fn upstream_model(&self) -> &str {
         &self.upstream
+    }
+
+    /// What the model can do there.
+    pub fn abilities(&self) -> Abilities {
+        self.abilities
     }
 
     /// Which attempt of its request this is, from 1.
@@ -127,6 +140,13 @@ impl Lease {
         }
     }
 
+    /// An answer came, or the first token of a stream, after `took`.
+    pub fn answered(&self, took: Duration, now: Instant) {
+        if let Some(streamed) = self.timed {
+            self.pool.lock().paced(&self.claim, streamed, took, now);
+        }
+    }
+
     /// A 2xx: clears the strikes of the credential and of the model on it, and ends the probation that it probes.
     #[must_use = "changes are to be told"]
     pub fn succeeded(&mut self, now: Instant) -> Vec<Transition> {
@@ -137,6 +157,10 @@ impl Lease {
 
     pub(super) fn claim(&self) -> &Claim {
         &self.claim
+    }
+
+    pub(super) fn timed(&self) -> Option<bool> {
+        self.timed
     }
 }
 

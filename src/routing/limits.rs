@@ -286,6 +286,18 @@ impl Meter {
         self.spans().map(|span| span.wait(need, tick)).max().unwrap_or_default()
     }
 
+    /// Requests of the last minute.
+    pub(super) fn requests(&self, at: Moment) -> u64 {
+        let [(requests, _), _] = self.minute.uses(at);
+        requests
+    }
+
+    /// Percent used of the limit that is closest to its end; none without any.
+    pub(super) fn share(&self, at: Moment) -> Option<f64> {
+        let share = |(used, limit): (u64, Option<u64>)| Some(100.0 * used as f64 / limit?.max(1) as f64);
+        self.spans().flat_map(|span| span.uses(at)).filter_map(share).reduce(f64::max)
+    }
+
     /// Whether nothing that it has seen counts.
     pub(crate) fn is_idle(&self, at: Moment) -> bool {
         self.spans().all(|span| span.uses(at).iter().all(|(used, _)| *used == 0))

@@ -16,6 +16,7 @@ mod hosts;
 mod lease;
 mod ledger;
 pub(crate) mod limits;
+mod meaning;
 mod outcome;
 mod outlook;
 pub mod pins;
@@ -25,11 +26,14 @@ mod rotation;
 mod snapshot;
 mod standing;
 mod state;
+mod strategy;
 #[cfg(test)]
 mod tests;
 mod transition;
 
 use std::sync::Arc;
+
+use crate::llm::ability::Abilities;
 
 pub use availability::Availability;
 pub use bans::{BanPolicy, CodeRule, Term};
@@ -43,6 +47,7 @@ pub use outlook::Outlook;
 pub use plan::{Ask, Plan, Step, Stopped, Which};
 pub use pool::Pool;
 pub use snapshot::{Condition, CredentialSnapshot, ModelSnapshot, QuotaUse, Snapshot, StandingSnapshot, Use};
+pub use strategy::Strategy;
 pub use transition::{By, Transition};
 
 /// What routing needs of a configuration.
@@ -52,8 +57,14 @@ pub struct Blueprint {
     pub credentials: Vec<CredentialSpec>,
     /// The `models` section and `models.yaml`, in the order of the files.
     pub models: Vec<ModelSpec>,
+    /// Other names, and the models that they mean.
+    pub aliases: Vec<(String, String)>,
     /// What decides who serves a model.
     pub binding: Binding,
+    /// Which of several equals serves.
+    pub strategy: Strategy,
+    /// For `Strategy::LeastUsed`: how many percent of use apart equals may be.
+    pub usage_gap: u8,
     /// When failures become bans.
     pub bans: BanPolicy,
     /// Attempts per request, fallback models included; at least 1.
@@ -98,6 +109,12 @@ pub struct ModelSpec {
     pub quotas: Vec<Quota>,
     /// Models to try when this one has no candidate left, in order.
     pub fallbacks: Vec<String>,
+    /// The models that it stands for; empty where it is one itself.
+    pub models: Vec<String>,
+    /// Which of several equals serves it; none = as for all.
+    pub strategy: Option<Strategy>,
+    /// What it can do; none = as assumed.
+    pub abilities: Option<Abilities>,
     /// Says limits only, and nothing about who serves it.
     pub limits_only: bool,
 }

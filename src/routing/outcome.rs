@@ -217,8 +217,8 @@ impl State {
     /// When the candidate may be tried once more, because the model has no other.
     fn second_try(&mut self, plan: &Plan, claim: &Claim, verdict: &Verdict, tick: Tick) -> Option<Instant> {
         let row = self.rows.existing(claim.model.as_deref())?;
-        let able = row.seats.iter().filter(|seat| !plan.is_barred(seat.candidate.credential)).count();
-        if plan.pinned().is_none() && able != 1 {
+        let able = row.seats.iter().filter(|seat| plan.takes(&seat.candidate)).count();
+        if plan.draws() || able != 1 {
             return None;
         }
         let gates = self.accounts(claim).map(|account| account.standing.gate(tick.now));

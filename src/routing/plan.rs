@@ -7,8 +7,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::catalog::Candidate;
 use super::lease::Lease;
 use super::limits::Bound;
+use super::meaning::Meaning;
+use super::strategy::{scatter, Lot};
+use crate::llm::ability::Abilities;
 use crate::providers::verdict::{Blame, Next, Verdict};
 
 /// The back-off before a lone candidate's second try: this, and up to `JITTER` more.
@@ -30,8 +34,14 @@ pub struct Ask<'a> {
     pub pinned: Option<usize>,
     /// No wait goes beyond this.
     pub deadline: Option<Instant>,
-    /// Any number that differs from request to request, for jitter.
+    /// Any number that differs from request to request, for jitter and lots.
     pub seed: u64,
+    /// What a model must be able to do to serve it.
+    pub needs: Abilities,
+    /// The only credentials that may serve it, by their places; none = any.
+    pub among: Option<&'a Arc<[bool]>>,
+    /// Its answer is a stream.
+    pub streams: bool,
 }
 
 /// What a request is to do next.
@@ -68,6 +78,10 @@ pub enum Stopped {
     Exhausted,
     /// No attempt was made, and every candidate was barred.
     Unfit,
+    /// No attempt was made: no model that it may be asked of can do this.
+    Lacking(Abilities),
+    /// No attempt was made: nobody that it may be asked of serves the model.
+    Elsewhere,
 }
 
 /// A kind of limit.
@@ -87,9 +101,23 @@ pub enum Which {
 #[derive(Debug)]
 pub struct Plan {
     model: Option<Arc<str>>,
+    /// The rest of the list that was asked for, and what stands in.
     fallbacks: Arc<[Arc<str>]>,
-    /// Which model it is at: 0 is the one asked for.
+    /// How many models the list has that was asked for; 0 where it was a model.
+    listed: usize,
+    /// The list is drawn from as a whole.
+    even: bool,
+    /// Which model it is at: 0 is the first.
     position: usize,
+    /// With which model the latest attempt was.
+    latest: usize,
+    /// Models of a list drawn from as a whole that are not to be tried any more.
+    given_up: Vec<usize>,
+    needs: Abilities,
+    among: Option<Arc<[bool]>>,
+    streams: bool,
+    /// What stands for the conversation.
+    key: Option<u64>,
     pub(super) tokens: u64,
     pinned: Option<usize>,
     deadline: Option<Instant>,
@@ -136,7 +164,15 @@ impl Plan {
         Self {
             model,
             fallbacks: if ask.pinned.is_some() { Arc::default() } else { fallbacks },
+            listed: 0,
+            even: false,
             position: 0,
+            latest: 0,
+            given_up: Vec::new(),
+            needs: ask.needs,
+            among: ask.among.cloned(),
+            streams: ask.streams,
+            key: None,
             tokens: ask.tokens,
             pinned: ask.pinned,
             deadline: ask.deadline,
@@ -151,7 +187,37 @@ impl Plan {
         }
     }
 
-    /// The model that was asked for.
+    /// The plan of a request whose model is another name, or a list. What names a stored thing may be for any of them.
+    pub(super) fn meant(ask: Ask<'_>, meaning: Meaning, max_attempts: u32) -> Self {
+        let Meaning { first, rest, listed, even } = meaning;
+        let plan = Self::new(Ask { pinned: None, ..ask }, Some(first), rest, max_attempts);
+        Self { listed, even, pinned: ask.pinned, ..plan }
+    }
+
+    /// Whether the model asked for is another name of one, or a list.
+    pub fn stands_in(&self) -> bool {
+        self.listed > 0
+    }
+
+    /// Keeps it to the credential that requests with the same key go to, where a strategy asks for it.
+    pub fn keep_to(&mut self, key: u64) {
+        self.key = Some(key);
+    }
+
+    pub(super) fn key(&self) -> Option<u64> {
+        self.key
+    }
+
+    pub(super) fn streams(&self) -> bool {
+        self.streams
+    }
+
+    /// Numbers for its next choice by lot.
+    pub(super) fn lot(&self) -> Lot {
+        Lot::new(scatter(self.seed).wrapping_add(u64::from(self.attempts)))
+    }
+
+    /// The first model that was asked for.
     pub fn model(&self) -> Option<&str> {
         self.model.as_deref()
     }
@@ -164,6 +230,11 @@ impl Plan {
     /// Attempts so far.
     pub fn attempts(&self) -> u32 {
         self.attempts
+    }
+
+    /// Its answer broke off: there is time until `deadline` for another to go on.
+    pub fn renew(&mut self, deadline: Option<Instant>) {
+        self.deadline = deadline;
     }
 
     /// This request means nothing to `credential`: it is no candidate, whatever the model.
@@ -193,12 +264,29 @@ impl Plan {
         self.attempts < self.max_attempts
     }
 
-    /// The model it is at: `Some(None)` for a request without one, none when all are done.
-    pub(super) fn target(&self) -> Option<Option<&Arc<str>>> {
-        match self.position.checked_sub(1) {
+    /// The model at `position`: `Some(None)` for a request without one, none behind the last.
+    fn model_at(&self, position: usize) -> Option<Option<&Arc<str>>> {
+        match position.checked_sub(1) {
             None => Some(self.model.as_ref()),
             Some(at) => self.fallbacks.get(at).map(Some),
         }
+    }
+
+    /// Whether several models are drawn from together.
+    pub(super) fn draws(&self) -> bool {
+        self.even && self.position < self.listed
+    }
+
+    /// Whether all its models are done.
+    pub(super) fn is_done(&self) -> bool {
+        self.targets().next().is_none()
+    }
+
+    /// The models it is at with their positions: one, or all that are drawn from; empty when all are done.
+    pub(super) fn targets(&self) -> impl Iterator<Item = (usize, Option<&Arc<str>>)> {
+        let end = if self.draws() { self.listed } else { self.position.saturating_add(1) };
+        let positions = (self.position..end).filter(|position| !self.given_up.contains(position));
+        positions.map_while(|position| Some((position, self.model_at(position)?)))
     }
 
     /// All its models, in order.
@@ -208,21 +296,21 @@ impl Plan {
 
     /// The models after the one it is at.
     pub(super) fn later_models(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.fallbacks.iter().skip(self.position)
+        self.fallbacks.iter().skip(if self.draws() { self.listed - 1 } else { self.position })
     }
 
-    /// Gives the model it is at up.
+    /// Gives the models it is at up.
     pub(super) fn next_model(&mut self) {
-        self.position = self.position.saturating_add(1);
+        self.position = if self.draws() { self.listed } else { self.position.saturating_add(1) };
         self.resumed = false;
     }
 
-    /// Whether `credential` may still be tried with the model it is at.
-    pub(super) fn allows(&self, credential: usize) -> bool {
+    /// Whether `candidate` may still be tried with the model at `position`.
+    pub(super) fn allows(&self, candidate: &Candidate, position: usize) -> bool {
         let tried = |tried: &Tried| {
-            tried.credential == credential && tried.position.is_none_or(|position| position == self.position)
+            tried.credential == candidate.credential && tried.position.is_none_or(|at| at == position)
         };
-        self.owns(credential) && !self.tried.iter().any(tried)
+        self.takes(candidate) && !self.tried.iter().any(tried)
     }
 
     /// Whether `credential` has shown a bad key: no model is worth a try with it.
@@ -230,14 +318,39 @@ impl Plan {
         self.tried.iter().any(|tried| tried.credential == credential && tried.position.is_none())
     }
 
-    /// Whether nothing pins it to another credential, and it was not barred.
-    pub(super) fn owns(&self, credential: usize) -> bool {
-        self.pinned.is_none_or(|pinned| pinned == credential) && !self.is_barred(credential)
+    /// Whether it may be asked of `candidate` at all: nothing pins it to another credential, the model can do what it
+    /// needs, and it was not barred.
+    pub(super) fn takes(&self, candidate: &Candidate) -> bool {
+        self.may_ask(candidate.credential)
+            && self.lacks(candidate).is_empty()
+            && !self.is_barred(candidate.credential)
     }
 
-    /// Begins an attempt with `credential`. Its number, from 1.
-    pub(super) fn begin(&mut self, credential: usize) -> u32 {
-        self.tried.push(Tried { credential, position: Some(self.position) });
+    /// Whether nothing keeps it from `credential`.
+    pub(super) fn may_ask(&self, credential: usize) -> bool {
+        let among = self.among.as_ref().is_none_or(|among| among.get(credential) == Some(&true));
+        among && self.pinned.is_none_or(|pinned| pinned == credential)
+    }
+
+    /// Whether only some credentials may be asked.
+    pub(super) fn is_kept_among(&self) -> bool {
+        self.among.is_some()
+    }
+
+    /// What it needs and the candidate's model cannot do.
+    pub(super) fn lacks(&self, candidate: &Candidate) -> Abilities {
+        self.needs.beyond(candidate.abilities)
+    }
+
+    /// What it needs.
+    pub(super) fn needs(&self) -> Abilities {
+        self.needs
+    }
+
+    /// Begins an attempt with `credential` and the model at `position`. Its number, from 1.
+    pub(super) fn begin(&mut self, credential: usize, position: usize) -> u32 {
+        self.latest = position;
+        self.tried.push(Tried { credential, position: Some(position) });
         self.attempts += 1;
         self.attempts
     }
@@ -264,6 +377,7 @@ impl Plan {
     pub(super) fn failed(&mut self, credential: usize, verdict: &Verdict, resume: Option<Instant>) {
         match verdict.next {
             Next::Stop => self.position = usize::MAX,
+            Next::FallbackModel if self.draws() => self.given_up.push(self.latest),
             Next::FallbackModel => self.next_model(),
             Next::Other => self.resume = resume,
         }
@@ -283,7 +397,9 @@ impl Plan {
     ) -> Option<Instant> {
         let hopeless =
             verdict.timed_out || matches!(verdict.blame, Blame::Key | Blame::Absent | Blame::Caller);
-        if self.resumed || hopeless || verdict.next != Next::Other || !self.may_attempt() {
+        // Of a list, the next model is asked at once.
+        let goes_on = self.stands_in() && self.later_models().next().is_some();
+        if self.resumed || hopeless || goes_on || verdict.next != Next::Other || !self.may_attempt() {
             return None;
         }
         let patience = match self.later_models().next() {
@@ -297,77 +413,5 @@ impl Plan {
     }
 }
 
-/// Splitmix64: spreads seeds that are close together.
-fn scatter(seed: u64) -> u64 {
-    let mixed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn plan(fallbacks: &[&str]) -> Plan {
-        let fallbacks = fallbacks.iter().map(|name| Arc::from(*name)).collect();
-        let ask = Ask { model: Some("m"), deadline: None, ..Ask::default() };
-        Plan::new(ask, Some("m".into()), fallbacks, 5)
-    }
-
-    const BROKEN: Verdict = Verdict::new(Blame::Host, Next::Other, 500);
-
-    #[test]
-    fn a_second_try_waits_between_a_tenth_and_four_tenths_of_a_second() {
-        let now = Instant::now();
-        for seed in 0..1000 {
-            let mut plan = plan(&[]);
-            plan.seed = seed;
-            let wait = plan.second_try(&BROKEN, None, now).expect("lone") - now;
-            assert!((100..=400).contains(&wait.as_millis()), "{wait:?}");
-        }
-    }
-
-    #[test]
-    fn a_cool_down_is_waited_for_where_it_fits() {
-        let now = Instant::now();
-        let at = |seconds| Some(now + Duration::from_secs(seconds));
-        assert_eq!(plan(&[]).second_try(&BROKEN, at(60), now), at(60));
-        assert_eq!(plan(&[]).second_try(&BROKEN, at(61), now), None);
-        assert_eq!(plan(&["n"]).second_try(&BROKEN, at(10), now), at(10));
-        assert_eq!(plan(&["n"]).second_try(&BROKEN, at(11), now), None);
-        let hurried = Plan { deadline: at(5), ..plan(&[]) };
-        assert_eq!(hurried.second_try(&BROKEN, at(5), now), None);
-        assert_eq!(hurried.second_try(&BROKEN, at(4), now), at(4));
-    }
-
-    #[test]
-    fn a_candidate_is_not_tried_twice_but_may_serve_another_model() {
-        let mut plan = plan(&["n"]);
-        assert_eq!(plan.begin(3), 1);
-        assert!(!plan.allows(3) && plan.allows(4));
-        plan.next_model();
-        assert!(plan.allows(3));
-        assert_eq!(plan.target().flatten().map(|name| &**name), Some("n"));
-        plan.next_model();
-        assert_eq!(plan.target(), None);
-    }
-
-    #[test]
-    fn a_bad_key_is_bad_for_every_model() {
-        let mut plan = plan(&["n"]);
-        plan.begin(3);
-        plan.failed(3, &Verdict::new(Blame::Key, Next::Other, 401), None);
-        plan.next_model();
-        assert!(!plan.allows(3));
-    }
-
-    #[test]
-    fn a_stop_ends_it_for_good() {
-        let mut plan = plan(&["n"]);
-        plan.failed(0, &Verdict::new(Blame::Caller, Next::Stop, 400), None);
-        assert_eq!(plan.target(), None);
-        plan.next_model();
-        assert_eq!(plan.target(), None);
-    }
-}
+mod tests;

@@ -15,6 +15,7 @@ use super::ledger::{Heir, Ledger, Note};
 use super::plan::{Ask, Plan, Step, Stopped};
 use super::snapshot::{Copied, Snapshot};
 use super::state::State;
+use super::strategy::Strategy;
 use super::transition::Transition;
 use super::Blueprint;
 use crate::providers::verdict::Verdict;
@@ -24,13 +25,17 @@ use crate::providers::verdict::Verdict;
 pub struct Pool {
     state: Arc<Mutex<State>>,
     max_attempts: u32,
+    /// Some model goes by conversations.
+    keeps: bool,
 }
 
 impl Pool {
     /// A pool in which nobody has done anything yet.
     pub fn new(blueprint: Blueprint) -> Self {
         let max_attempts = blueprint.max_attempts.max(1);
-        Self { state: Arc::new(Mutex::new(State::new(blueprint))), max_attempts }
+        let strategies = blueprint.models.iter().filter_map(|model| model.strategy);
+        let keeps = strategies.chain([blueprint.strategy]).any(|strategy| strategy == Strategy::Affinity);
+        Self { state: Arc::new(Mutex::new(State::new(blueprint))), max_attempts, keeps }
     }
 
     /// A plan for a request.
@@ -42,14 +47,18 @@ impl Pool {
             return Ok(Plan::new(ask, None, Arc::default(), self.max_attempts));
         };
         let mut state = self.lock();
-        let State { rows, catalog, clock, .. } = &mut *state;
-        match rows.row(catalog, Some(model), clock.latest()) {
-            Some(row) => Ok(Plan::new(ask, Some(row.name.clone()), row.fallbacks.clone(), self.max_attempts)),
+        match state.plan(model, ask, self.max_attempts) {
+            Some(plan) => Ok(plan),
             None => {
                 drop(state);
                 Err(self.unknown(model))
             }
         }
+    }
+
+    /// Whether it matters which conversation the request of `plan` belongs to.
+    pub fn asks_for_key(&self, plan: &Plan) -> bool {
+        self.keeps && self.lock().asks_for_key(plan)
     }
 
     /// It is `wall` at `now`. Days begin by the wall clock: meant to be told every second.
@@ -67,9 +76,9 @@ impl Pool {
         if let Some(pause) = plan.pause(tick.now) {
             return Step::Wait(pause);
         }
-        while let Some(model) = plan.target().filter(|_| plan.may_attempt()) {
-            if let Some(grant) = state.admit(plan, model.map(|name| &**name), tick) {
-                let attempt = plan.begin(grant.claim.credential);
+        while plan.may_attempt() && !plan.is_done() {
+            if let Some(grant) = state.admit(plan, tick) {
+                let attempt = plan.begin(grant.claim.credential, grant.position);
                 return Step::Try(Lease::new(self.clone(), grant, attempt));
             }
             plan.next_model();
@@ -85,6 +94,9 @@ impl Pool {
     #[must_use = "changes are to be told"]
     pub fn failed(&self, plan: &mut Plan, lease: Lease, verdict: &Verdict, now: Instant) -> Vec<Transition> {
         let mut state = self.lock();
+        if let Some(streamed) = lease.timed().filter(|_| verdict.timed_out) {
+            state.late(lease.claim(), streamed, now);
+        }
         let changes = state.failed(plan, lease.claim(), verdict, now);
         let changes = state.news(changes);
         drop(state);
@@ -154,10 +166,16 @@ impl Pool {
         Catalog::learn(&mut self.lock().catalog, credential, models);
     }
 
-    /// All models that somebody serves: configured ones in the order of the file, then learned ones by name.
+    /// All models that somebody serves: configured ones in the order of the file, names that stand for others, then
+    /// learned ones by name.
     pub fn models(&self) -> Vec<Listed> {
+        self.models_among(None)
+    }
+
+    /// The same of what one of some credentials serves, by their places; none = any of all.
+    pub fn models_among(&self, among: Option<&[bool]>) -> Vec<Listed> {
         let catalog = self.lock().catalog.clone();
-        catalog.listed()
+        catalog.listed(among)
     }
 
     /// What to say about a model that nobody serves.
@@ -187,20 +205,14 @@ impl Pool {
         state.availability(credential, model, state.clock.peek(now))
     }
 
-    /// Who would be tried for `model`, in order, and why the others would not. Changes nothing.
+    /// Who would be tried for a request, in order, and why the others would not. Changes nothing.
     ///
     /// # Errors
     /// Nobody serves the model, however things stand.
-    pub fn explain(&self, model: &str, tokens: u64, now: Instant) -> Result<Vec<Considered>, UnknownModel> {
+    pub fn explain(&self, ask: Ask<'_>, now: Instant) -> Result<Vec<Considered>, UnknownModel> {
+        let plan = self.plan(ask)?;
         let state = self.lock();
-        let tick = state.clock.peek(now);
-        match explain::explain(&state, model, tokens, self.max_attempts, tick) {
-            Some(considered) => Ok(considered),
-            None => {
-                drop(state);
-                Err(self.unknown(model))
-            }
-        }
+        Ok(explain::explain(&state, &plan, self.max_attempts, state.clock.peek(now)))
     }
 
     /// Admits nothing from here on, and says what it remembers. What becomes of its leases goes to its heir, from now.

@@ -1,4 +1,4 @@
-//! Whose turn it is: smooth weighted round robin, with one row of seats per model.
+//! Whose turn it is: one row of seats per model, and smooth weighted round robin, unless a strategy says otherwise.
 //!
 //! One index for all models, as routers of this kind often have, gives the credential behind a skipped one a double
 //! share; a cursor per model over the seats that are available is fair when only some credentials serve a model. Rows
@@ -13,7 +13,9 @@ use super::clock::Tick;
 use super::fleet::Held;
 use super::limits::{Limits, Meter};
 use super::outlook::Outlook;
+use super::plan::Plan;
 use super::standing::Standing;
+use super::strategy::{Choice, Pace, Strategy};
 
 /// Pairs for names that are not configured, roughly: rows times credentials.
 const MOST_SEEN_PAIRS: usize = 65_536;
@@ -37,6 +39,7 @@ pub(super) struct Row {
     pub(super) fallbacks: Arc<[Arc<str>]>,
     /// The name, shared; empty for requests without a model.
     pub(super) name: Arc<str>,
+    pub(super) strategy: Strategy,
     configured: bool,
     version: u64,
 }
@@ -47,6 +50,8 @@ pub(super) struct Seat {
     current: i64,
     /// Made when the pair first serves.
     pub(super) pair: Option<Box<Account>>,
+    /// Kept where the strategy asks for it.
+    pub(super) pace: Pace,
 }
 
 /// The rows of all models.
@@ -75,6 +80,13 @@ impl Account {
     }
 }
 
+impl Seat {
+    /// Requests that its candidate serves at the moment.
+    pub(super) fn in_flight(&self) -> u32 {
+        self.pair.as_ref().map_or(0, |pair| pair.in_flight)
+    }
+}
+
 impl Rows {
     /// No row but that of requests without a model.
     pub(super) fn new(catalog: &Catalog, credentials: usize) -> Self {
@@ -95,6 +107,40 @@ impl Rows {
             self.renew(catalog, name, tick);
         }
         self.named.get_mut(name)
+    }
+
+    /// One of all open pairs of credential and model that `plan` draws from, each as likely as any other of the best
+    /// tier and outlook: its row, the model's position in the plan, and the place of its seat.
+    pub(super) fn draw(
+        &mut self,
+        catalog: &Catalog,
+        plan: &Plan,
+        tick: Tick,
+        outlook: impl Fn(&Seat) -> Outlook,
+        open: impl Fn(&Seat, usize) -> bool,
+    ) -> Option<(&mut Row, usize, usize)> {
+        let mut lot = plan.lot();
+        let mut best = None;
+        let mut count = 0;
+        let mut drawn = None;
+        for (position, model) in plan.targets() {
+            let Some(row) = self.row(catalog, model.map(|name| &**name), Some(tick)) else { continue };
+            for (at, seat) in row.seats.iter().enumerate().filter(|(_, seat)| open(seat, position)) {
+                let outlook = outlook(seat);
+                let group = (outlook.is_last(), seat.candidate.tier, outlook);
+                if best.is_none_or(|best| group < best) {
+                    (best, count) = (Some(group), 0);
+                }
+                if best == Some(group) {
+                    count += 1;
+                    if lot.is_drawn(count) {
+                        drawn = Some((position, row.name.clone(), at));
+                    }
+                }
+            }
+        }
+        let (position, name, at) = drawn?;
+        Some((self.named.get_mut(&name)?, position, at))
     }
 
     /// The row of `name`, if there is one.
@@ -166,11 +212,12 @@ impl Row {
         let candidates = catalog.candidates(asked).into_iter();
         let seats = candidates.map(|candidate| match old.remove(&candidate.credential) {
             Some(seat) => Seat { candidate, ..seat },
-            None => Seat { candidate, current: 0, pair: None },
+            None => Seat { candidate, current: 0, pair: None, pace: Pace::default() },
         });
         Self {
             seats: seats.collect(),
             fallbacks: catalog.fallbacks(&name),
+            strategy: catalog.strategy(&name),
             configured: catalog.is_configured(&name),
             version: catalog.version(),
             name,
@@ -197,20 +244,32 @@ impl Row {
         self.seats.iter_mut().find(|seat| seat.candidate.credential == credential)
     }
 
-    /// The next seat in turn among those that are `open`: of the first tier that has one, and there of those with the
-    /// best outlook; those that are asked last come after all tiers.
+    /// The place of the next seat among those that are `open`: of the first tier that has one, and there of those with
+    /// the best outlook, by `choice`; those that are asked last come after all tiers.
     pub(super) fn rotate(
         &mut self,
+        choice: &Choice,
         outlook: impl Fn(&Seat) -> Outlook,
         open: impl FnMut(&Seat) -> bool,
-    ) -> Option<&mut Seat> {
-        rotate(&mut self.seats, outlook, open)
+    ) -> Option<usize> {
+        rotate(&mut self.seats, choice, outlook, open)
     }
 
     /// The order in which its seats would be tried from here on, each once, as places in `seats`. `available` says
     /// with which outlook.
-    pub(super) fn order(&self, available: impl FnMut(&Seat) -> Option<Outlook>) -> Vec<usize> {
+    pub(super) fn order(
+        &self,
+        choice: &Choice,
+        available: impl FnMut(&Seat) -> Option<Outlook>,
+    ) -> Vec<usize> {
         let mut open: Vec<Option<Outlook>> = self.seats.iter().map(available).collect();
+        if choice.strategy != Strategy::RoundRobin {
+            let group =
+                |at: usize| group(&self.seats, &open, at).map(|group| (group, choice.rank(&self.seats[at])));
+            let mut ranked: Vec<_> = (0..self.seats.len()).filter_map(|at| Some((group(at)?, at))).collect();
+            ranked.sort_by(|((a, x), _), ((b, y), _)| a.cmp(b).then(x.total_cmp(y)));
+            return ranked.into_iter().map(|(_, at)| at).collect();
+        }
         let mut currents: Vec<i64> = self.seats.iter().map(|seat| seat.current).collect();
         let mut order = Vec::new();
         while let Some(at) = next_in_turn(&self.seats, &mut currents, &open) {
@@ -229,9 +288,10 @@ impl Row {
 /// have a fair outlook.
 fn rotate(
     seats: &mut [Seat],
+    choice: &Choice,
     outlook: impl Fn(&Seat) -> Outlook,
     mut open: impl FnMut(&Seat) -> bool,
-) -> Option<&mut Seat> {
+) -> Option<usize> {
     for round in ROUNDS {
         let mut from = 0;
         while let Some(tier) = seats.get(from).map(|seat| seat.candidate.tier) {
@@ -239,8 +299,8 @@ fn rotate(
             let size = rest.iter().take_while(|seat| seat.candidate.tier == tier).count();
             let (tier, _) = rest.split_at_mut(size);
             for wanted in round {
-                if let Some(at) = turn(tier, |seat| outlook(seat) == wanted && open(seat)) {
-                    return seats.get_mut(from + at);
+                if let Some(at) = choice.of(tier, |seat| outlook(seat) == wanted && open(seat)) {
+                    return Some(from + at);
                 }
             }
             from += size;
@@ -251,7 +311,7 @@ fn rotate(
 
 /// Smooth weighted round robin: everybody available gains its weight, the richest serves and pays what all have
 /// gained. The earlier seat wins a tie.
-fn turn(tier: &mut [Seat], mut available: impl FnMut(&Seat) -> bool) -> Option<usize> {
+pub(super) fn turn(tier: &mut [Seat], mut available: impl FnMut(&Seat) -> bool) -> Option<usize> {
     let mut best: Option<(usize, i64)> = None;
     let mut gained = 0;
     for (at, seat) in tier.iter_mut().enumerate() {
@@ -271,13 +331,18 @@ fn turn(tier: &mut [Seat], mut available: impl FnMut(&Seat) -> bool) -> Option<u
 
 /// One step of `rotate` on a copy, for the dry run.
 fn next_in_turn(seats: &[Seat], currents: &mut [i64], open: &[Option<Outlook>]) -> Option<usize> {
-    let group = |at: usize| open[at].map(|outlook| (outlook.is_last(), seats[at].candidate.tier, outlook));
-    let first = (0..seats.len()).filter_map(group).min()?;
-    let mine = || (0..seats.len()).filter(|&at| group(at) == Some(first));
+    let first = (0..seats.len()).filter_map(|at| group(seats, open, at)).min()?;
+    let mine = || (0..seats.len()).filter(|&at| group(seats, open, at) == Some(first));
     mine().for_each(|at| currents[at] += seats[at].candidate.weight);
     let best = mine().rev().max_by_key(|&at| currents[at])?;
     currents[best] -= mine().map(|at| seats[at].candidate.weight).sum::<i64>();
     Some(best)
+}
+
+/// Seats that are equals have the same; the least is asked first.
+fn group(seats: &[Seat], open: &[Option<Outlook>], at: usize) -> Option<(bool, u16, Outlook)> {
+    let outlook = (*open.get(at)?)?;
+    Some((outlook.is_last(), seats.get(at)?.candidate.tier, outlook))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! cool-downs, expiry) is in `outcome`.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::bans::BanPolicy;
 use super::catalog::Catalog;
@@ -15,8 +15,9 @@ use super::lease::{Claim, Grant};
 use super::ledger::{Event, Succession};
 use super::limits::Limits;
 use super::outlook::Outlook;
-use super::plan::Plan;
+use super::plan::{Ask, Plan};
 use super::rotation::{Account, Rows, Seat};
+use super::strategy::{self, Choice, Strategy};
 use super::transition::Transition;
 use super::{Blueprint, CredentialSpec};
 
@@ -29,6 +30,8 @@ pub(super) struct State {
     pub(super) rows: Rows,
     pub(super) hosts: Hosts,
     pub(super) bans: BanPolicy,
+    /// For `Strategy::LeastUsed`: percent.
+    pub(super) usage_gap: u8,
     /// Changes that nobody could be told of yet.
     pub(super) news: Vec<Transition>,
     /// The first end of a ban that runs, or earlier.
@@ -50,6 +53,8 @@ pub(super) struct Member {
     pub(super) max_concurrent: Option<u32>,
     pub(super) outlook: Outlook,
     pub(super) account: Account,
+    /// What stands for the name in distances.
+    pub(super) mark: u64,
     /// The last ticket that was given out for another key than the one it has now.
     pub(super) stranger: u64,
 }
@@ -67,6 +72,7 @@ impl State {
             rows,
             hosts,
             bans: blueprint.bans,
+            usage_gap: blueprint.usage_gap,
             news: Vec::new(),
             next_expiry: None,
             tickets: 0,
@@ -76,26 +82,54 @@ impl State {
         }
     }
 
-    /// Admits the request to the candidate of `model` whose turn it is, if one is available.
-    pub(super) fn admit(&mut self, plan: &Plan, model: Option<&str>, tick: Tick) -> Option<Grant> {
+    /// A plan for a request of `model`; none if nobody serves that, and it stands for nothing.
+    pub(super) fn plan(&mut self, model: &str, ask: Ask<'_>, max_attempts: u32) -> Option<Plan> {
+        let Self { rows, catalog, clock, .. } = self;
+        if let Some(meaning) = catalog.meaning(model) {
+            return Some(Plan::meant(ask, meaning, max_attempts));
+        }
+        match rows.row(catalog, Some(model), clock.latest()) {
+            Some(row) => Some(Plan::new(ask, Some(row.name.clone()), row.fallbacks.clone(), max_attempts)),
+            None => catalog.any().map(|meaning| Plan::meant(ask, meaning, max_attempts)),
+        }
+    }
+
+    /// Whether one of the models of `plan` goes by conversations.
+    pub(super) fn asks_for_key(&self, plan: &Plan) -> bool {
+        let strategy = |name: Option<&Arc<str>>| self.catalog.strategy(name.map_or("", |name| name));
+        plan.models().any(|name| strategy(name) == Strategy::Affinity)
+    }
+
+    /// Admits the request to the candidate whose turn it is, of the model that its plan is at, if one is available.
+    pub(super) fn admit(&mut self, plan: &Plan, tick: Tick) -> Option<Grant> {
         let need = self.need(plan.tokens);
-        let Self { catalog, members, rows, news, tickets, .. } = self;
-        let row = rows.row(catalog, model, Some(tick))?;
-        let name = row.name.clone();
+        let Self { catalog, members, rows, news, tickets, usage_gap: gap, .. } = self;
+        let open = |seat: &Seat, position: usize| {
+            let member = members.get(seat.candidate.credential);
+            let open = |member: &Member| member.block(seat.pair.as_deref(), need, tick).is_none();
+            plan.allows(&seat.candidate, position) && member.is_some_and(open)
+        };
         let outlook = |seat: &Seat| {
             members.get(seat.candidate.credential).map_or(Outlook::Fair, |member| member.outlook)
         };
-        let seat = row.rotate(outlook, |seat| {
-            let member = members.get(seat.candidate.credential);
-            let open = |member: &Member| member.block(seat.pair.as_deref(), need, tick).is_none();
-            plan.allows(seat.candidate.credential) && member.is_some_and(open)
-        })?;
+        let (row, position, at) = if plan.draws() {
+            rows.draw(catalog, plan, tick, outlook, open)?
+        } else {
+            let (position, model) = plan.targets().next()?;
+            let row = rows.row(catalog, model.map(|name| &**name), Some(tick))?;
+            let choice = Choice { strategy: row.strategy, gap: *gap, members, plan, tick };
+            let at = row.rotate(&choice, outlook, |seat| open(seat, position))?;
+            (row, position, at)
+        };
+        let (name, strategy) = (row.name.clone(), row.strategy);
+        let model = plan.model().map(|_| name.clone());
+        let seat = row.seats.get_mut(at)?;
         let credential = seat.candidate.credential;
         let member = members.get_mut(credential)?;
         *tickets += 1;
         let claim = Claim {
             credential,
-            model: model.map(|_| name.clone()),
+            model,
             ticket: *tickets,
             at: tick.moment(),
             tokens: plan.tokens,
@@ -103,14 +137,30 @@ impl State {
             sent: false,
         };
         let mut probe = member.account.admit(&claim, tick, || news.push(expired(&member.name, None)));
-        if model.is_some() {
+        if claim.model.is_some() {
             let pair =
                 seat.pair.get_or_insert_with(|| Box::new(Account::new(&catalog.limits(credential, &name))));
             probe |= pair.admit(&claim, tick, || news.push(expired(&member.name, Some(&name))));
         }
-        let upstream = seat.candidate.upstream.clone();
+        let (upstream, abilities) = (seat.candidate.upstream.clone(), seat.candidate.abilities);
         let question = self.in_fleet.then(|| self.question(&claim)).flatten();
-        Some(Grant { claim, name, upstream, probe, question })
+        let timed = (strategy == Strategy::Latency).then(|| plan.streams());
+        Some(Grant { claim, name, upstream, abilities, position, timed, probe, question })
+    }
+
+    /// An answer to the request that holds `claim` took this long.
+    pub(super) fn paced(&mut self, claim: &Claim, streamed: bool, took: Duration, now: Instant) {
+        let now = self.clock.tick(now).now;
+        let row = self.rows.existing(claim.model.as_deref());
+        if let Some(seat) = row.and_then(|row| row.seat(claim.credential)) {
+            seat.pace.note(streamed, took, now);
+        }
+    }
+
+    /// None has come since it was admitted.
+    pub(super) fn late(&mut self, claim: &Claim, streamed: bool, now: Instant) {
+        let took = self.clock.tick(now).age.saturating_sub(Duration::from_secs(claim.at.second));
+        self.paced(claim, streamed, took, now);
     }
 
     /// Takes a lease back: its place, its probe slot, and what it has reserved but not used.
@@ -200,6 +250,7 @@ impl Account {
 impl Member {
     fn new(spec: CredentialSpec) -> Self {
         Self {
+            mark: strategy::mark(&spec.name),
             name: spec.name,
             tier: spec.tier,
             weight: spec.weight.max(1),

@@ -5,7 +5,9 @@ mod failover;
 mod fleet;
 mod ledger;
 mod limits;
+mod lists;
 mod looks;
+mod strategies;
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -53,12 +55,15 @@ pub(super) fn model(name: &str) -> ModelSpec {
         tpm: None,
         quotas: Vec::new(),
         fallbacks: Vec::new(),
+        models: Vec::new(),
+        strategy: None,
+        abilities: None,
         limits_only: false,
     }
 }
 
 /// Three strikes are ten seconds, at an open binding.
-fn blueprint(credentials: Vec<CredentialSpec>) -> Blueprint {
+pub(super) fn blueprint(credentials: Vec<CredentialSpec>) -> Blueprint {
     let error_codes = vec![401, 403, 429, 500, 502, 503, 504];
     let bans = BanPolicy {
         max_attempts: 3,
@@ -66,7 +71,16 @@ fn blueprint(credentials: Vec<CredentialSpec>) -> Blueprint {
         error_codes,
         rules: Vec::new(),
     };
-    Blueprint { credentials, models: Vec::new(), binding: Binding::Open, bans, max_attempts: 5 }
+    Blueprint {
+        credentials,
+        models: Vec::new(),
+        aliases: Vec::new(),
+        binding: Binding::Open,
+        strategy: Strategy::RoundRobin,
+        usage_gap: 5,
+        bans,
+        max_attempts: 5,
+    }
 }
 
 fn pool(names: &[&str]) -> Pool {

@@ -206,6 +206,22 @@ fn route_says_who_would_be_tried_and_why_others_would_not() {
 }
 
 #[test]
+fn route_shows_lists_aliases_needs_and_vendors() {
+    let models = "models:\n  - {name: blind, capabilities: [tools]}\n  - {name: seeing, strategy: even}\n\
+                  \x20 - {name: auto-model, models: [blind, seeing]}\nmodel_aliases: {old: seeing}\n";
+    let dir = dir_with(&(GOOD.to_string() + models));
+    let (code, out, err) = run(dir.path(), &["route", "auto-model", "--needs", "images,tools"]);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.contains("model \"blind\": has a model that cannot do images"), "{out}");
+    assert!(out.contains("  1. \"main\", tier 0, model \"seeing\": by lot"), "{out}");
+    assert!(run(dir.path(), &["route", "old"]).1.contains("model \"seeing\""));
+    assert!(run(dir.path(), &["route", "none | old"]).1.contains("model \"seeing\""));
+    assert_eq!(run(dir.path(), &["route", "blind", "--vendor", "openai"]).0, 0);
+    let (code, _, err) = run(dir.path(), &["route", "blind", "--vendor", "nobody"]);
+    assert!(code == 1 && err.contains("there are main, openai"), "{err}");
+}
+
+#[test]
 fn route_fails_for_a_model_that_nobody_would_be_tried_for() {
     let dir = dir_with(&GOOD.replace("    api_key", "    models: [gpt-4o]\n    api_key"));
     let (code, out, err) = run(dir.path(), &["route", "claude-5"]);

@@ -16,7 +16,8 @@ use crate::support::router::{binary, command, free_port};
 use crate::support::{eventually, secs, Call, Reply, Upstream};
 
 const KEY: &str = "sk-readme-0123456789abcdef";
-const VARIABLES: [&str; 4] = ["OPENAI_API_KEY", "OPENAI_API_KEY_2", "OPENAI_API_KEY_3", "NEXT_ROUTER_KEY"];
+const VARIABLES: [&str; 5] =
+    ["OPENAI_API_KEY", "OPENAI_API_KEY_2", "OPENAI_API_KEY_3", "NEXT_ROUTER_KEY", "TEAM_A_KEY"];
 
 /// The code blocks in `language`.
 fn blocks(language: &str) -> Vec<String> {

@@ -61,6 +61,7 @@ fn every_page_takes_a_key_and_shows_none() {
 fn statistics_count_attempts_and_failovers_until_they_are_reset() {
     let (_bad, _good, router) = two_services();
     (0..4).for_each(|_| drop(router.chat(&chat("m")).expect(200)));
+    until("all are counted", || page(&router, "/router/stats")["total_requests"] == 4);
     let stats = page(&router, "/router/stats");
     assert_eq!((stats["total_requests"].as_u64(), stats["total_failovers"].as_u64()), (Some(4), Some(4)));
     assert_eq!(stats["service_stats"]["first"]["failures"], 4);
@@ -100,6 +101,7 @@ fn a_key_sees_its_own_row_and_the_master_key_all() {
         assert_eq!(names(Request::get(path).by("team-a").send(&router), member), ["team-a"]);
         assert_eq!(names(router.get(path), member), ["master", "team-a", "team-b"]);
     }
+    until("all are counted", || page(&router, "/auth/metrics")["total_requests"] == 2);
     let metrics = page(&router, "/auth/metrics");
     assert_eq!((metrics["total_requests"].as_u64(), metrics["active_keys"].as_u64()), (Some(2), Some(2)));
     let hint = metrics["keys_metrics"]["team-a"]["key"].as_str().unwrap();

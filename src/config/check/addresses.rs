@@ -47,7 +47,7 @@ impl Check<'_, '_> {
     ) -> Vec<(String, u16)> {
         let usual = of.and_then(Url::port_or_known_default).unwrap_or(443);
         let checked = written.iter().enumerate().filter_map(|(index, text)| {
-            let place = host_and_port(text, usual);
+            let place = host_and_port(text).map(|(host, port)| (host, port.unwrap_or(usual)));
             if place.is_none() {
                 let fault =
                     Fault::new(format!("{} is no host", self.places.written(&format!("{path}[{index}]"))));
@@ -66,10 +66,10 @@ impl Check<'_, '_> {
     }
 }
 
-/// A host with its port, or with the `usual` one.
-fn host_and_port(text: &str, usual: u16) -> Option<(String, u16)> {
+/// A host, without brackets, and its port, if it has one.
+pub(super) fn host_and_port(text: &str) -> Option<(String, Option<u16>)> {
     if let Ok(ip) = text.parse::<IpAddr>() {
-        return Some((ip.to_string(), usual));
+        return Some((ip.to_string(), None));
     }
     // A scheme without a port of its own, so that every port that was written is kept.
     let url = Url::parse(&format!("tcp://{text}")).ok()?;
@@ -78,8 +78,7 @@ fn host_and_port(text: &str, usual: u16) -> Option<(String, u16)> {
     let named = host
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':' | b'[' | b']'));
-    (named && url.port() != Some(0))
-        .then(|| (host.trim_matches(['[', ']']).to_owned(), url.port().unwrap_or(usual)))
+    (named && url.port() != Some(0)).then(|| (host.trim_matches(['[', ']']).to_owned(), url.port()))
 }
 
 /// What is wrong with an address, and what to write instead.

@@ -87,6 +87,7 @@ impl Check<'_, '_> {
             connect_timeout,
             headers,
             http2: file.http2,
+            inline_images: file.inline_images,
             api_version,
             vertex,
         })

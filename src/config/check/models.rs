@@ -3,8 +3,9 @@
 //! `models.yaml` gives limits only. Where the configuration lists the same model, its entry fills what the listing left
 //! open; where it does not, the entry limits a model that others discover.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
+use super::lists::Names;
 use super::quotas::{silently, Limited};
 use super::Check;
 use crate::calendar::Zone;
@@ -34,10 +35,14 @@ impl Check<'_, '_> {
         &mut self,
         mut files: Vec<file::Model>,
         limits: ModelsFile,
+        aliases: &BTreeMap<String, String>,
         around: Around,
     ) -> Vec<Model> {
         self.duplicates(&files);
-        self.fallbacks(&files, &around);
+        let names = Names::new(&files, &around);
+        self.fallbacks(&files, &names);
+        self.lists(&files, &names, &around);
+        self.aliases(aliases, &names);
         let extra: Vec<ModelLimit> =
             limits.models.into_iter().filter(|limit| !fills(limit, &mut files)).collect();
         let listed =
@@ -73,7 +78,18 @@ impl Check<'_, '_> {
                 );
             }
         }
-        Some(Model { name, credential, rpm, tpm, quotas, fallbacks: file.fallbacks, limits_only: false })
+        Some(Model {
+            name,
+            credential,
+            rpm,
+            tpm,
+            quotas,
+            fallbacks: file.fallbacks,
+            models: file.models,
+            strategy: file.strategy,
+            capabilities: file.capabilities.map(|list| list.into_iter().collect()),
+            limits_only: false,
+        })
     }
 
     /// A limit of the pair that the credential's own limit makes pointless.
@@ -122,10 +138,7 @@ impl Check<'_, '_> {
     }
 
     /// Stand-ins must be other models, and ones that are served.
-    fn fallbacks(&mut self, files: &[file::Model], around: &Around) {
-        let own = around.credentials.iter().filter_map(|credential| credential.models.as_ref()).flatten();
-        let listed = files.iter().filter_map(|file| file.name.as_deref());
-        let names: HashSet<&str> = listed.chain(own.map(|(here, _)| here.as_str())).collect();
+    fn fallbacks(&mut self, files: &[file::Model], names: &Names) {
         for (index, file) in files.iter().enumerate() {
             let path = format!("models[{index}].fallbacks");
             let mut seen = HashSet::new();
@@ -142,13 +155,8 @@ impl Check<'_, '_> {
                         &item,
                         Fault::new(format!("the fallback {shown} is listed twice")).help("remove one"),
                     );
-                } else if !around.learns && !names.contains(fallback.as_str()) {
-                    let fault =
-                        Fault::new(format!("the fallback {shown} is not in `models`, so nobody serves it"));
-                    let meant = nearest(fallback, names.iter().copied());
-                    let help =
-                        meant.map_or("list it there".to_owned(), |meant| format!("did you mean `{meant}`?"));
-                    self.error(&item, fault.help(help));
+                } else if let Some(fault) = names.objection("the fallback", fallback, &shown) {
+                    self.error(&item, fault);
                 }
             }
         }
@@ -185,6 +193,9 @@ fn limit_only(limit: ModelLimit, around: &Around) -> Option<Model> {
         tpm,
         quotas,
         fallbacks: Vec::new(),
+        models: Vec::new(),
+        strategy: None,
+        capabilities: None,
         limits_only: true,
     })
 }

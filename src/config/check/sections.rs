@@ -3,11 +3,13 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-use super::Check;
+use super::{addresses, Check};
 use crate::config::file;
 use crate::config::problem::Fault;
 use crate::config::quantity::{Limit, Listen, Size, Term};
-use crate::config::settings::{AdminListen, CodeRule, Fail2ban, Monitoring, Routing, Server, FOREVER};
+use crate::config::settings::{
+    AdminListen, CodeRule, Fail2ban, Images, Monitoring, Routing, Server, FOREVER,
+};
 
 /// The smallest body limit that can be meant: below it, a unit was forgotten.
 const LEAST_BODY: u64 = 1 << 10;
@@ -35,6 +37,7 @@ impl Check<'_, '_> {
             replace_v1_models: file.replace_v1_models,
             logging_level: file.logging_level,
             expose_route: file.expose_route,
+            echo_model: file.echo_model,
         }
     }
 
@@ -106,6 +109,9 @@ impl Check<'_, '_> {
             response_timeout: self.time("routing.response_timeout", file.response_timeout),
             first_token_timeout: self.time("routing.first_token_timeout", file.first_token_timeout),
             stall_timeout: self.time("routing.stall_timeout", file.stall_timeout),
+            resume: file.resume,
+            strategy: file.strategy,
+            usage_gap: file.model_usage_gap_percentage,
         }
     }
 
@@ -202,6 +208,25 @@ impl Check<'_, '_> {
                 self.error("monitoring.prometheus_listen", fault.help("write `127.0.0.1:9464`, or `off`"));
                 None
             }
+        }
+    }
+
+    pub(super) fn images(&mut self, file: &file::Images) -> Images {
+        let allow = file.allow.iter().enumerate().filter_map(|(index, text)| {
+            let path = format!("images.allow[{index}]");
+            let allowed = addresses::host_and_port(text);
+            if allowed.is_none() {
+                let fault = Fault::new(format!("{} is no host", self.places.written(&path)));
+                self.error(&path, fault.help("write `images.example.com`, `10.0.0.1` or `10.0.0.1:8080`"));
+            }
+            allowed.map(|(host, port)| (host.to_ascii_lowercase(), port))
+        });
+        Images {
+            allow: allow.collect(),
+            max_size: file.max_size.0,
+            timeout: self.finite("images.timeout", file.timeout),
+            max_redirects: file.max_redirects,
+            max_images: file.max_images.into(),
         }
     }
 

@@ -9,7 +9,7 @@ fn told(text: &str, expected: &[&str]) {
 }
 
 /// The same for a line after `GOOD`, which is line 4.
-fn after(line: &str, expected: &[&str]) {
+pub(super) fn after(line: &str, expected: &[&str]) {
     told(&format!("{GOOD}{line}\n"), expected);
 }
 

@@ -132,11 +132,24 @@ fn the_reference_file_says_every_key_and_its_default() {
 #[test]
 fn every_default_is_what_it_is_said_to_be() {
     let settings = settings(GOOD);
+    assert!(settings.aliases.is_empty() && !settings.server.echo_model);
     let Settings {
-        server, routing, fail2ban, monitoring, admin, state, credentials, models, binding, ..
+        server,
+        routing,
+        fail2ban,
+        monitoring,
+        admin,
+        state,
+        images,
+        credentials,
+        models,
+        binding,
+        client_keys,
+        digest,
+        ..
     } = settings;
-    assert!(settings.client_keys.is_empty() && server.enable_auth && server.auth_header.is_none());
-    assert_eq!(settings.digest.len(), 12);
+    assert!(client_keys.is_empty() && server.enable_auth && server.auth_header.is_none());
+    assert_eq!(digest.len(), 12);
     let seconds = Duration::from_secs;
     assert_eq!(
         (server.port, server.threads, server.max_body_size, server.max_buffered),
@@ -150,6 +163,10 @@ fn every_default_is_what_it_is_said_to_be() {
     );
     assert_eq!((routing.max_attempts, routing.deadline), (5, Some(seconds(300))));
     assert_eq!((routing.response_timeout, routing.stall_timeout), (Some(seconds(300)), Some(seconds(60))));
+    assert_eq!(routing.resume, Resume::Off);
+    assert_eq!((images.max_size, images.timeout, images.max_redirects), (20 << 20, seconds(30), 3));
+    assert_eq!((images.max_images, images.allow), (16, Vec::new()));
+    assert_eq!((routing.strategy, routing.usage_gap), (crate::routing::Strategy::RoundRobin, 5));
     assert_eq!((fail2ban.max_attempts, fail2ban.ban), (3, Term::For(seconds(10))));
     assert_eq!(fail2ban.error_codes, [401, 403, 429, 500, 502, 503, 504]);
     assert!(monitoring.prometheus_enabled && monitoring.public.is_none());
@@ -163,7 +180,7 @@ fn every_default_is_what_it_is_said_to_be() {
         (Kind::OpenAi, None, None, 1)
     );
     assert_eq!((credential.tier, credential.connect_timeout, credential.http2), (0, seconds(5), false));
-    assert!(credential.models.is_none() && credential.max_concurrent.is_none());
+    assert!(!credential.inline_images && credential.models.is_none() && credential.max_concurrent.is_none());
     assert!(models.is_empty() && !binding);
 }
 
@@ -178,7 +195,7 @@ credentials:
 models: [{name: m, rpm: -1, tpm: -1}]
 ";
     let settings = settings(text);
-    let Routing { max_attempts, deadline, response_timeout, first_token_timeout, stall_timeout } =
+    let Routing { max_attempts, deadline, response_timeout, first_token_timeout, stall_timeout, .. } =
         settings.routing;
     assert_eq!(max_attempts, u32::MAX);
     assert_eq!([deadline, response_timeout, first_token_timeout, stall_timeout], [None; 4]);
@@ -307,6 +324,20 @@ fn a_missing_rpm_is_filled_by_models_yaml_and_then_by_the_default() {
         ("p", Some(7), None, true),
     ];
     assert_eq!(limits, expected);
+}
+
+#[test]
+fn lists_and_aliases_bind_nothing_by_themselves() {
+    let lists = "models: [{name: auto, models: [a, b]}]\nmodel_aliases: {gpt-4: a}\n";
+    let read = settings(&format!("{GOOD}{lists}"));
+    assert!(!read.binding);
+    assert_eq!(read.models[0].models, ["a", "b"]);
+    assert_eq!(read.aliases, [("gpt-4".to_owned(), "a".to_owned())]);
+    let models = "models: [{name: a, capabilities: [images, prefill], strategy: least_used}, {name: auto, models: [a]}]\n";
+    let read = settings(&format!("{GOOD}{models}"));
+    assert!(read.binding);
+    assert_eq!(read.models[0].capabilities.map(|can| can.to_string()).as_deref(), Some("images, prefill"));
+    assert_eq!(read.models[0].strategy, Some(crate::routing::Strategy::LeastUsed));
 }
 
 #[test]

@@ -236,6 +236,11 @@ struct Tokens {
 }
 
 impl EmbeddingsWriter {
+    /// The same, but the answer names its model `name`, if there is one.
+    pub fn named(self, name: Option<&str>) -> Self {
+        Self { model: name.map_or(self.model, str::to_owned), ..self }
+    }
+
     /// The body for the client, and what it cost where the host says it.
     pub fn whole(&self, provider_body: &[u8]) -> Result<(Vec<u8>, Option<Usage>), Unreadable> {
         let answer: Answer = serde_json::from_slice(provider_body).map_err(|_| Unreadable)?;

@@ -197,3 +197,81 @@ proptest! {
         let _ = Request::read(&body, Need::Optional);
     }
 }
+
+fn needs(body: &str) -> String {
+    Request::read(body.as_bytes(), Need::Optional).unwrap().needs().to_string()
+}
+
+#[test]
+fn what_a_request_needs_is_seen_in_every_dialect() {
+    for (body, expected) in [
+        (r#"{"messages":[{"role":"user","content":"type image_url"}]}"#, "nothing"),
+        (
+            r#"{"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"x"}}]}]}"#,
+            "images",
+        ),
+        (
+            r#"{"messages":[{"content":[{"type":"input_audio","input_audio":{}}]}],"tools":[{}]}"#,
+            "tools, audio",
+        ),
+        (r#"{"messages":[{"content":[{"type":"file","file":{"file_id":"f"}}]}],"tools":[]}"#, "documents"),
+        (
+            r#"{"input":[{"role":"user","content":[{"type":"input_image"},{"type":"input_file"}]}]}"#,
+            "images, documents",
+        ),
+        (r#"{"messages":[{"role":"user","content":[{"type":"document","source":{}}]}]}"#, "documents"),
+        (r#"{"contents":[{"parts":[{"inlineData":{"mimeType":"image/png","data":"x"}}]}]}"#, "images"),
+        (
+            r#"{"contents":[{"parts":[{"fileData":{"mimeType":"application/pdf"}}]}],"tools":[{"a":1}]}"#,
+            "tools, documents",
+        ),
+        (r#"{"contents":[{"parts":[{"inline_data":{"mime_type":"audio/wav"}}]}]}"#, "audio"),
+        (r#"{"functions":[{"name":"f"}],"messages":[]}"#, "tools"),
+    ] {
+        assert_eq!(needs(body), expected, "{body}");
+    }
+}
+
+#[test]
+fn what_was_given_to_a_tool_and_what_schemas_speak_of_needs_nothing() {
+    for body in [
+        r#"{"messages":[{"content":[{"type":"tool_use","input":{"type":"file","a":[{"type":"image"}]}}]}]}"#,
+        r#"{"contents":[{"parts":[{"functionCall":{"args":{"mimeType":"image/png"}}},{"functionResponse":{"response":{"type":"image"}}}]}]}"#,
+    ] {
+        assert_eq!(needs(body), "nothing", "{body}");
+    }
+    let schema = r#"{"tools":[{"parameters":{"properties":{"a":{"type":"file"}}}}],"messages":[]}"#;
+    assert_eq!(needs(schema), "tools");
+    let result = r#"{"messages":[{"content":[{"type":"tool_result","content":[{"type":"image"}]}]}]}"#;
+    assert_eq!(needs(result), "images", "a picture that a tool gave is a picture");
+}
+
+#[test]
+fn the_head_of_a_conversation_stays_the_same_from_turn_to_turn() {
+    let head = |body: &str| {
+        let request = Request::read(body.as_bytes(), Need::Optional).unwrap();
+        request.head(body.as_bytes()).map(|part| String::from_utf8(part.to_vec()).unwrap()).concat()
+    };
+    let first = r#"{"role":"system","content":"s"},{"role":"user","content":"hi"}"#;
+    let one = head(&format!(r#"{{"messages":[{first}]}}"#));
+    assert_eq!(one, format!("[{first}"));
+    assert_eq!(head(&format!(r#"{{"messages":[{first},{{"role":"assistant","content":"a"}}]}}"#)), one);
+    let system = r#"{"system":"s","messages":[{"content":"hi","role":"user"},{"role":"user"}]}"#;
+    assert_eq!(head(system), r#""s"[{"content":"hi","role":"user"}"#);
+    assert_eq!(
+        head(r#"{"contents":[{"parts":[{"text":"a"}]},{"parts":[]}]}"#),
+        r#"[{"parts":[{"text":"a"}]}"#
+    );
+    assert_eq!(head(r#"{"instructions":null,"input":"hi"}"#), r#""hi""#);
+}
+
+#[test]
+fn a_conversation_is_known_by_what_its_client_calls_it() {
+    let body = br#"{"prompt_cache_key":"k","metadata":{"a":1,"user_id":"u"},"messages":[]}"#;
+    let request = Request::read(body, Need::Optional).unwrap();
+    assert_eq!(request.cache_key(body), Some(&br#""k""#[..]));
+    assert_eq!(request.user(body), Some(&br#""u""#[..]));
+    let body = br#"{"user":"x","prompt_cache_key":null}"#;
+    let request = Request::read(body, Need::Optional).unwrap();
+    assert_eq!((request.cache_key(body), request.user(body)), (None, Some(&br#""x""#[..])));
+}

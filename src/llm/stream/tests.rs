@@ -288,3 +288,70 @@ proptest! {
         prop_assert_eq!(&facts(&single), &whole);
     }
 }
+
+fn named(wire: Wire, injected: bool, name: &str, stream: &str, size: usize) -> String {
+    let mut watch = StreamWatch::new(wire, injected).named(Some(name));
+    let mut out = Vec::new();
+    for piece in stream.as_bytes().chunks(size) {
+        watch.push(Bytes::copy_from_slice(piece), &mut out).unwrap();
+    }
+    watch.finish(&mut out);
+    String::from_utf8(out.concat()).unwrap()
+}
+
+#[test]
+fn every_event_names_the_model_as_it_was_asked_for_and_nothing_else_changes() {
+    let response = |model: &str| {
+        format!(
+            "event: response.created\ndata: {{\"type\":\"response.created\",\"response\":{{\"id\":\"r\",\"model\":\"{model}\"}}}}\n\n\
+             data: {{\"type\":\"response.output_text.delta\",\"delta\":\"the model\"}}\n\n\
+             data: {{\"type\":\"response.completed\",\"response\":{{\"model\":\"{model}\",\"usage\":null}}}}\n\n"
+        )
+    };
+    let message = |model: &str| {
+        format!("event: message_start\ndata: {{\"type\":\"message_start\",\"message\":{{\"id\":\"1\",\"model\":\"{model}\",\"content\":[]}}}}\n\n")
+    };
+    let gemini = |model: &str| {
+        format!("data: {{\"candidates\":[{{\"content\":{{}},\"finishReason\":\"STOP\"}}],\"modelVersion\":\"{model}\"}}\r\n\r\n")
+    };
+    let chat = |model: &str| {
+        [chunk(r#"{"content":"m"}"#, "null"), chunk("{}", r#""stop""#)]
+            .concat()
+            .replace(r#""model":"m""#, &format!(r#""model":"{model}""#))
+            + "data: [DONE]\n\n"
+    };
+    let streams: [(Wire, &dyn Fn(&str) -> String); 4] = [
+        (Wire::Responses, &response),
+        (Wire::Messages, &message),
+        (Wire::Gemini, &gemini),
+        (Wire::Chat, &chat),
+    ];
+    for (wire, stream) in streams {
+        for size in [1, 7, 10_000] {
+            assert_eq!(
+                named(wire, false, "auto", &stream("m-2026"), size),
+                stream("auto"),
+                "{wire:?}, {size}"
+            );
+            assert_eq!(named(wire, false, "auto", &stream("auto"), size), stream("auto"), "{wire:?}, {size}");
+        }
+    }
+}
+
+#[test]
+fn a_new_name_and_a_cut_usage_do_not_get_into_each_others_way() {
+    let events = [
+        ("{\"model\":\"m\",\"usage\":null,\"choices\":[]}", "{\"model\":\"a \\\"b\\\"\",\"choices\":[]}"),
+        ("{\"usage\":null,\"model\":\"m\",\"choices\":[]}", "{\"model\":\"a \\\"b\\\"\",\"choices\":[]}"),
+    ];
+    for (before, after) in events {
+        for size in [1, 1000] {
+            let stream = format!("data: {before}\n\ndata: [DONE]\n\n");
+            let expected = format!("data: {after}\n\ndata: [DONE]\n\n");
+            assert_eq!(named(Wire::Chat, true, "a \"b\"", &stream, size), expected);
+        }
+        let lines = before.replacen(',', ",\ndata: ", 1);
+        let told = named(Wire::Chat, true, "a \"b\"", &format!("data: {lines}\n\ndata: [DONE]\n\n"), 1000);
+        assert!(told.contains("\"a \\\"b\\\"\"") && !told.contains("usage"), "{told}");
+    }
+}

@@ -8,7 +8,7 @@ use crate::observe::outcome::TokenCount;
 
 fn attempt(credential: &str, status: u16, reason: &'static str) -> AttemptRecord {
     let took = Duration::from_micros(2_500);
-    AttemptRecord { credential: credential.into(), model: "gpt-5".into(), status, took, reason }
+    AttemptRecord { credential: credential.into(), model: "gpt-5".into(), status, took, reason, tokens: None }
 }
 
 fn served() -> Outcome {

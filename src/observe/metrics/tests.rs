@@ -17,7 +17,14 @@ fn outcome(credential: Option<&str>, status: u16) -> Outcome {
 }
 
 fn attempt(credential: &str, status: u16, reason: &'static str) -> AttemptRecord {
-    AttemptRecord { credential: credential.into(), model: "m".into(), status, took: Duration::ZERO, reason }
+    AttemptRecord {
+        credential: credential.into(),
+        model: "m".into(),
+        status,
+        took: Duration::ZERO,
+        reason,
+        tokens: None,
+    }
 }
 
 fn text() -> String {

@@ -137,6 +137,7 @@ mod tests {
             status: *status,
             took: Duration::ZERO,
             reason: if *status == 200 { "ok" } else { "status" },
+            tokens: None,
         };
         let mut outcome = Outcome::begun("r".into(), http::Method::POST, "/x", SystemTime::UNIX_EPOCH);
         outcome.attempts = attempts.iter().map(attempt).collect();

@@ -1,18 +1,16 @@
 //! Who serves what under each binding.
 
-use super::super::bans::{BanPolicy, Term};
-use super::super::tests::{credential, model};
+use super::super::tests::{blueprint, credential, model};
 use super::super::{CredentialSpec, ModelSpec};
 use super::*;
+use crate::llm::ability::Ability;
 
 fn entry(name: &str, credential: Option<usize>) -> ModelSpec {
     ModelSpec { credential, ..model(name) }
 }
 
 fn catalog(binding: Binding, credentials: Vec<CredentialSpec>, models: Vec<ModelSpec>) -> Arc<Catalog> {
-    let bans =
-        BanPolicy { max_attempts: 3, ban: Term::Permanent, error_codes: Vec::new(), rules: Vec::new() };
-    Arc::new(Catalog::new(&Blueprint { credentials, models, binding, bans, max_attempts: 5 }))
+    Arc::new(Catalog::new(&Blueprint { models, binding, ..blueprint(credentials) }))
 }
 
 fn serving(catalog: &Catalog, name: &str) -> Vec<usize> {
@@ -24,7 +22,7 @@ fn learn(catalog: &mut Arc<Catalog>, credential: usize, names: &[&str]) {
 }
 
 fn names(catalog: &Catalog) -> Vec<String> {
-    catalog.listed().into_iter().map(|listed| listed.name).collect()
+    catalog.listed(None).into_iter().map(|listed| listed.name).collect()
 }
 
 #[test]
@@ -107,10 +105,24 @@ fn tiers_come_in_order_and_each_fallback_once() {
 fn an_unknown_model_names_the_nearest() {
     let models = ["gpt-4o", "gpt-4o-mini", "claude-sonnet"].map(|name| entry(name, None)).to_vec();
     let catalog = catalog(Binding::Models, vec![credential("a")], models);
-    let near = |model: &str| unknown(model, &catalog.listed()).nearest;
+    let near = |model: &str| unknown(model, &catalog.listed(None)).nearest;
     assert_eq!(near("gpt-4"), ["gpt-4o"]);
     assert_eq!(near("openai/GPT-4o"), ["gpt-4o"]);
     assert_eq!(near("zzz"), Vec::<String>::new());
-    let text = unknown("gpt-4", &catalog.listed()).to_string();
+    let text = unknown("gpt-4", &catalog.listed(None)).to_string();
     assert_eq!(text, "nobody serves the model \"gpt-4\"; the nearest are gpt-4o");
+}
+
+#[test]
+fn what_a_model_can_do_is_said_for_a_pair_before_it_is_said_for_the_model() {
+    let only = |ability: Ability| Some([ability].into_iter().collect());
+    let general = ModelSpec { abilities: only(Ability::Tools), ..entry("m", None) };
+    let exact = ModelSpec { abilities: only(Ability::Prefill), ..entry("m", Some(1)) };
+    let credentials = vec![credential("a"), credential("b")];
+    let catalog = catalog(Binding::Models, credentials, vec![general, exact, entry("n", None)]);
+    let can = |name: &str| -> Vec<String> {
+        catalog.candidates(Some(&name.into())).iter().map(|c| c.abilities.to_string()).collect()
+    };
+    assert_eq!(can("m"), ["tools", "prefill"]);
+    assert_eq!(can("n"), ["images, tools, documents, audio"; 2]);
 }

@@ -1,27 +1,55 @@
 //! Shares and order.
 
+use std::time::Instant;
+
 use proptest::prelude::*;
 
+use super::super::clock::Clock;
+use super::super::plan::Ask;
+use crate::routing::Strategy;
+
 use super::*;
+use crate::llm::ability::Abilities;
 
 fn seat(credential: usize, tier: u16, weight: i64) -> Seat {
-    Seat { candidate: Candidate { credential, tier, weight, upstream: "m".into() }, current: 0, pair: None }
+    let abilities = Abilities::assumed();
+    let candidate = Candidate { credential, tier, weight, upstream: "m".into(), abilities };
+    Seat { candidate, current: 0, pair: None, pace: Pace::default() }
+}
+
+/// Round robin asks nobody but the seats.
+fn in_turn<T>(act: impl FnOnce(&Choice) -> T) -> T {
+    let plan = Plan::new(Ask::default(), None, Arc::default(), 1);
+    let tick = Clock::default().tick(Instant::now());
+    act(&Choice { strategy: Strategy::RoundRobin, gap: 0, members: &[], plan: &plan, tick })
+}
+
+fn row(seats: Vec<Seat>) -> Row {
+    let strategy = Strategy::RoundRobin;
+    Row { seats, fallbacks: Arc::default(), name: "m".into(), strategy, configured: true, version: 0 }
 }
 
 fn turns(seats: &mut [Seat], count: usize, available: impl Fn(usize) -> bool) -> Vec<usize> {
     let open = |seat: &Seat| available(seat.candidate.credential);
-    let turn = |_| rotate(seats, |_| Outlook::Fair, open).map(|seat| seat.candidate.credential);
+    let turn = |_| {
+        let at = in_turn(|choice| rotate(seats, choice, |_| Outlook::Fair, open))?;
+        Some(seats[at].candidate.credential)
+    };
     (0..count).map_while(turn).collect()
 }
 
 /// Who would be asked if each failed, with these outlooks.
 fn asked(seats: Vec<Seat>, outlooks: &[Outlook]) -> Vec<usize> {
-    let mut row = Row { seats, fallbacks: Arc::default(), name: "m".into(), configured: true, version: 0 };
+    let mut row = row(seats);
     let of = |seat: &Seat| outlooks[seat.candidate.credential];
-    let told: Vec<usize> = row.order(|seat| Some(of(seat)));
+    let told: Vec<usize> = in_turn(|choice| row.order(choice, |seat| Some(of(seat))))
+        .iter()
+        .map(|at| row.seats[*at].candidate.credential)
+        .collect();
     let mut tried = Vec::new();
-    while let Some(seat) = row.rotate(of, |seat| !tried.contains(&seat.candidate.credential)) {
-        tried.push(seat.candidate.credential);
+    let open = |tried: &[usize], seat: &Seat| !tried.contains(&seat.candidate.credential);
+    while let Some(at) = in_turn(|choice| row.rotate(choice, of, |seat| open(&tried, seat))) {
+        tried.push(row.seats[at].candidate.credential);
     }
     assert_eq!(told, tried, "the dry run tells the same");
     tried
@@ -89,13 +117,14 @@ proptest! {
         seats.sort_by_key(|seat| seat.candidate.tier);
         let _ = turns(&mut seats, warm, |_| true);
         let open = |credential: usize| places[credential].2;
-        let mut row = Row { seats, fallbacks: Arc::default(), name: "m".into(), configured: true, version: 0 };
+        let mut row = row(seats);
         let outlook = |seat: &Seat| ROUNDS.concat()[places[seat.candidate.credential].3];
-        let told: Vec<usize> = row.order(|seat| open(seat.candidate.credential).then(|| outlook(seat))).iter()
+        let told: Vec<usize> = in_turn(|choice| row.order(choice, |seat| open(seat.candidate.credential).then(|| outlook(seat)))).iter()
             .map(|at| row.seats[*at].candidate.credential).collect();
         let mut tried: Vec<usize> = Vec::new();
-        while let Some(seat) = row.rotate(outlook, |s| open(s.candidate.credential) && !tried.contains(&s.candidate.credential)) {
-            tried.push(seat.candidate.credential);
+        let free = |tried: &[usize], s: &Seat| open(s.candidate.credential) && !tried.contains(&s.candidate.credential);
+        while let Some(at) = in_turn(|choice| row.rotate(choice, outlook, |s| free(&tried, s))) {
+            tried.push(row.seats[at].candidate.credential);
         }
         prop_assert_eq!(told, tried);
     }

@@ -55,7 +55,7 @@ fn looking_changes_nothing() {
     let pool = pool(&["a", "b"]);
     serve(&pool, "m", at(0.0));
     for _ in 0..5 {
-        let _ = pool.explain("m", 10, at(100.0));
+        let _ = pool.explain(asked("m", 10), at(100.0));
         let _ = pool.snapshot(at(100.0));
         let _ = pool.state_of(0, Some("m"), at(100.0));
     }
@@ -76,7 +76,7 @@ fn a_dry_run_tells_the_order_and_why_the_others_are_not_tried() {
     let pinned = Ask { model: Some("m"), pinned: Some(3), deadline: Some(at(0.0)), ..Ask::default() };
     fail(&pool, &mut pool.plan(pinned).expect("served"), &busy(30), at(0.0));
     let lines: Vec<String> =
-        pool.explain("m", 0, at(0.0)).expect("served").iter().map(ToString::to_string).collect();
+        pool.explain(asked("m", 0), at(0.0)).expect("served").iter().map(ToString::to_string).collect();
     assert_eq!(
         lines,
         [
@@ -95,11 +95,11 @@ fn a_dry_run_goes_on_to_fallback_models_within_the_attempts_of_a_request() {
     let binding = Binding::Models;
     let models = vec![main, model("n")];
     let pool = Pool::new(Blueprint { models, binding, max_attempts: 3, ..blueprint(credentials) });
-    let considered = pool.explain("m", 0, at(0.0)).expect("served");
+    let considered = pool.explain(asked("m", 0), at(0.0)).expect("served");
     let turns: Vec<_> =
         considered.iter().map(|one| (&*one.credential, &*one.model, one.turn.clone().ok())).collect();
     assert_eq!(turns, [("a", "m", Some(1)), ("b", "m", Some(2)), ("a", "n", Some(3)), ("b", "n", None)]);
-    assert!(pool.explain("zzz", 0, at(0.0)).is_err());
+    assert!(pool.explain(asked("zzz", 0), at(0.0)).is_err());
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn a_peer_that_seems_down_is_asked_last_until_it_answers_and_is_never_struck() {
     assert_eq!(pool.regard(0, Outlook::Down), Outlook::Fair);
     assert_eq!(serve(&pool, "m", at(0.0)), 1);
     let lines: Vec<String> =
-        pool.explain("m", 0, at(0.0)).expect("served").iter().map(ToString::to_string).collect();
+        pool.explain(asked("m", 0), at(0.0)).expect("served").iter().map(ToString::to_string).collect();
     assert_eq!(
         lines,
         [
@@ -200,4 +200,8 @@ fn a_host_that_says_it_is_well_is_not_left_alone_any_longer_but_keeps_its_bans_a
     assert!(pool.vouch(0, false, at(1.0)).is_empty());
     let now = ["shut", "full", "gone"].map(|model| condition(&pool, 0, model, at(1.0)));
     assert_eq!(now, [Condition::Clear, Condition::CoolingDown, Condition::Banned]);
+}
+
+fn asked(model: &str, tokens: u64) -> Ask<'_> {
+    Ask { model: Some(model), tokens, ..Ask::default() }
 }

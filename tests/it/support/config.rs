@@ -24,7 +24,9 @@ pub struct Config {
     credentials: Vec<String>,
     models: Vec<String>,
     state: Vec<String>,
+    images: Vec<String>,
     admin: Option<String>,
+    more: Vec<String>,
     master_key: Option<String>,
     threads: Option<u32>,
     /// Variables of its environment.
@@ -102,9 +104,20 @@ impl Config {
         self
     }
 
+    /// Sections of their own.
+    pub fn section(mut self, lines: &str) -> Self {
+        self.more.push(format!("{lines}\n"));
+        self
+    }
+
     /// Beside the directory.
     pub fn state(mut self, lines: &str) -> Self {
         self.state.push(indented(lines));
+        self
+    }
+
+    pub fn images(mut self, lines: &str) -> Self {
+        self.images.push(indented(lines));
         self
     }
 
@@ -152,9 +165,10 @@ impl Config {
         let own = indented(&format!("dir: {dir}/state"));
         section("state", &[own, self.state.concat()]);
         section("client_keys", &self.client_keys);
+        section("images", &self.images);
         section("credentials", &self.credentials);
         section("models", &self.models);
-        text
+        text + &self.more.concat()
     }
 }
 

@@ -1,0 +1,223 @@
+//! Going on with an answer that broke off, in another one's words: what the client has been told so far, and the check
+//! that a new answer begins with exactly that.
+//!
+//! `Told` reads the very bytes that the client got, with the reader of the client's own dialect, so it does not matter
+//! who wrote them or how. A writer is brought to the same point by being told the same pieces, with its words thrown
+//! away; from there it goes on, with the ids, the numbers and the time of the first answer. A new answer is compared
+//! text by text: what the client knows is passed over, the first byte beyond goes on, and the first byte that differs
+//! ends it. Thoughts are nobody's to compare: a new answer's are left out, since the client has had some, or none.
+//!
+//! Only plain text can go on so. A call, a picture, a refusal, a second choice, likelihoods, an answer that has ended:
+//! none of these has a point at which another model could be said to agree. In Messages a block must still be open, and
+//! thoughts must have their proof, because an agent sends them back to be checked.
+
+use bytes::Bytes;
+use memchr::memmem;
+use serde::Deserialize;
+
+use super::conversation::Conversation;
+use super::json::Str;
+use super::reply::{Block, Piece, Reply};
+use super::{ReadReply, Stamp, WriteReply, Written};
+use crate::llm::sse::SseDecoder;
+use crate::llm::Wire;
+
+/// A longer answer is not kept, and so cannot go on.
+pub const MOST_TEXT: usize = 256 * 1024;
+
+const BLOCK_START: &[u8] = b"event: content_block_start";
+
+/// What a client has been told of an answer.
+pub struct Told {
+    wire: Wire,
+    decoder: SseDecoder,
+    reader: Box<dyn ReadReply>,
+    reply: Reply,
+    created: Option<u64>,
+    /// Messages: how many blocks have begun.
+    begun: usize,
+    /// There is something in it that cannot go on.
+    lost: bool,
+}
+
+impl Told {
+    /// Nothing yet, to a client of this dialect. None: answers in this dialect cannot be read back.
+    pub fn new(wire: Wire) -> Option<Self> {
+        let readable = matches!(wire, Wire::Chat | Wire::Messages | Wire::Gemini);
+        readable.then(|| Self {
+            wire,
+            decoder: SseDecoder::default(),
+            reader: super::reader(wire, Stamp { seed: 0, created: 0 }),
+            reply: Reply::default(),
+            created: None,
+            begun: 0,
+            lost: false,
+        })
+    }
+
+    /// The client has got these bytes, too.
+    pub fn hear(&mut self, bytes: Bytes) {
+        if self.lost {
+            return;
+        }
+        self.decoder.push(bytes);
+        loop {
+            match self.decoder.next_frame() {
+                Ok(Some(frame)) => {
+                    if let Some(data) = frame.data() {
+                        self.read(data.trim_ascii());
+                    }
+                }
+                Ok(None) => break,
+                Err(_) => self.lost = true,
+            }
+        }
+        if self.lost {
+            self.reply = Reply::default();
+        }
+    }
+
+    /// The text that another answer must begin with; none where it cannot go on.
+    pub fn text(&self) -> Option<&str> {
+        let blocks = self.blocks().filter(|_| !self.lost)?;
+        match blocks.split_last() {
+            Some((Block::Text(text), before)) => {
+                before.iter().all(|block| self.is_over(block)).then_some(text)
+            }
+            _ => blocks.iter().all(|block| self.is_over(block)).then_some(""),
+        }
+    }
+
+    /// `writer` at the point that the client is at, for an answer that is to begin with the text so far; none where no
+    /// writer can be brought there.
+    pub fn resumed(&self, mut writer: Box<dyn WriteReply>) -> Option<Box<dyn WriteReply>> {
+        let expected = self.text()?.to_owned();
+        let mut said = Vec::new();
+        self.reply.pieces(&mut Written { writer: writer.as_mut(), out: &mut said });
+        if self.wire == Wire::Messages && memmem::find_iter(&said, BLOCK_START).count() != self.begun {
+            return None;
+        }
+        Some(Box::new(ResumedWriter { writer, expected, met: 0, diverged: false }))
+    }
+
+    /// The time of the answer, where it has said one.
+    pub fn created(&self) -> Option<u64> {
+        self.created
+    }
+
+    /// What has been said; none where it has ended, or was said in turns.
+    fn blocks(&self) -> Option<&[Block]> {
+        match &self.reply.choices[..] {
+            [] => Some(&[]),
+            [choice] if choice.finish.is_none() => Some(&choice.blocks),
+            _ => None,
+        }
+    }
+
+    /// Whether text may follow on a thought.
+    fn is_over(&self, block: &Block) -> bool {
+        match block {
+            Block::Reasoning { signature, .. } => signature.is_some() || self.wire != Wire::Messages,
+            _ => true,
+        }
+    }
+
+    fn read(&mut self, data: &[u8]) {
+        let seen = self.reader.event(data, &mut self.reply);
+        // `[DONE]` and an error are ends, too.
+        self.lost |= seen.is_err() || self.blocks().is_none_or(|blocks| !can_grow(blocks));
+        if self.wire == Wire::Messages {
+            let Ok(event) = serde_json::from_slice::<Event>(data) else { return };
+            let said = self.blocks().is_some_and(|blocks| matches!(blocks.last(), Some(Block::Text(_))));
+            self.begun += usize::from(&*event.kind == "content_block_start");
+            self.lost |= &*event.kind == "content_block_stop" && said;
+        } else if self.created.is_none() {
+            self.created = serde_json::from_slice::<Chunk>(data).ok().and_then(|chunk| chunk.created);
+        }
+    }
+}
+
+/// Thoughts, and then one text, not too long.
+fn can_grow(blocks: &[Block]) -> bool {
+    let length = |block: &Block| match block {
+        Block::Text(text) | Block::Reasoning { text, .. } | Block::Redacted(text) => text.len(),
+        _ => usize::MAX,
+    };
+    let all = blocks.iter().map(length).fold(0, usize::saturating_add);
+    let before = blocks.split_last().map_or(&[][..], |(_, before)| before);
+    all <= MOST_TEXT && !before.iter().any(|block| matches!(block, Block::Text(_)))
+}
+
+#[derive(Deserialize)]
+struct Event<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Str<'a>,
+}
+
+#[derive(Deserialize)]
+struct Chunk {
+    created: Option<u64>,
+}
+
+/// Whether an answer to this request is one text, from which another could go on.
+pub fn is_plain(conversation: &Conversation) -> bool {
+    let one = conversation.answers.is_none_or(|answers| answers <= 1);
+    let text = conversation.modalities.iter().all(|kind| kind.eq_ignore_ascii_case("text"));
+    one && text
+}
+
+/// A writer in the middle of an answer, which writes what goes beyond.
+struct ResumedWriter {
+    writer: Box<dyn WriteReply>,
+    /// What the client knows, and the new answer must say again.
+    expected: String,
+    /// How much of it has been said.
+    met: usize,
+    diverged: bool,
+}
+
+impl ResumedWriter {
+    /// The part of `text` that is new; none if it is another text.
+    fn beyond<'t>(&mut self, text: &'t str) -> Option<&'t str> {
+        let left = self.expected.get(self.met..)?;
+        let known = text.len().min(left.len());
+        if text.as_bytes().get(..known) != left.as_bytes().get(..known) {
+            return None;
+        }
+        self.met += known;
+        text.get(known..)
+    }
+}
+
+impl WriteReply for ResumedWriter {
+    fn piece(&mut self, choice: u32, piece: Piece<'_>, out: &mut Vec<u8>) {
+        if self.diverged {
+            return;
+        }
+        match piece {
+            Piece::Start { .. } | Piece::Reasoning(_) | Piece::Signature(_) | Piece::Redacted(_) => {}
+            Piece::Usage(_) => self.writer.piece(choice, piece, out),
+            Piece::Text(text) => match self.beyond(text) {
+                Some("") => {}
+                Some(more) => self.writer.piece(choice, Piece::Text(more), out),
+                None => self.diverged = true,
+            },
+            _ if self.met == self.expected.len() => self.writer.piece(choice, piece, out),
+            _ => self.diverged = true,
+        }
+    }
+
+    fn end(&mut self, out: &mut Vec<u8>) {
+        if !self.diverged {
+            self.writer.end(out);
+        }
+    }
+
+    fn whole(&mut self, reply: &Reply) -> Vec<u8> {
+        self.writer.whole(reply)
+    }
+
+    fn diverged(&self) -> bool {
+        self.diverged
+    }
+}
