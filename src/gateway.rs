@@ -293,6 +293,8 @@ pub fn blueprint(settings: &Settings) -> Blueprint {
         },
         bans: bans(&settings.fail2ban),
         max_attempts: settings.routing.max_attempts,
+        max_wait: settings.routing.max_wait,
+        max_queue: settings.routing.max_queue,
     }
 }
 

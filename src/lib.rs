@@ -26,7 +26,7 @@
 //! - [`cli`], [`demo`]: the command, and an upstream to try it without any key
 //!
 //! Words: *downstream* is the client's side, *upstream* the provider's. A *credential* is one key with its limits, a
-//! *candidate* a credential with a model. A *limit* is per minute; a *ban* is for failures, and each failure a
+//! *candidate* a credential with a model. A *limit* is per minute, per any other time or per day; a *ban* is for failures, and each failure a
 //! *strike*; a *cool-down* is what an upstream asked for. A *tier* is a set of candidates of one priority. An
 //! *attempt* is one exchange; the first is attempt one. *Pass through* means bytes we do not open.
 

@@ -10,6 +10,7 @@ pub mod discovery;
 pub mod keeping;
 pub mod peers;
 mod question;
+pub mod queue;
 pub mod succession;
 pub mod tokens;
 mod trim;
@@ -74,6 +75,7 @@ impl Background {
                     peers::keep(&edge, shutdown.clone()),
                     tokens::keep(gateway, shutdown.clone()),
                     bans::keep(&gateway.pool, recorder, shutdown.clone()),
+                    queue::keep(&gateway.pool, shutdown.clone()),
                     keeping.run(gateway, serves, shutdown.clone()),
                 );
                 down(shutdown.clone()).await;

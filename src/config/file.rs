@@ -162,6 +162,11 @@ pub struct Routing {
     pub first_token_timeout: Span,
     /// The longest silence between two pieces of an answer. Default 60s.
     pub stall_timeout: Span,
+    /// How long a request waits where everything is at its limit, before it is refused. Default 0: not at all, since most
+    /// clients come back by themselves.
+    pub max_wait: Span,
+    /// How many requests wait at once; the next one is refused. Default 1000.
+    pub max_queue: Limit,
     /// Where days begin at midnight, for limits per day that say nothing else. Default UTC, where most providers' begin.
     pub time_zone: Option<String>,
     /// What becomes of a stream that breaks off after some of its text: `off` ends it with an error, `verify` asks the
@@ -184,6 +189,8 @@ impl Default for Routing {
             response_timeout: seconds(300),
             first_token_timeout: seconds(60),
             stall_timeout: seconds(60),
+            max_wait: seconds(0),
+            max_queue: Limit(Some(1000)),
             time_zone: None,
             resume: Resume::Off,
             strategy: Strategy::RoundRobin,

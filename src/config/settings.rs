@@ -131,6 +131,10 @@ pub struct Routing {
     pub first_token_timeout: Option<Duration>,
     /// Between two pieces of an answer.
     pub stall_timeout: Option<Duration>,
+    /// In the queue, where everything is at its limit; nought is no queue.
+    pub max_wait: Duration,
+    /// How many may wait at once.
+    pub max_queue: usize,
     /// What becomes of a stream that breaks off.
     pub resume: Resume,
     /// Which of several equals serves.

@@ -18,6 +18,8 @@ pub struct Conversation<'a> {
     pub body: Bytes,
     /// What was said, in order. Neighbours may have the same role, and turns may be empty: composers merge and drop.
     pub turns: Vec<Turn<'a>>,
+    /// Whether the last turn is the model's own, and its answer is to go on with it.
+    pub begun: bool,
     /// What may be called, in order.
     pub tools: Vec<Tool<'a>>,
     /// Those of them that the client keeps in groups (Responses: `namespace`).

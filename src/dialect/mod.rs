@@ -135,6 +135,8 @@ pub struct Habits {
     pub functions_only: bool,
     /// Chat: the host takes an answer's thoughts back as other hosts tell them.
     pub thoughts: bool,
+    /// Chat: the host goes on with a message of the model's that says `prefix`.
+    pub prefix: bool,
     /// Chat: members that the host refuses, left out.
     pub refused: &'static [&'static str],
     /// Chat: members that the host calls otherwise: OpenAI's name, the host's.

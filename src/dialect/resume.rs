@@ -15,10 +15,11 @@ use bytes::Bytes;
 use memchr::memmem;
 use serde::Deserialize;
 
-use super::conversation::Conversation;
+use super::conversation::{Conversation, Part, Role, Turn};
 use super::json::Str;
+use super::messages;
 use super::reply::{Block, Piece, Reply};
-use super::{ReadReply, Stamp, WriteReply, Written};
+use super::{Habits, ReadReply, Seen, Stamp, WriteReply, Written};
 use crate::llm::sse::SseDecoder;
 use crate::llm::Wire;
 
@@ -88,16 +89,31 @@ impl Told {
         }
     }
 
-    /// `writer` at the point that the client is at, for an answer that is to begin with the text so far; none where no
-    /// writer can be brought there.
-    pub fn resumed(&self, mut writer: Box<dyn WriteReply>) -> Option<Box<dyn WriteReply>> {
-        let expected = self.text()?.to_owned();
+    /// `writer` at the point that the client is at, for an answer that begins in that way; none where no writer can be
+    /// brought there.
+    pub fn resumed(&self, mut writer: Box<dyn WriteReply>, begins: Begins) -> Option<Box<dyn WriteReply>> {
+        let text = self.text()?;
+        let expected = match begins {
+            Begins::Again | Begins::Perhaps => text,
+            Begins::Onward => text.strip_prefix(text.trim_end())?,
+        };
+        let expected = expected.to_owned();
+        let begun = self.reply != Reply::default();
         let mut said = Vec::new();
-        self.reply.pieces(&mut Written { writer: writer.as_mut(), out: &mut said });
+        if begun {
+            self.reply.pieces(&mut Written { writer: writer.as_mut(), out: &mut said });
+        }
         if self.wire == Wire::Messages && memmem::find_iter(&said, BLOCK_START).count() != self.begun {
             return None;
         }
-        Some(Box::new(ResumedWriter { writer, expected, met: 0, diverged: false }))
+        Some(Box::new(ResumedWriter {
+            writer,
+            begun,
+            expected,
+            met: 0,
+            may_go_on: begins == Begins::Perhaps,
+            diverged: false,
+        }))
     }
 
     /// The time of the answer, where it has said one.
@@ -125,7 +141,8 @@ impl Told {
     fn read(&mut self, data: &[u8]) {
         let seen = self.reader.event(data, &mut self.reply);
         // `[DONE]` and an error are ends, too.
-        self.lost |= seen.is_err() || self.blocks().is_none_or(|blocks| !can_grow(blocks));
+        let ended = !matches!(seen, Ok(Seen::More | Seen::Last));
+        self.lost |= ended || self.blocks().is_none_or(|blocks| !can_grow(blocks));
         if self.wire == Wire::Messages {
             let Ok(event) = serde_json::from_slice::<Event>(data) else { return };
             let said = self.blocks().is_some_and(|blocks| matches!(blocks.last(), Some(Block::Text(_))));
@@ -159,6 +176,45 @@ struct Chunk {
     created: Option<u64>,
 }
 
+/// How an answer begins that is to go on with another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begins {
+    /// With the whole text so far: the same question was asked again.
+    Again,
+    /// Behind the text so far, but for the white space at its end, which was not shown to the model.
+    Onward,
+    /// In one of the two ways: hosts differ, and documents do not say.
+    Perhaps,
+}
+
+/// `conversation` with the `text` so far as the beginning of the answer, and how an answer to that begins. None: models
+/// called `model` of hosts that speak `wire` so are not known to go on with it.
+///
+/// Claude does in some generations, and begins behind the text; Mistral and DeepSeek (on its beta) do where the message
+/// says `prefix`. Everybody else may take the text for a turn that is over, and answer it.
+pub fn begun<'c>(
+    conversation: &Conversation<'c>,
+    text: &str,
+    wire: Wire,
+    habits: Habits,
+    model: &str,
+) -> Option<(Conversation<'c>, Begins)> {
+    let shown = text.trim_end();
+    let begins = match wire {
+        _ if shown.is_empty() => return None,
+        Wire::Messages if messages::goes_on(model) => Begins::Onward,
+        Wire::Chat if habits.prefix => Begins::Perhaps,
+        _ => return None,
+    };
+    let mut conversation = conversation.clone();
+    // Mistral and DeepSeek get it with its white space: they may say it again.
+    let shown = if begins == Begins::Onward { shown } else { text };
+    let turn = Turn { role: Role::Assistant, parts: vec![Part::text(shown.to_owned())] };
+    conversation.turns.push(turn);
+    conversation.begun = true;
+    Some((conversation, begins))
+}
+
 /// Whether an answer to this request is one text, from which another could go on.
 pub fn is_plain(conversation: &Conversation) -> bool {
     let one = conversation.answers.is_none_or(|answers| answers <= 1);
@@ -169,10 +225,14 @@ pub fn is_plain(conversation: &Conversation) -> bool {
 /// A writer in the middle of an answer, which writes what goes beyond.
 struct ResumedWriter {
     writer: Box<dyn WriteReply>,
+    /// The client has an id and a model.
+    begun: bool,
     /// What the client knows, and the new answer must say again.
     expected: String,
     /// How much of it has been said.
     met: usize,
+    /// An answer that differs from it goes on behind it instead.
+    may_go_on: bool,
     diverged: bool,
 }
 
@@ -189,19 +249,37 @@ impl ResumedWriter {
     }
 }
 
+impl ResumedWriter {
+    /// What looked like the text so far was new: it is told, with the `text` that is something else.
+    fn go_on(&mut self, choice: u32, text: Option<&str>, out: &mut Vec<u8>) {
+        let held: String = self.expected.drain(..self.met).collect();
+        self.expected.clear();
+        (self.met, self.may_go_on) = (0, false);
+        for text in [Some(held.as_str()), text].into_iter().flatten().filter(|text| !text.is_empty()) {
+            self.writer.piece(choice, Piece::Text(text), out);
+        }
+    }
+}
+
 impl WriteReply for ResumedWriter {
     fn piece(&mut self, choice: u32, piece: Piece<'_>, out: &mut Vec<u8>) {
         if self.diverged {
             return;
         }
         match piece {
-            Piece::Start { .. } | Piece::Reasoning(_) | Piece::Signature(_) | Piece::Redacted(_) => {}
-            Piece::Usage(_) => self.writer.piece(choice, piece, out),
+            Piece::Start { .. } if self.begun => {}
+            Piece::Reasoning(_) | Piece::Signature(_) | Piece::Redacted(_) => {}
+            Piece::Start { .. } | Piece::Usage(_) => self.writer.piece(choice, piece, out),
             Piece::Text(text) => match self.beyond(text) {
                 Some("") => {}
                 Some(more) => self.writer.piece(choice, Piece::Text(more), out),
+                None if self.may_go_on => self.go_on(choice, Some(text), out),
                 None => self.diverged = true,
             },
+            _ if self.may_go_on && self.met < self.expected.len() => {
+                self.go_on(choice, None, out);
+                self.writer.piece(choice, piece, out);
+            }
             _ if self.met == self.expected.len() => self.writer.piece(choice, piece, out),
             _ => self.diverged = true,
         }
@@ -221,3 +299,6 @@ impl WriteReply for ResumedWriter {
         self.diverged
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,14 +18,15 @@ use super::context::RequestContext;
 use super::exchange::{Dial, Exchange};
 use super::failure::{Failure, Trouble, MOST_ERROR_BODY};
 use super::lifecycle::{client_or, patience, End};
-use super::phrase::{NoAnswer, Phrased, Spoken, Tongue};
+use super::phrase::{NoAnswer, Phrased, Spoken, Tongue, Wanted};
 use super::relay::HEARTBEAT;
 use super::{reply, Edge};
 use crate::dialect::resume::Told;
 use crate::gateway::{Dress, Upstream};
+use crate::llm::ability::Ability;
 use crate::llm::answer::Answer as Facts;
 use crate::llm::stream::{AnswerStream, Ending, StreamFault, StreamWatch};
-use crate::providers::{chained, Transport};
+use crate::providers::{chained, Blame, Next, Transport};
 use crate::routing::{Lease, Outlook, Plan};
 
 /// An error body is read for this long; its connection then goes back to the pool.
@@ -93,7 +94,7 @@ impl Attempt<'_, '_> {
     pub async fn run(mut self, lease: &mut Lease, plan: &Plan) -> Result<Answer, Trouble> {
         let begun = Instant::now();
         let upstream = self.edge.gateway.upstream(lease.credential());
-        let (phrased, tongue) = self.phrase(upstream, lease.upstream_model())?;
+        let (phrased, tongue) = self.phrase(upstream, lease)?;
         // Only a stream is waited for in two ways; the pool is not asked about for the rest.
         let alone = self.spoken.content.stream() && !self.edge.gateway.pool.has_alternative(plan, begun);
         let limit = self.first_output(alone, begun);
@@ -119,9 +120,14 @@ impl Attempt<'_, '_> {
         result
     }
 
-    fn phrase(&self, upstream: &Upstream, model: &str) -> Result<(Phrased, Tongue), Trouble> {
-        let head = self.client.req_header();
-        Ok(self.spoken.phrase(self.edge, upstream, model, head, self.told, self.ctx.seed)?)
+    fn phrase(&self, upstream: &Upstream, lease: &Lease) -> Result<(Phrased, Tongue), Trouble> {
+        let wanted = Wanted {
+            model: lease.upstream_model(),
+            told: self.told,
+            prefill: lease.abilities().has(Ability::Prefill),
+            seed: self.ctx.seed,
+        };
+        Ok(self.spoken.phrase(self.edge, upstream, self.client.req_header(), wanted)?)
     }
 
     /// When the first output must be there: after `first_token_timeout` or `response_timeout`, where somebody else
@@ -139,12 +145,17 @@ impl Attempt<'_, '_> {
         }
     }
 
-    /// A second attempt that the deadline has cut short had no fair chance, and is nobody's fault.
+    /// A second attempt that the deadline has cut short had no fair chance, and is nobody's fault. A request that is to
+    /// go on with an answer was good enough for somebody: who refuses it is passed over.
     fn fair(&self, trouble: Trouble, lease: &Lease) -> Trouble {
         let over = self.deadline.is_some_and(|deadline| deadline <= Instant::now());
         match trouble {
             Trouble::Failed(failure) if over && failure.verdict.timed_out && lease.attempt() > 1 => {
                 Transport::OutOfTime.into()
+            }
+            Trouble::Failed(mut failure) if self.told.is_some() && failure.verdict.blame == Blame::Caller => {
+                failure.verdict.next = Next::Other;
+                Trouble::Failed(failure)
             }
             trouble => trouble,
         }

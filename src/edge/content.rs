@@ -18,7 +18,7 @@ use crate::llm::socket;
 /// What a body says.
 pub enum Content {
     /// A JSON object.
-    Json(Request),
+    Json(Box<Request>),
     /// A form: its `model` field, and the estimate of its tokens.
     Form(Option<(String, Range<usize>)>),
     /// Neither.
@@ -41,10 +41,11 @@ impl Content {
             return Ok(Self::Form(model));
         }
         if let Some(model) = endpoint.path_model() {
-            return Ok(Self::Json(Request::read(body, need)?.addressed(model, endpoint.path_streams())));
+            let request = Request::read(body, need)?.addressed(model, endpoint.path_streams());
+            return Ok(Self::Json(Box::new(request)));
         }
         if need == Need::Required || is("application/json") {
-            return Ok(Self::Json(Request::read(body, need)?));
+            return Ok(Self::Json(Box::new(Request::read(body, need)?)));
         }
         Ok(Self::Bytes)
     }
@@ -80,7 +81,7 @@ impl Content {
 
     /// What a model must be able to do to serve it.
     pub fn needs(&self) -> Abilities {
-        self.request().map_or(Abilities::NONE, Request::needs)
+        self.request().map_or(Abilities::NONE, |request| request.needs())
     }
 
     /// The model asked for.

@@ -34,7 +34,10 @@ use crate::llm::endpoint::{Door, Endpoint};
 use crate::llm::request::BadBody;
 use crate::llm::Wire;
 use crate::observe::outcome::Ended;
-use crate::routing::{Ask, Lease, Plan, Step, Stopped};
+use crate::routing::{Ask, Lease, Place, Plan, Step, Stopped};
+
+/// How often a request that waits in the queue looks for itself.
+const QUEUE_LOOK: Duration = Duration::from_millis(500);
 
 /// How a request can end without its answer.
 pub enum End {
@@ -64,24 +67,26 @@ pub async fn converse(
     // From here on, not from the head: a slow upload is no fault of an upstream.
     let mut deadline = patience_of(edge);
     let (first, mut newer): (&Edge, Option<Arc<Edge>>) = (edge, None);
-    let asked = Asked { endpoint, content: &content, body: &body, deadline };
-    let mut plan = plan(edge, client, ctx, &asked)?;
     let (mut last, mut unfit): (Option<Failure>, Option<Untranslatable>) = (None, None);
     let prepared = OnceLock::new();
-    let echoes = plan.stands_in() || edge.gateway.settings.server.echo_model;
-    let spoken = Spoken::new(endpoint, &content, &body, &prepared).echoing(echoes);
+    let spoken = Spoken::new(endpoint, &content, &body, &prepared);
+    let mut plan = plan(edge, client, ctx, &spoken, deadline)?;
+    let spoken = spoken.echoing(plan.stands_in() || edge.gateway.settings.server.echo_model);
     let pictures = Pictures::default();
     let mut told = resumable(edge, endpoint, &content);
     loop {
         let edge = newer.as_deref().unwrap_or(first);
-        let now = in_time(edge, deadline, &mut last)?;
-        let mut lease = match edge.gateway.pool.next(&mut plan, now) {
+        let mut lease = match edge.next(&mut plan, in_time(edge, deadline, &mut last)?) {
             Step::Try(lease) => match edge.confirm(&mut plan, lease, &mut last).await? {
                 Some(lease) => lease,
                 None => continue,
             },
             Step::Wait(pause) => {
                 client_or(client, ctx, pin!(tokio::time::sleep(pause))).await?;
+                continue;
+            }
+            Step::Queued => {
+                client_or(client, ctx, pin!(queued(plan.place()))).await?;
                 continue;
             }
             Step::Moved => {
@@ -92,7 +97,8 @@ pub async fn converse(
                     Course::Process(line) => return Box::pin(forward::ask(&line, &body, client, ctx)).await,
                     course => newer = course.edge().or(newer),
                 }
-                plan = self::plan(newer.as_deref().unwrap_or(first), client, ctx, &asked)?;
+                plan = self::plan(newer.as_deref().unwrap_or(first), client, ctx, &spoken, deadline)?;
+                plan.renew(deadline);
                 continue;
             }
             Step::Stop(Stopped::Unfit) if endpoint.counts_tokens() => {
@@ -112,8 +118,8 @@ pub async fn converse(
                 let accepted = Box::new(Accepted { edge, endpoint, prompt, lease, plan, told: told.take() });
                 if accepted.told.is_none() {
                     // Nothing is sent again from here on: the body goes, and its share of the budget.
-                    drop(spoken);
-                    drop((body, held, content, last, unfit));
+                    drop((illustrated, spoken));
+                    drop((pictures, body, held, content, last, unfit));
                     return accepted.relay(answer, client, ctx).await.map(|_| ());
                 }
                 let Some(rest) = accepted.relay(answer, client, ctx).await? else { return Ok(()) };
@@ -232,21 +238,14 @@ async fn read(
     Ok(body)
 }
 
-/// What a request is planned by.
-struct Asked<'a> {
-    endpoint: &'a Endpoint,
-    content: &'a Content,
-    body: &'a Bytes,
-    deadline: Option<Instant>,
-}
-
 fn plan(
     edge: &Edge,
     client: &ServerSession,
     ctx: &RequestContext,
-    asked: &Asked,
+    spoken: &Spoken<'_>,
+    deadline: Option<Instant>,
 ) -> Result<Plan, Box<Refusal>> {
-    let Asked { endpoint, content, body, deadline } = *asked;
+    let Spoken { endpoint, content, body, .. } = *spoken;
     let head = client.req_header();
     let pool = &edge.gateway.pool;
     let ask = Ask {
@@ -258,6 +257,7 @@ fn plan(
         needs: content.needs(),
         among: wish::among(edge, head)?,
         streams: content.stream(),
+        ..Ask::default()
     };
     let mut plan = pool.plan(ask).map_err(|unknown| refusals::unknown_model(&unknown))?;
     if pool.asks_for_key(&plan) {
@@ -308,6 +308,13 @@ pub async fn client_left(client: &mut ServerSession) {
     if left.is_err_and(|e| *e.etype() == ErrorType::ConnectError) {
         client.set_keepalive(None);
         std::future::pending::<()>().await;
+    }
+}
+
+/// Waits for a turn in the queue, not for long: then it is looked at, whoever else sees to it.
+pub async fn queued(place: Option<&mut Place>) {
+    if let Some(place) = place {
+        let _ = tokio::time::timeout(QUEUE_LOOK, place).await;
     }
 }
 

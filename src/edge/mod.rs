@@ -46,7 +46,7 @@ pub mod visitors;
 pub mod wish;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use admission::{Bounds, Budget};
 use context::RequestContext;
@@ -63,11 +63,11 @@ use visitors::Visitors;
 
 use crate::config::{Credential, Settings};
 use crate::gateway::Gateway;
-use crate::observe::metrics::{BanEvent, Meters};
+use crate::observe::metrics::{self, BanEvent, Meters};
 use crate::observe::Recorder;
 use crate::providers::chained::{LEAVING, MOST_PATH, SERVED_BY};
 use crate::providers::headers::upstream_request_id;
-use crate::routing::{Lease, Plan, Transition};
+use crate::routing::{Lease, Plan, Step, Transition};
 use crate::shared::Leave;
 
 /// Names the model that has served, where that is another than was asked for.
@@ -185,6 +185,20 @@ impl Edge {
             Leave::Again => Ok(None),
             Leave::Rejected => Err(refusals::unshared(self, last.take())),
         }
+    }
+
+    /// The next step of a plan. What it has waited in the queue is counted.
+    pub fn next(&self, plan: &mut Plan, now: Instant) -> Step {
+        let step = self.gateway.pool.next(plan, now);
+        let outcome = match (&step, plan.attempts()) {
+            (Step::Try(_), 1) => "served",
+            (Step::Stop(_), 0) => "given_up",
+            _ => return step,
+        };
+        if let Some(waited) = plan.queued(now) {
+            metrics::queued(outcome, waited);
+        }
+        step
     }
 
     /// Logs and counts what changed among the candidates, and lets the other routers know.

@@ -11,9 +11,10 @@
 //! does not pass informational ones on (`ignore_info_resp`; over HTTP/2 always), so the head is made one; the error
 //! that a filter returns at the body's end then leads to another candidate or to an answer of ours.
 
+use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
@@ -27,7 +28,7 @@ use super::context::RequestContext;
 use super::course::{Course, Line};
 use super::exchange::fault;
 use super::failure::Failure;
-use super::lifecycle::{client_or, End};
+use super::lifecycle::{client_or, queued, End};
 use super::passage::{Passage, Refused, Seen};
 use super::reply::Refusal;
 use super::{door, forward, lifecycle, refusals, reply, wish, Edge};
@@ -102,14 +103,23 @@ pub async fn peer(
             return Err(passage.refuse(refusals::out_of_time(edge, last)));
         }
         if passage.lease.is_none() {
-            match edge.gateway.pool.next(&mut passage.plan, now) {
+            match edge.next(&mut passage.plan, now) {
                 Step::Try(lease) => match edge.confirm(&mut passage.plan, lease, &mut passage.last).await {
                     Ok(Some(lease)) => passage.begin(lease),
                     Ok(None) => continue,
                     Err(refusal) => return Err(passage.refuse(refusal)),
                 },
                 Step::Wait(pause) => {
-                    wait(client, ctx, pause).await?;
+                    wait(client, ctx, tokio::time::sleep(pause)).await?;
+                    continue;
+                }
+                Step::Queued => {
+                    let mut place = passage.plan.leave();
+                    let waited = wait(client, ctx, queued(place.as_mut())).await;
+                    if let (Some(place), Some(passage)) = (place, ctx.passage.as_mut()) {
+                        passage.plan.stays(place);
+                    }
+                    waited?;
                     continue;
                 }
                 Step::Moved => {
@@ -154,14 +164,17 @@ async fn moved(
 }
 
 /// Waits for a lone candidate's second try. A client that has no body to send is watched meanwhile.
-async fn wait(client: &mut Session, ctx: &mut RequestContext, pause: Duration) -> pingora::Result<()> {
-    let sleep = tokio::time::sleep(pause);
+async fn wait(
+    client: &mut Session,
+    ctx: &mut RequestContext,
+    pause: impl Future<Output = ()>,
+) -> pingora::Result<()> {
     if ctx.passage.as_ref().is_some_and(|passage| passage.has_body) {
-        sleep.await;
+        pause.await;
         return Ok(());
     }
     let gone = |_| Error::new_down(ErrorType::ConnectionClosed);
-    client_or(client.as_downstream_mut(), ctx, pin!(sleep)).await.map_err(gone)
+    client_or(client.as_downstream_mut(), ctx, pin!(pause)).await.map_err(gone)
 }
 
 /// Tells a client that waits for it to send its body, now that there is an upstream to take it.

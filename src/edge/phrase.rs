@@ -16,7 +16,7 @@ use super::Edge;
 use crate::dialect::conversation::{Conversation, Untranslatable};
 use crate::dialect::gemini::embeddings::{self, EmbeddingsWriter};
 use crate::dialect::gemini::images::{self, ImagesWriter};
-use crate::dialect::resume::{self, Told};
+use crate::dialect::resume::{self, Begins, Told};
 use crate::dialect::translation::{Translated, Translation};
 use crate::dialect::{self, Composed, Stamp, Target};
 use crate::gateway::Upstream;
@@ -42,6 +42,19 @@ pub struct Spoken<'a> {
     prepared: &'a OnceLock<Option<String>>,
     echoes: bool,
     conversation: OnceLock<Result<Box<Conversation<'a>>, Untranslatable>>,
+}
+
+/// What is wanted of one upstream.
+#[derive(Clone, Copy)]
+pub struct Wanted<'w> {
+    /// The model, as it is called there.
+    pub model: &'w str,
+    /// What the client has been told, where the answer is to go on from there.
+    pub told: Option<&'w Told>,
+    /// Whether the model is said to go on with an answer that has begun.
+    pub prefill: bool,
+    /// Unique to the request.
+    pub seed: u64,
 }
 
 /// A request as one upstream gets it.
@@ -95,8 +108,7 @@ impl<'a> Spoken<'a> {
         self.content.model().filter(|_| self.echoes)
     }
 
-    /// The request in the words of `upstream`, which calls the model `model`, and how its answer is to be read: as one
-    /// that goes on where the client has been `told` so much, or from its beginning.
+    /// The request in the words of `upstream`, and how its answer is to be read.
     ///
     /// # Errors
     /// It has no words for it.
@@ -104,11 +116,10 @@ impl<'a> Spoken<'a> {
         &self,
         edge: &Edge,
         upstream: &Upstream,
-        model: &str,
         client: &pingora::http::RequestHeader,
-        told: Option<&Told>,
-        seed: u64,
+        wanted: Wanted,
     ) -> Result<(Phrased, Tongue), Untranslatable> {
+        let model = wanted.model;
         let query = self.content.query(client.uri.query(), model);
         let ask = Ask {
             wire: self.endpoint.wire(),
@@ -119,18 +130,18 @@ impl<'a> Spoken<'a> {
             version: client.headers.get(ANTHROPIC_VERSION).and_then(|version| version.to_str().ok()),
         };
         let route = upstream.route(&ask).ok_or_else(|| Untranslatable::unserved(self.endpoint.path()))?;
-        if route.native {
+        if route.native && !self.goes_on_there(&route, &wanted) {
             let headers =
                 if self.content.is_socket() { socket::opening(&client.headers) } else { Vec::new() };
-            let tongue = match told {
+            let tongue = match wanted.told {
                 None => Tongue::Native,
-                Some(_) => self.tongue(route.wire, &mut Composed::default(), told, seed)?,
+                Some(_) => self.tongue(route.wire, &mut Composed::default(), &wanted, Begins::Again)?,
             };
             return Ok((Phrased { headers, ..self.native(route, upstream, model) }, tongue));
         }
         let target = Target { model, habits: route.habits, signature: &|_: &str| None };
         match route.task {
-            Task::Generate => self.translated(edge, route, model, told, seed),
+            Task::Generate => self.translated(edge, route, &wanted),
             Task::Draw => {
                 let kind = client.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
                 let form = kind.filter(|_| matches!(self.content, Content::Form(_)));
@@ -204,16 +215,28 @@ impl<'a> Spoken<'a> {
         &self,
         edge: &Edge,
         route: Route,
-        model: &str,
-        told: Option<&Told>,
-        seed: u64,
+        wanted: &Wanted,
     ) -> Result<(Phrased, Tongue), Untranslatable> {
         let conversation = self.conversation()?;
         let signature = |id: &str| edge.gateway.signature(id);
-        let target = Target { model, habits: route.habits, signature: &signature };
+        let target = Target { model: wanted.model, habits: route.habits, signature: &signature };
+        let begun = self.begun(&route, wanted);
+        let (conversation, begins) =
+            begun.as_ref().map_or((conversation, Begins::Again), |(begun, begins)| (begun, *begins));
         let mut composed = dialect::compose(route.wire, conversation, &target)?;
-        let tongue = self.tongue(route.wire, &mut composed, told, seed)?;
+        let tongue = self.tongue(route.wire, &mut composed, wanted, begins)?;
         Ok((phrased(route, composed), tongue))
+    }
+
+    /// The request with the answer's beginning, where the model goes on with one.
+    fn begun(&self, route: &Route, wanted: &Wanted) -> Option<(Conversation<'a>, Begins)> {
+        let text = wanted.told.filter(|_| wanted.prefill)?.text()?;
+        resume::begun(self.conversation().ok()?, text, route.wire, route.habits, wanted.model)
+    }
+
+    /// Whether what goes there is not what the client has sent, though it is in the client's dialect.
+    fn goes_on_there(&self, route: &Route, wanted: &Wanted) -> bool {
+        wanted.prefill && self.begun(route, wanted).is_some()
     }
 
     /// How the answer of a provider that speaks `from` is told to the client.
@@ -221,16 +244,16 @@ impl<'a> Spoken<'a> {
         &self,
         from: Wire,
         composed: &mut Composed,
-        told: Option<&Told>,
-        seed: u64,
+        wanted: &Wanted,
+        begins: Begins,
     ) -> Result<Tongue, Untranslatable> {
         let conversation = self.conversation()?;
-        let created = told.and_then(Told::created).unwrap_or_else(unix_now);
-        let stamp = Stamp { seed, created };
+        let created = wanted.told.and_then(Told::created).unwrap_or_else(unix_now);
+        let stamp = Stamp { seed: wanted.seed, created };
         let mut writer = dialect::writer(self.endpoint.wire(), conversation, stamp, from);
-        if let Some(told) = told {
+        if let Some(told) = wanted.told {
             let unlike = || Untranslatable::new("", "The answer cannot go on where it broke off.");
-            writer = told.resumed(writer).ok_or_else(unlike)?;
+            writer = told.resumed(writer, begins).ok_or_else(unlike)?;
         }
         let several = dialect::ends_by_ending(from, conversation);
         let reader = dialect::reader(from, stamp);

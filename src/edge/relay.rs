@@ -390,6 +390,9 @@ impl Stream<'_> {
 pub async fn give_up(client: &mut ServerSession, ctx: &mut RequestContext) -> Served {
     let Some(broken) = ctx.broken.take() else { return Served::Close };
     ctx.ended(broken.ended);
+    // What the client has is of the last attempt that had begun to answer.
+    let mut attempts = ctx.outcome.attempts.iter_mut().rev();
+    ctx.outcome.usage = attempts.find_map(|attempt| attempt.tokens.take());
     let tail = broken.error.frame(broken.wire);
     match client.write_response_body(tail, true).await {
         Ok(()) => Served::Answered,

@@ -10,11 +10,13 @@ use crate::gateway::{Gateway, Seen};
 use crate::observe::metrics;
 use crate::observe::seeds::tally;
 use crate::observe::view::{
-    ClientView, CredentialView, ModelView, PageView, PeerState, PeerView, QuotaView, RouteView, Standing,
-    State, TurnView, Used, VendorView, View,
+    ClientView, CredentialView, ModelView, PageView, PeerState, PeerView, QueueView, QuotaView, RouteView,
+    Standing, State, TurnView, Used, VendorView, View,
 };
 use crate::providers::peer_health::Figure;
-use crate::routing::{self, Ask, Condition, Considered, Listed, Outlook, Pool, QuotaUse, Snapshot, Use};
+use crate::routing::{
+    self, Ask, Class, Condition, Considered, Listed, Outlook, Pool, QueueSnapshot, QuotaUse, Snapshot, Use,
+};
 
 /// How many pairs of credential and model are considered for one look: each model's order takes a moment of the pool.
 const MOST_PAIRS: usize = 10_000;
@@ -112,6 +114,7 @@ fn view(gateway: &Gateway, draining: bool, snapshot: &Snapshot) -> View {
         credentials,
         state: gateway.fleet.as_ref().map(|fleet| fleet.view()),
         page: None,
+        queue: (!gateway.settings.routing.max_wait.is_zero()).then(|| queue(&snapshot.queue)),
     }
 }
 
@@ -235,6 +238,11 @@ fn quotas(seen: &QuotaUse) -> impl Iterator<Item = QuotaView> {
     limited.filter_map(move |(of, Use { used: current, limit })| {
         Some(QuotaView { of, per: per.label(), current, limit: limit?, resets })
     })
+}
+
+fn queue(seen: &QueueSnapshot) -> QueueView {
+    let waiting = Class::ALL.iter().zip(seen.waiting).map(|(class, count)| (class.as_str(), count)).collect();
+    QueueView { waiting, oldest: seen.oldest, given_up: seen.given_up, refused: seen.refused }
 }
 
 fn used(seen: Use) -> Used {

@@ -30,11 +30,14 @@ const SESSIONS: [&str; 6] = [
     "session_id",
 ];
 
-/// The credentials that a request asks for; none = any.
+/// Some credentials, by their places; none = any.
+type Among<'e> = Option<&'e Arc<[bool]>>;
+
+/// The credentials that a request asks for.
 ///
 /// # Errors
 /// Nobody is called so.
-pub fn among<'e>(edge: &'e Edge, head: &RequestHeader) -> Result<Option<&'e Arc<[bool]>>, Box<Refusal>> {
+pub fn among<'e>(edge: &'e Edge, head: &RequestHeader) -> Result<Among<'e>, Box<Refusal>> {
     let Some(vendor) = vendor(head) else { return Ok(None) };
     let vendors = &edge.gateway.vendors;
     let known = || vendors.known(edge.gateway.settings.server.expose_route);

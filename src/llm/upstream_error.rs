@@ -5,6 +5,7 @@
 //! needed to judge it are taken; the original bytes stay with the caller of `parse`, who may return them as they came.
 //! This is the failure path, so it may build a tree. Sources: vendors' references; seen in recorded traffic.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -47,7 +48,7 @@ pub struct UpstreamError {
     /// How long to wait, where the body says so (Google's `retryDelay`).
     pub retry_delay: Option<Duration>,
     /// When a limit of the upstream is whole again, in milliseconds of the Unix epoch (OpenRouter's copy of a header).
-    pub resets_at: Option<u64>,
+    pub resets_at: Option<NonZeroU64>,
     /// Whose clients understand the body as it is: OpenAI's (`Chat`: `{"error":{"message":…}}` with a text or null as
     /// its code), Anthropic's or Google's.
     pub shape: Option<Wire>,
@@ -340,7 +341,7 @@ fn inner_code(
 }
 
 /// OpenRouter's `"metadata":{"headers":{"X-RateLimit-Reset":"1742515200000"}}`.
-fn resets_at(metadata: &Value) -> Option<u64> {
+fn resets_at(metadata: &Value) -> Option<NonZeroU64> {
     text(metadata.get("headers")?.get("X-RateLimit-Reset")?)?.parse().ok()
 }
 

@@ -68,6 +68,12 @@ fn families(view: &View) -> Vec<MetricFamily> {
             state.outages,
         ));
     }
+    if let Some(queue) = &view.queue {
+        let waiting = queue.waiting.iter().map(|(class, count)| sample(&[("class", class)], *count as f64));
+        families.push(family("queue_waiting", "Requests that wait for a limit", waiting.collect()));
+        families.push(counter("queue_given_up_total", "Requests that have waited in vain", queue.given_up));
+        families.push(counter("queue_refused_total", "Requests that found the queue full", queue.refused));
+    }
     let own = || view.credentials.iter().filter(|credential| credential.kind != "proxy");
     let mut of_credentials = |name, help, value: fn(&CredentialView) -> Option<f64>| {
         let samples = own().filter_map(|c| Some(sample(&[("credential", &c.name)], value(c)?)));

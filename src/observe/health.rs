@@ -11,7 +11,7 @@ use serde::ser::{SerializeMap, Serializer};
 use serde::Serialize;
 
 use super::chain::PeerEntry;
-use super::view::{CredentialView, ModelView, QuotaView, Standing, Used, VendorView, View};
+use super::view::{CredentialView, ModelView, QueueView, QuotaView, Standing, Used, VendorView, View};
 
 /// HTTP status of `/health`: 200 while anything can be served, else 503.
 pub fn status(view: &View) -> u16 {
@@ -37,6 +37,7 @@ pub fn details(view: &View) -> String {
         credentials: Credentials(view),
         models: Models(view),
         details: Details { vendors: Vendors(&view.vendors) },
+        queue: view.queue.as_ref().map(QueueEntry::new),
         process: Process::new(view),
     };
     serde_json::to_string(&document).unwrap_or_else(|_| bare(view))
@@ -65,6 +66,8 @@ struct Document<'v> {
     credentials: Credentials<'v>,
     models: Models<'v>,
     details: Details<'v>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue: Option<QueueEntry>,
     #[serde(flatten)]
     process: Process<'v>,
 }
@@ -245,6 +248,27 @@ impl<'v> LimitEntry<'v> {
     }
 }
 
+/// Those who wait for a limit.
+#[derive(Serialize)]
+struct QueueEntry {
+    waiting: usize,
+    /// How long the first one has waited, in seconds.
+    oldest: Option<u64>,
+    given_up: u64,
+    refused: u64,
+}
+
+impl QueueEntry {
+    fn new(queue: &QueueView) -> Self {
+        Self {
+            waiting: queue.waiting.iter().map(|(_, count)| count).sum(),
+            oldest: queue.oldest.map(|oldest| oldest.as_secs()),
+            given_up: queue.given_up,
+            refused: queue.refused,
+        }
+    }
+}
+
 /// The members that tell use and limits.
 #[derive(Serialize)]
 pub(super) struct UseOfLimits {
@@ -376,6 +400,20 @@ mod tests {
             read(&View { state: Some(state), ..view() }),
             json!({"mode": "local_share", "up": false, "routers": 4, "since": 61, "outages": 2})
         );
+    }
+
+    #[test]
+    fn those_who_wait_are_counted_where_anybody_may() {
+        let read = |view: &View| serde_json::from_str::<Value>(&details(view)).unwrap()["queue"].clone();
+        assert_eq!(read(&view()), Value::Null);
+        let queue = QueueView {
+            waiting: vec![("high", 1), ("normal", 4), ("low", 0)],
+            oldest: Some(Duration::from_millis(2900)),
+            given_up: 3,
+            refused: 2,
+        };
+        let expected = json!({"waiting": 5, "oldest": 2, "given_up": 3, "refused": 2});
+        assert_eq!(read(&View { queue: Some(queue), ..view() }), expected);
     }
 
     #[test]

@@ -57,6 +57,7 @@ struct Table {
     reload_ok: IntGauge,
     reload_at: IntGauge,
     generation: IntGauge,
+    queue: HistogramVec,
     shared_state: HistogramVec,
 }
 
@@ -106,6 +107,12 @@ impl Table {
                 "When the running configuration was read",
             ),
             generation: gauge("upgrade_generation", "Processes that have taken over from one another"),
+            queue: histograms(
+                "queue_seconds",
+                "Waited for a limit, and served or refused after it",
+                SECONDS,
+                &["outcome"],
+            ),
             shared_state: histograms(
                 "shared_state_seconds",
                 "Questions to the shared state",
@@ -139,6 +146,11 @@ fn gauge(name: &str, help: &str) -> IntGauge {
 fn histograms(name: &str, help: &str, buckets: &[f64], labels: &[&str]) -> HistogramVec {
     let options = HistogramOpts::new(format!("{PREFIX}{name}"), help).buckets(buckets.to_vec());
     registered(HistogramVec::new(options, labels).expect(VALID))
+}
+
+/// A request has waited for a limit that long, and was `served` or has `given_up`.
+pub fn queued(outcome: &'static str, waited: Duration) {
+    TABLE.queue.with_label_values(&[outcome]).observe(waited.as_secs_f64());
 }
 
 /// The shared state was asked, and has answered or not within that time.

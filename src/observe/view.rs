@@ -30,6 +30,8 @@ pub struct View {
     pub clients: Vec<ClientView>,
     /// What is shared with other routers; none if nothing is.
     pub state: Option<StateView>,
+    /// Those who wait; none where nobody may.
+    pub queue: Option<QueueView>,
     /// What only the page shows; none where nobody looks at it.
     pub page: Option<PageView>,
 }
@@ -133,6 +135,19 @@ pub struct StateView {
     pub since: Duration,
     /// How often it was lost.
     pub outages: u64,
+}
+
+/// Those who wait for a limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueView {
+    /// How many, by class.
+    pub waiting: Vec<(&'static str, usize)>,
+    /// How long the first has waited.
+    pub oldest: Option<Duration>,
+    /// How many have waited in vain.
+    pub given_up: u64,
+    /// How many found the queue full.
+    pub refused: u64,
 }
 
 /// One credential.
@@ -461,6 +476,7 @@ pub(crate) mod samples {
             }],
             state: None,
             page: None,
+            queue: None,
         }
     }
 }

@@ -6,6 +6,7 @@
 //! that is true, and its days end at midnight in California; for all others it is midnight in Greenwich. For the model on
 //! that key, since day quotas are counted by model, but where Google names one of the whole project.
 
+use std::num::NonZeroU64;
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
@@ -52,7 +53,9 @@ fn named(headers: &HeaderMap, error: &UpstreamError, now: SystemTime) -> Option<
             .filter_map(|reset| Duration::try_from_secs_f64(text(headers, reset)?.parse().ok()?).ok())
             .max()
     };
-    by_kind().or_else(|| retry_after(headers, now)).or_else(|| error.resets_at.or_else(header).and_then(at))
+    by_kind()
+        .or_else(|| retry_after(headers, now))
+        .or_else(|| error.resets_at.map(NonZeroU64::get).or_else(header).and_then(at))
 }
 
 /// The headers that tell of the end of those quotas of which nothing is left.

@@ -109,8 +109,14 @@ impl Provider {
     }
 }
 
-const PLAIN: Habits =
-    Habits { vertex: false, functions_only: false, thoughts: false, refused: &[], renamed: &[] };
+const PLAIN: Habits = Habits {
+    vertex: false,
+    functions_only: false,
+    thoughts: false,
+    prefix: false,
+    refused: &[],
+    renamed: &[],
+};
 /// Of one that may want to hear again what it thought.
 const THOUGHTFUL: Habits = Habits { thoughts: true, ..PLAIN };
 /// Of a host that has chat completions and not much more: its tools are functions.
@@ -249,6 +255,7 @@ pub static PROVIDERS: [Provider; 15] = [
                 "verbosity",
             ],
             renamed: &[SHORTER, ("seed", "random_seed")],
+            prefix: true,
             ..SIMPLE
         },
         lacks: &["/v1/completions", "/v1/images", "/v1/realtime"],
@@ -259,7 +266,8 @@ pub static PROVIDERS: [Provider; 15] = [
         ..vendor(Kind::Together, "together", "https://api.together.xyz")
     },
     Provider {
-        habits: Habits { thoughts: true, renamed: &[SHORTER], ..SIMPLE },
+        // `prefix` is of its beta: `base_url: https://api.deepseek.com/beta`.
+        habits: Habits { thoughts: true, prefix: true, renamed: &[SHORTER], ..SIMPLE },
         lacks: &[
             "/v1/audio",
             "/v1/batches",

@@ -16,8 +16,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Clock {
     epoch: Option<Instant>,
     latest: Duration,
-    /// What the wall clock said at some moment.
-    wall: Option<(Instant, Duration)>,
+    /// What the wall clock showed at the epoch; zero where nobody has said.
+    dawn: Duration,
 }
 
 /// One moment.
@@ -44,12 +44,17 @@ pub(crate) struct Moment {
 impl Clock {
     /// Goes on as a clock that began at `epoch` and has heard of all up to `latest` since.
     pub(crate) fn resume(&mut self, epoch: Instant, latest: Duration) {
-        *self = Self { epoch: Some(epoch), latest, wall: self.wall };
+        let before = self.epoch.unwrap_or(epoch);
+        let dawn = (self.dawn + epoch.saturating_duration_since(before))
+            .saturating_sub(before.saturating_duration_since(epoch));
+        *self = Self { epoch: Some(epoch), latest, dawn };
     }
 
     /// It is `wall` at `now`.
     pub(crate) fn pair(&mut self, now: Instant, wall: SystemTime) {
-        self.wall = Some((now, wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()));
+        let epoch = *self.epoch.get_or_insert(now);
+        let wall = wall.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.dawn = wall.saturating_sub(now.saturating_duration_since(epoch));
     }
 
     /// Moves on to `now`.
@@ -76,12 +81,7 @@ impl Clock {
     }
 
     fn at(&self, epoch: Instant) -> Tick {
-        let (now, age) = (epoch + self.latest, self.latest);
-        let unix = self.wall.map_or(age, |(paired, wall)| match now.checked_duration_since(paired) {
-            Some(since) => wall + since,
-            None => wall.saturating_sub(paired - now),
-        });
-        Tick { now, age, unix }
+        Tick { now: epoch + self.latest, age: self.latest, unix: self.dawn + self.latest }
     }
 }
 

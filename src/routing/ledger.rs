@@ -115,6 +115,7 @@ impl State {
     /// Closes the books, and says what is in them.
     pub(super) fn close(&mut self, now: Instant) -> Ledger {
         self.succession = Some(Succession::Open(Vec::new()));
+        self.queue.dissolve();
         self.ledger(now)
     }
 

@@ -255,12 +255,13 @@ impl Meter {
     /// The limit that stands in the way of a request, if one does.
     pub(crate) fn full(&self, need: Need, tick: Tick) -> Option<Full> {
         let at = tick.moment();
-        self.spans().find_map(|span| span.full(need, at))
+        self.minute.full(need, at).or_else(|| self.more.iter().find_map(|span| span.full(need, at)))
     }
 
     /// Counts one request with an estimate of `tokens`.
     pub(crate) fn charge(&mut self, tokens: u64, at: Moment) {
-        self.spans_mut().for_each(|span| span.charge(1, tokens, at));
+        self.minute.charge(1, tokens, at);
+        self.more.iter_mut().for_each(|span| span.charge(1, tokens, at));
     }
 
     /// Counts `tokens` that nobody had expected.
@@ -270,7 +271,8 @@ impl Meter {
 
     /// Takes back what was charged at `at` and has not been used.
     pub(crate) fn give_back(&mut self, requests: u64, tokens: u64, at: Moment) {
-        self.spans_mut().for_each(|span| span.give_back(requests, tokens, at));
+        self.minute.give_back(requests, tokens, at);
+        self.more.iter_mut().for_each(|span| span.give_back(requests, tokens, at));
     }
 
     /// A request that was charged at `before` counts from `at` on.

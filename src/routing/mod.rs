@@ -22,6 +22,7 @@ mod outlook;
 pub mod pins;
 mod plan;
 mod pool;
+mod queue;
 mod rotation;
 mod snapshot;
 mod standing;
@@ -32,6 +33,7 @@ mod tests;
 mod transition;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::llm::ability::Abilities;
 
@@ -46,6 +48,7 @@ pub use limits::{Bound, Limits, Per, Period, Quota, Stretch};
 pub use outlook::Outlook;
 pub use plan::{Ask, Plan, Step, Stopped, Which};
 pub use pool::Pool;
+pub use queue::{Class, Place, QueueSnapshot};
 pub use snapshot::{Condition, CredentialSnapshot, ModelSnapshot, QuotaUse, Snapshot, StandingSnapshot, Use};
 pub use strategy::Strategy;
 pub use transition::{By, Transition};
@@ -69,6 +72,10 @@ pub struct Blueprint {
     pub bans: BanPolicy,
     /// Attempts per request, fallback models included; at least 1.
     pub max_attempts: u32,
+    /// For how long a request may wait where everything is at its limit; zero = not at all.
+    pub max_wait: Duration,
+    /// How many may wait at once.
+    pub max_queue: usize,
 }
 
 /// One credential.

@@ -11,6 +11,7 @@ use super::catalog::Candidate;
 use super::lease::Lease;
 use super::limits::Bound;
 use super::meaning::Meaning;
+use super::queue::{Class, Place, Turn};
 use super::strategy::{scatter, Lot};
 use crate::llm::ability::Abilities;
 use crate::providers::verdict::{Blame, Next, Verdict};
@@ -36,6 +37,8 @@ pub struct Ask<'a> {
     pub deadline: Option<Instant>,
     /// Any number that differs from request to request, for jitter and lots.
     pub seed: u64,
+    /// Whose turn is first where requests wait.
+    pub class: Class,
     /// What a model must be able to do to serve it.
     pub needs: Abilities,
     /// The only credentials that may serve it, by their places; none = any.
@@ -51,6 +54,8 @@ pub enum Step {
     Try(Lease),
     /// Come back after that long: a lone candidate's second try.
     Wait(Duration),
+    /// Come back when `Plan::place` resolves, or a second has passed: everything is at its limit.
+    Queued,
     /// Nothing is left.
     Stop(Stopped),
     /// The pool is closed, and the request is to be planned anew with the one that takes its place.
@@ -98,7 +103,7 @@ pub enum Which {
 }
 
 /// A request's plan.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     model: Option<Arc<str>>,
     /// The rest of the list that was asked for, and what stands in.
@@ -133,6 +138,20 @@ pub struct Plan {
     resume: Option<Instant>,
     /// It has been, or will be.
     resumed: bool,
+    class: Class,
+    place: Own,
+    /// Its turn in the queue, since when it waits and until when, once it has waited.
+    turn: Option<(Turn, Instant, Instant)>,
+}
+
+/// A place in the queue, which a copy does not have.
+#[derive(Debug, Default)]
+struct Own(Option<Place>);
+
+impl Clone for Own {
+    fn clone(&self) -> Self {
+        Self(None)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -184,6 +203,9 @@ impl Plan {
             struck: None,
             resume: None,
             resumed: false,
+            class: ask.class,
+            place: Own(None),
+            turn: None,
         }
     }
 
@@ -257,6 +279,69 @@ impl Plan {
     pub(super) fn withdraw(&mut self) {
         self.tried.pop();
         self.attempts = self.attempts.saturating_sub(1);
+    }
+
+    /// Its class.
+    pub(super) fn class(&self) -> Class {
+        self.class
+    }
+
+    /// Whether it asks for the same as `other`, so that who came first goes first.
+    pub(super) fn same_lane(&self, other: &Self) -> bool {
+        let same_models = self.model == other.model && self.fallbacks == other.fallbacks;
+        let same_candidates = self.pinned == other.pinned && self.among == other.among;
+        same_models && same_candidates && self.needs == other.needs && self.barred == other.barred
+    }
+
+    /// Its place in the queue, if it has one.
+    pub fn place(&mut self) -> Option<&mut Place> {
+        self.place.0.as_mut()
+    }
+
+    /// For how long it has waited in the queue by `now`, if it has.
+    pub fn queued(&self, now: Instant) -> Option<Duration> {
+        self.turn.map(|(_, since, _)| now.saturating_duration_since(since))
+    }
+
+    /// Lends its place.
+    pub fn leave(&mut self) -> Option<Place> {
+        self.place.0.take()
+    }
+
+    /// Has its place again.
+    pub fn stays(&mut self, place: Place) {
+        self.place.0 = Some(place);
+    }
+
+    /// It waits, since some moment and until another, the first time that it does.
+    pub(super) fn enqueued(&mut self, place: Place, turn: Turn, (since, until): (Instant, Instant)) {
+        self.stays(place);
+        self.turn.get_or_insert((turn, since, until));
+    }
+
+    /// Its turn, if it has waited.
+    pub(super) fn turn(&self) -> Option<Turn> {
+        self.turn.map(|(turn, ..)| turn)
+    }
+
+    /// Until when it waits in the queue, once it does.
+    pub(super) fn waits_until(&self) -> Option<Instant> {
+        self.turn.map(|(.., until)| until)
+    }
+
+    /// Nothing is waited for beyond its deadline.
+    pub(super) fn at_most(&self, until: Instant) -> Instant {
+        self.deadline.map_or(until, |deadline| deadline.min(until))
+    }
+
+    /// Which of its models it is at.
+    pub(super) fn position(&self) -> usize {
+        self.position
+    }
+
+    /// Is at that one.
+    pub(super) fn go_to(&mut self, position: usize) {
+        self.position = position;
     }
 
     /// Whether one more attempt is allowed.

@@ -10,7 +10,7 @@ use super::availability::Availability;
 use super::catalog::{self, Catalog, Listed, UnknownModel};
 use super::explain::{self, Considered};
 use super::fleet::{Denial, Spent, Word};
-use super::lease::Lease;
+use super::lease::{Grant, Lease};
 use super::ledger::{Heir, Ledger, Note};
 use super::plan::{Ask, Plan, Step, Stopped};
 use super::snapshot::{Copied, Snapshot};
@@ -68,6 +68,8 @@ impl Pool {
 
     /// The next step of a plan. A candidate is charged, and its probe slot taken, from here on.
     pub fn next(&self, plan: &mut Plan, now: Instant) -> Step {
+        // Before the lock, so that it is dropped after it.
+        let mut place = plan.leave();
         let mut state = self.lock();
         if state.succession.is_some() {
             return Step::Moved;
@@ -76,17 +78,36 @@ impl Pool {
         if let Some(pause) = plan.pause(tick.now) {
             return Step::Wait(pause);
         }
-        while plan.may_attempt() && !plan.is_done() {
-            if let Some(grant) = state.admit(plan, tick) {
-                let attempt = plan.begin(grant.claim.credential, grant.position);
-                return Step::Try(Lease::new(self.clone(), grant, attempt));
-            }
-            plan.next_model();
+        if let Some(own) = place.take_if(|own| state.waits(own, plan, tick)) {
+            plan.stays(own);
+            return Step::Queued;
         }
-        Step::Stop(match plan.attempts() {
-            0 => state.refusal(plan, tick),
-            _ => Stopped::Exhausted,
-        })
+        if let Some(grant) = place.as_ref().and_then(|own| state.redeem(own, plan)) {
+            return self.attempt(plan, grant);
+        }
+        let (first, rival) = (plan.position(), state.yields(plan, tick));
+        if rival.is_none() {
+            if let Some(grant) = state.admit_any(plan, tick) {
+                return self.attempt(plan, grant);
+            }
+        }
+        let stopped = match (rival, plan.attempts()) {
+            (Some(rival), _) => rival,
+            (None, 0) => state.refusal(plan, tick),
+            (None, _) => Stopped::Exhausted,
+        };
+        if let Stopped::Limited { retry_after, .. } = stopped {
+            plan.go_to(first);
+            if state.enqueue(self, plan, retry_after, tick) {
+                return Step::Queued;
+            }
+        }
+        Step::Stop(stopped)
+    }
+
+    fn attempt(&self, plan: &mut Plan, grant: Grant) -> Step {
+        let attempt = plan.begin(grant.claim.credential, grant.position);
+        Step::Try(Lease::new(self.clone(), grant, attempt))
     }
 
     /// The attempt with `lease` has failed: strikes, cool-downs, and where the plan goes from here. The lease is given

@@ -10,6 +10,7 @@ use super::catalog::Catalog;
 use super::clock::Tick;
 use super::limits::{Limits, Meter, Per, Span};
 use super::outlook::Outlook;
+use super::queue::QueueSnapshot;
 use super::rotation::Account;
 use super::standing::{Gate, Standing};
 use super::state::{Member, State};
@@ -19,6 +20,8 @@ use super::state::{Member, State};
 pub struct Snapshot {
     /// One each.
     pub credentials: Vec<CredentialSnapshot>,
+    /// Those who wait.
+    pub queue: QueueSnapshot,
 }
 
 /// One credential.
@@ -128,6 +131,7 @@ pub(super) struct Copied {
     credentials: Vec<CredentialSnapshot>,
     /// With the credential of each.
     pairs: Vec<(usize, ModelSnapshot)>,
+    queue: QueueSnapshot,
 }
 
 impl Copied {
@@ -142,12 +146,13 @@ impl Copied {
             catalog: state.catalog.clone(),
             credentials: state.members.iter().map(|member| CredentialSnapshot::of(member, tick)).collect(),
             pairs: pairs.collect(),
+            queue: state.queue.snapshot(tick.now),
         }
     }
 
     /// Adds the configured pairs that have no state yet, and sorts.
     pub(super) fn assemble(self) -> Snapshot {
-        let Self { catalog, mut credentials, pairs } = self;
+        let Self { catalog, mut credentials, pairs, queue } = self;
         let named = pairs.into_iter().map(|(at, pair)| ((at, pair.name.clone()), pair));
         let mut pairs: HashMap<_, ModelSnapshot> = named.collect();
         for name in catalog.configured() {
@@ -169,12 +174,12 @@ impl Copied {
         for (credential, configured) in credentials.iter_mut().zip(configured) {
             credential.is_banned = credential.counts_as_banned(configured);
         }
-        Snapshot { credentials }
+        Snapshot { credentials, queue }
     }
 
     /// Only what has a state. Where each of hundreds of credentials serves hundreds of models, that is far less.
     pub(super) fn busy(self) -> Snapshot {
-        let Self { catalog, mut credentials, pairs } = self;
+        let Self { catalog, mut credentials, pairs, queue } = self;
         for (at, pair) in pairs {
             if let Some(credential) = credentials.get_mut(at) {
                 credential.models.push(pair);
@@ -199,7 +204,7 @@ impl Copied {
                     }
                 };
         }
-        Snapshot { credentials }
+        Snapshot { credentials, queue }
     }
 }
 

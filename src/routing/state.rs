@@ -16,6 +16,7 @@ use super::ledger::{Event, Succession};
 use super::limits::Limits;
 use super::outlook::Outlook;
 use super::plan::{Ask, Plan};
+use super::queue::Queue;
 use super::rotation::{Account, Rows, Seat};
 use super::strategy::{self, Choice, Strategy};
 use super::transition::Transition;
@@ -41,6 +42,8 @@ pub(super) struct State {
     pub(super) among: u32,
     /// Whether others use the same keys, so that each lease has to be asked about.
     pub(super) in_fleet: bool,
+    /// Who waits.
+    pub(super) queue: Queue,
     /// These books are closed, and this is where notes go.
     pub(super) succession: Option<Succession>,
 }
@@ -78,6 +81,7 @@ impl State {
             tickets: 0,
             among: 1,
             in_fleet: false,
+            queue: Queue::new(blueprint.max_queue, blueprint.max_wait),
             succession: None,
         }
     }
@@ -173,6 +177,9 @@ impl State {
             account.held.take_if(|held| claim.sent && held.is_crowded());
             account.standing.leave(claim.ticket);
             account.meter.give_back(u64::from(!claim.sent), claim.unused(), claim.at);
+        }
+        if let (false, None, Some(tick)) = (self.queue.is_empty(), &self.succession, self.clock.latest()) {
+            self.serve(tick);
         }
     }
 

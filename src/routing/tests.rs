@@ -7,6 +7,7 @@ mod ledger;
 mod limits;
 mod lists;
 mod looks;
+mod queue;
 mod strategies;
 
 use std::sync::OnceLock;
@@ -80,6 +81,8 @@ pub(super) fn blueprint(credentials: Vec<CredentialSpec>) -> Blueprint {
         usage_gap: 5,
         bans,
         max_attempts: 5,
+        max_wait: Duration::ZERO,
+        max_queue: 1000,
     }
 }
 

@@ -18,7 +18,7 @@ pub enum Answer {
     Denied(Denial),
 }
 
-/// No wait is longer: that for the end of a day.
+/// No wait is longer than that for the end of a day, and none for a window longer than the window.
 const LONGEST: Duration = Duration::from_secs(2 * 86_400);
 
 /// What the numbers that `admit.lua` returns say to a question. None if they are none of its answers.
@@ -37,7 +37,11 @@ pub fn answer(numbers: &[i64], question: &Question) -> Option<Answer> {
         4 => (question.probe.unwrap_or(Scope::Credential), None),
         _ => return None,
     };
-    let wait = Duration::from_millis(number(4)?).min(LONGEST);
+    let longest = match limit.map(|(_, bound)| bound.per) {
+        Some(Per::Seconds(seconds)) => Duration::from_secs(u64::from(seconds)),
+        _ => LONGEST,
+    };
+    let wait = Duration::from_millis(number(4)?).min(longest);
     Some(Answer::Denied(Denial { scope, limit, wait }))
 }
 

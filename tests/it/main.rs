@@ -30,6 +30,8 @@ mod passthrough;
 mod pins;
 mod providers;
 mod pseudo_models;
+mod queue;
+mod quotas;
 mod readers;
 mod readme;
 mod realtime;

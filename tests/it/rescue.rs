@@ -194,3 +194,187 @@ fn without_the_setting_a_broken_stream_ends_with_its_error() {
     assert_eq!(second.count(), 0);
     assert_eq!(line_of(&router)["resumed"], Value::Null);
 }
+
+fn named(name: &str, data: &Value) -> String {
+    format!("event: {name}\ndata: {data}\n\n")
+}
+
+fn delta(index: u32, text: &str) -> String {
+    let delta = json!({"type": "text_delta", "text": text});
+    named("content_block_delta", &json!({"type": "content_block_delta", "index": index, "delta": delta}))
+}
+
+/// A stream of Anthropic's up to its first text; `thought` comes before that.
+fn begins(id: &str, thought: bool) -> Vec<String> {
+    let message = json!({"id": id, "type": "message", "role": "assistant", "model": "claude", "content": [],
+        "stop_reason": null, "stop_sequence": null, "usage": {"input_tokens": 7, "output_tokens": 1}});
+    let mut frames = vec![named("message_start", &json!({"type": "message_start", "message": message}))];
+    let block = |index: u32, block: Value| {
+        named(
+            "content_block_start",
+            &json!({"type": "content_block_start", "index": index, "content_block": block}),
+        )
+    };
+    if thought {
+        frames.push(block(0, json!({"type": "thinking", "thinking": "", "signature": ""})));
+        for delta in [
+            json!({"type": "thinking_delta", "thinking": "hm"}),
+            json!({"type": "signature_delta", "signature": "s"}),
+        ] {
+            frames.push(named(
+                "content_block_delta",
+                &json!({"type": "content_block_delta", "index": 0, "delta": delta}),
+            ));
+        }
+        frames.push(named("content_block_stop", &json!({"type": "content_block_stop", "index": 0})));
+    }
+    frames.push(block(thought.into(), json!({"type": "text", "text": ""})));
+    frames
+}
+
+fn ends(index: u32) -> Vec<String> {
+    let end = json!({"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": null}, "usage": {"output_tokens": 5}});
+    vec![
+        named("content_block_stop", &json!({"type": "content_block_stop", "index": index})),
+        named("message_delta", &end),
+        named("message_stop", &json!({"type": "message_stop"})),
+    ]
+}
+
+fn whole_message(words: &[&str]) -> Reply {
+    let text = words.iter().map(|text| delta(0, text));
+    respond(200).sse(begins("msg_other", false).into_iter().chain(text).chain(ends(0)))
+}
+
+fn claudes(first: &Upstream, second: &Upstream, model: &str, capabilities: &str) -> Router {
+    let key = "api_key: sk-ant-0123456789";
+    Config::new()
+        .never_bans()
+        .routing("resume: verify")
+        .keyless("anthropic", "one", &first.url(), key)
+        .keyless("anthropic", "two", &second.url(), &format!("{key}\npriority: 1"))
+        .model(&format!("name: {model}\n{capabilities}"))
+        .start()
+}
+
+fn message(model: &str) -> Request {
+    let messages = json!([{"role": "user", "content": "Say hello."}]);
+    let body = json!({"model": model, "stream": true, "max_tokens": 100, "messages": messages});
+    Request::post("/v1/messages").header("anthropic-version", "2023-06-01").json(&body)
+}
+
+fn said(events: &[stream::Event]) -> String {
+    events.iter().map(|e| e.json()["delta"]["text"].as_str().unwrap_or_default().to_owned()).collect()
+}
+
+#[test]
+fn an_anthropic_stream_goes_on_in_its_block() {
+    for thought in [false, true] {
+        let index = u32::from(thought);
+        let frames = begins("msg_1", thought).into_iter().chain([delta(index, "Hel"), delta(index, "lo")]);
+        let first = Upstream::always(respond(200).open_sse(frames).close());
+        let second = Upstream::always(whole_message(&["Hello", " world"]));
+        let router = claudes(&first, &second, "claude-opus-5-5", "");
+        let all = message("claude-opus-5-5").stream(&router).expect(200).rest();
+        assert_eq!(said(&all), "Hello world", "{all:?}");
+        let kinds: Vec<_> =
+            all.iter().map(|event| event.json()["type"].as_str().unwrap().to_owned()).collect();
+        let count = |kind: &str| kinds.iter().filter(|seen| *seen == kind).count();
+        assert_eq!((count("message_start"), count("message_stop"), count("error")), (1, 1, 0), "{kinds:?}");
+        assert_eq!(count("content_block_start"), count("content_block_stop"), "{kinds:?}");
+        let last = all.iter().rfind(|event| event.json()["type"] == "content_block_delta").unwrap().json();
+        assert_eq!(last["index"], index);
+        assert_eq!(
+            all[kinds.iter().position(|kind| kind == "message_delta").unwrap()].json()["usage"]
+                ["output_tokens"],
+            5
+        );
+    }
+}
+
+#[test]
+fn an_anthropic_stream_that_breaks_off_in_a_thought_or_after_a_block_is_not_gone_on_with() {
+    let thinking = begins("msg_1", true)[..3].to_vec();
+    let closed = begins("msg_1", false).into_iter().chain([delta(0, "Hello"), ends(0)[0].clone()]).collect();
+    for frames in [thinking, closed] {
+        let first = Upstream::always(respond(200).open_sse(frames).close());
+        let second = Upstream::always(whole_message(&["Hello"]));
+        let router = claudes(&first, &second, "claude-opus-5-5", "");
+        let all = message("claude-opus-5-5").stream(&router).expect(200).rest();
+        assert_eq!(all.last().unwrap().json()["type"], "error", "{all:?}");
+        assert_eq!(second.count(), 0);
+    }
+}
+
+#[test]
+fn a_stream_goes_on_in_another_dialect() {
+    let first = Upstream::always(broken(&["Hello"]));
+    let second = Upstream::always(whole_message(&["Hello", " from afar"]));
+    let router = Config::new()
+        .never_bans()
+        .routing("resume: verify")
+        .credential("one", &first.url(), "")
+        .keyless("anthropic", "two", &second.url(), "api_key: sk-ant-0123456789\npriority: 1")
+        .start();
+    let all = router.stream(&chat_streamed("m")).expect(200).rest();
+    assert_eq!(stream::text(&all), "Hello from afar");
+    assert!(all.iter().filter(|e| !e.is_done()).all(|e| e.json()["id"] == "chatcmpl-1"), "{all:?}");
+}
+
+#[test]
+fn a_model_that_goes_on_by_itself_is_shown_the_text() {
+    let frames = begins("msg_1", false).into_iter().chain([delta(0, "Hello ")]);
+    let first = Upstream::always(respond(200).open_sse(frames).close());
+    let second = Upstream::always(whole_message(&[" world", " again"]));
+    let router = claudes(&first, &second, "claude-sonnet-4-5", "capabilities: [prefill]");
+    let all = message("claude-sonnet-4-5").stream(&router).expect(200).rest();
+    assert_eq!(said(&all), "Hello world again", "{all:?}");
+    let asked = second.only().json()["messages"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!((&asked["role"], &asked["content"][0]["text"]), (&json!("assistant"), &json!("Hello")));
+    // A generation that refuses it is asked for the whole again, whatever the file says.
+    let second = Upstream::always(whole_message(&["Hello world"]));
+    let router = claudes(&first, &second, "claude-opus-5-5", "capabilities: [prefill]");
+    assert_eq!(said(&message("claude-opus-5-5").stream(&router).expect(200).rest()), "Hello world");
+    assert_eq!(second.only().json()["messages"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_host_that_takes_a_prefix_may_say_it_again_or_not() {
+    for words in [&["Hello", " world"][..], &[" world"], &["Hel", "lo wor", "ld"]] {
+        let first = Upstream::always(broken(&["Hello"]));
+        let second = Upstream::always(others(words));
+        let router = Config::new()
+            .never_bans()
+            .routing("resume: verify")
+            .credential("one", &first.url(), "")
+            .keyless("mistral", "two", &second.url(), "api_key: k-0123456789\npriority: 1")
+            .model("name: m\ncapabilities: [prefill]")
+            .start();
+        let all = router.stream(&chat_streamed("m")).expect(200).rest();
+        assert_eq!(stream::text(&all), "Hello world", "{words:?}");
+        let asked = second.only().json()["messages"][1].clone();
+        assert_eq!(asked, json!({"role": "assistant", "content": "Hello", "prefix": true}));
+    }
+}
+
+#[test]
+fn a_refused_prefill_moves_on_and_strikes_nobody() {
+    let frames = begins("msg_1", false).into_iter().chain([delta(0, "Hello")]);
+    let first = Upstream::always(respond(200).open_sse(frames).close());
+    let refusal =
+        json!({"type": "error", "error": {"type": "invalid_request_error", "message": "no prefill"}});
+    let second = Upstream::always(respond(400).json(&refusal));
+    let third = Upstream::always(whole_message(&[" world"]));
+    let key = "api_key: sk-ant-0123456789";
+    let router = Config::new()
+        .fail2ban("max_attempts: 1\nerror_codes: [400]")
+        .routing("resume: verify")
+        .keyless("anthropic", "one", &first.url(), key)
+        .keyless("anthropic", "two", &second.url(), &format!("{key}\npriority: 1"))
+        .keyless("anthropic", "three", &third.url(), &format!("{key}\npriority: 2"))
+        .model("name: claude-sonnet-4-5\ncapabilities: [prefill]")
+        .start();
+    let all = message("claude-sonnet-4-5").stream(&router).expect(200).rest();
+    assert_eq!(said(&all), "Hello world", "{all:?}");
+    assert_eq!(router.health_of("two")["is_banned"], false, "{}", router.health_of("two"));
+}

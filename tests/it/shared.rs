@@ -244,3 +244,56 @@ fn the_password_of_the_store_is_never_shown() {
         [router.stdout(), router.stderr(), router.health().to_string(), router.get("/metrics").text()];
     assert!(shown.iter().all(|text| !text.contains("hunter2secret")), "{shown:?}");
 }
+
+/// A day that is not about to end, and an hour.
+const DAY_AND_HOUR: &str = "rpd: 12\nrequests: 20 per hour\ntime_zone: Pacific/Kiritimati";
+
+#[test]
+fn routers_on_one_store_hold_a_day_and_a_window_together() {
+    let Some(store) = Store::start() else { return };
+    let upstream = Upstream::healthy();
+    let routers = store.routers(3, &store.config(&upstream, DAY_AND_HOUR));
+    let answers = at_once(30, |i| routers[i % 3].chat(&chat("m")));
+    assert_eq!((served(&answers), upstream.count()), (12, 12));
+    let refused = answers.iter().find(|answer| answer.status == 429).expect("one over the limit");
+    let wait: u64 = refused.header("retry-after").and_then(|v| v.parse().ok()).expect("seconds");
+    assert!((1..=24 * 3600).contains(&wait), "{wait} s");
+    drop(routers);
+    let router = store.config(&upstream, "requests: 14 per hour").start();
+    until("the router has met the store", || state(&router)["mode"] == "shared");
+    let answers = at_once(9, |_| router.chat(&chat("m")));
+    assert_eq!(served(&answers), 2, "the hour knows of the twelve");
+}
+
+#[test]
+fn what_a_day_has_seen_in_an_outage_is_told_when_the_store_is_back() {
+    let Some(mut store) = Store::start() else { return };
+    let upstream = Upstream::healthy();
+    let routers = store.routers(2, &store.config(&upstream, "rpd: 8\ntime_zone: Pacific/Kiritimati"));
+    routers[0].chat(&chat("m")).expect(200);
+    store.signal("-STOP");
+    until("the store is missed", || {
+        routers.iter().all(|router| {
+            router.chat(&chat("m"));
+            state(router)["up"] == false
+        })
+    });
+    routers[0].chat(&chat("m")).expect(200);
+    routers[1].chat(&chat("m")).expect(200);
+    store.signal("-CONT");
+    until("they have met again", || routers.iter().all(|router| state(router)["mode"] == "shared"));
+    std::thread::sleep(ms(500));
+    at_once(20, |i| routers[i % 2].chat(&chat("m")));
+    assert!(
+        (6..=8).contains(&upstream.count()),
+        "{}: a late question may count for each router",
+        upstream.count()
+    );
+    store.kill();
+    until("it is missed", || routers.iter().all(|router| state(router)["up"] == false));
+    store.start_again();
+    until("an empty store has met them", || routers.iter().all(|router| state(router)["mode"] == "shared"));
+    std::thread::sleep(ms(500));
+    at_once(20, |i| routers[i % 2].chat(&chat("m")));
+    assert_eq!(upstream.count(), 8, "it was told of the whole day");
+}

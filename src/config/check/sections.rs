@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::{addresses, Check};
 use crate::config::file;
 use crate::config::problem::Fault;
-use crate::config::quantity::{Limit, Listen, Size, Term};
+use crate::config::quantity::{Limit, Listen, Size, Span, Term};
 use crate::config::settings::{
     AdminListen, CodeRule, Fail2ban, Images, Monitoring, Routing, Server, FOREVER,
 };
@@ -109,10 +110,32 @@ impl Check<'_, '_> {
             response_timeout: self.time("routing.response_timeout", file.response_timeout),
             first_token_timeout: self.time("routing.first_token_timeout", file.first_token_timeout),
             stall_timeout: self.time("routing.stall_timeout", file.stall_timeout),
+            max_wait: self.max_wait(file.max_wait, server),
+            max_queue: self
+                .count("routing.max_queue", file.max_queue)
+                .map_or(usize::MAX, |most| most as usize),
             resume: file.resume,
             strategy: file.strategy,
             usage_gap: file.model_usage_gap_percentage,
         }
+    }
+
+    /// A stopping router would cut off those who wait for longer than it waits for them.
+    fn max_wait(&mut self, wait: Span, server: &file::Server) -> Duration {
+        let path = "routing.max_wait";
+        let Some(wait) = wait.0 else {
+            let fault = Fault::new("nobody can wait for ever");
+            self.error(path, fault.help("write a time such as `10s`, or `0` for no queue"));
+            return Duration::ZERO;
+        };
+        if server.drain_timeout.0.is_some_and(|drain| drain < wait) {
+            let fault = Fault::new("`max_wait` is longer than `server.drain_timeout`");
+            self.warn(
+                path,
+                fault.help("requests that wait when the router stops may be cut off without an answer"),
+            );
+        }
+        wait
     }
 
     pub(super) fn fail2ban(&mut self, file: file::Fail2ban) -> Fail2ban {
@@ -221,8 +244,13 @@ impl Check<'_, '_> {
             }
             allowed.map(|(host, port)| (host.to_ascii_lowercase(), port))
         });
+        let allow = allow.collect();
+        if file.max_size.0 < LEAST_BODY {
+            let fault = Fault::new("less than 1KiB holds no picture");
+            self.error("images.max_size", fault.help("a bare number is bytes; write `20MiB` for megabytes"));
+        }
         Images {
-            allow: allow.collect(),
+            allow,
             max_size: file.max_size.0,
             timeout: self.finite("images.timeout", file.timeout),
             max_redirects: file.max_redirects,

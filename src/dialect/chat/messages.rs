@@ -26,11 +26,14 @@ pub(super) struct Message<'c> {
     refusal: Option<Joined<'c>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<CallOut<'c>>,
+    /// The answer is to go on with it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    prefix: bool,
 }
 
 impl<'c> Message<'c> {
     fn new(role: &'static str, content: Option<Content<'c>>) -> Self {
-        Self { role, tool_call_id: None, content, refusal: None, tool_calls: Vec::new() }
+        Self { role, tool_call_id: None, content, refusal: None, tool_calls: Vec::new(), prefix: false }
     }
 }
 
@@ -196,6 +199,10 @@ pub(super) fn messages<'c>(
             Role::User => writer.user(parts)?,
             Role::Assistant => writer.assistant(parts),
         }
+    }
+    let last = writer.messages.last_mut().filter(|_| conversation.begun);
+    if let Some(message) = last {
+        message.prefix = target.habits.prefix;
     }
     Ok(writer.messages)
 }

@@ -17,5 +17,10 @@ mod tools;
 mod turns;
 pub mod writer;
 
+/// Whether a model of this name goes on with a turn of its own that has begun.
+pub fn goes_on(model: &str) -> bool {
+    models::Model::named(model).prefill
+}
+
 #[cfg(test)]
 mod tests;

@@ -86,6 +86,8 @@ impl Ruler {
     /// The slot of a moment.
     pub(super) fn mark(&self, at: Moment) -> u64 {
         match self {
+            // A division is a third of the cost of a charge.
+            Self::Rolling { grain: 1, .. } => at.second,
             Self::Rolling { grain, .. } => at.second / grain,
             Self::Day { .. } => self.day(at.unix).start,
         }
@@ -206,21 +208,38 @@ impl Window {
         if amount == 0 {
             return;
         }
-        let before = self.slots.iter().rposition(|slot| slot.mark <= reach.mark);
-        let known = before.filter(|at| self.slots.get(*at).is_some_and(|slot| slot.mark == reach.mark));
-        let at = known.unwrap_or_else(|| {
-            let (at, count) = (before.map_or(0, |before| before + 1), self.fresh_count());
-            self.slots.insert(at, Slot { mark: reach.mark, count });
-            at
-        });
+        if self.slots.back().is_some_and(|last| last.mark == reach.mark) {
+            self.add(amount, self.slots.len() - 1);
+        } else {
+            let at = self.place(reach.mark);
+            self.add(amount, at);
+        }
+    }
+
+    fn add(&mut self, amount: u64, at: usize) {
         if let Some(slot) = self.slots.get_mut(at) {
             slot.count.add(amount);
             self.total += amount;
         }
     }
 
+    /// Where the slot of `mark` is, made if need be.
+    #[cold]
+    fn place(&mut self, mark: u64) -> usize {
+        let before = self.slots.iter().rposition(|slot| slot.mark <= mark);
+        let known = before.filter(|at| self.slots.get(*at).is_some_and(|slot| slot.mark == mark));
+        known.unwrap_or_else(|| {
+            let (at, count) = (before.map_or(0, |before| before + 1), self.fresh_count());
+            self.slots.insert(at, Slot { mark, count });
+            at
+        })
+    }
+
     /// Takes `amount` back out of the slot that it was charged to, if that is still there.
     pub(super) fn give_back(&mut self, amount: u64, mark: u64) {
+        if amount == 0 {
+            return;
+        }
         if let Some(slot) = self.slots.iter_mut().rev().find(|slot| slot.mark == mark) {
             let amount = amount.min(slot.count.value());
             slot.count.take(amount);
