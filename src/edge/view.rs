@@ -68,13 +68,10 @@ fn routes(pool: &Pool, credentials: usize, text: &str) -> (Vec<RouteView>, usize
     }
     let most = MOST_PAIRS / credentials.max(1) + 1;
     let left_out = listed.len().saturating_sub(most);
-    let routes = listed
-        .into_iter()
-        .take(most)
-        .filter_map(|model| {
-            let ask = Ask { model: Some(&model.name), ..Ask::default() };
-            Some(route(pool.explain(ask, now).ok()?, model.name))
-        });
+    let routes = listed.into_iter().take(most).filter_map(|model| {
+        let ask = Ask { model: Some(&model.name), ..Ask::default() };
+        Some(route(pool.explain(ask, now).ok()?, model.name))
+    });
     (routes.collect(), left_out)
 }
 

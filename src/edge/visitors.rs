@@ -196,7 +196,12 @@ mod tests {
         let source = Source { path: Path::new("c.yaml"), text: &text };
         let loaded = config::load(source, &|_| None, &|_| Err(std::io::ErrorKind::NotFound.into()));
         let report = loaded.render(false);
-        Roster::new(&loaded.settings.expect(&report), Secret::new("sk-spare-0123456789"), None, Instant::now())
+        Roster::new(
+            &loaded.settings.expect(&report),
+            Secret::new("sk-spare-0123456789"),
+            None,
+            Instant::now(),
+        )
     }
 
     fn master() -> Roster {
