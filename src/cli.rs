@@ -4,11 +4,15 @@
 //! Exit codes: 0; 1 for a failure at run time; 2 for words that are no command (clap's); 78 (EX_CONFIG, sysexits.h)
 //! for a configuration that cannot be used, so that a supervisor can tell it from a crash.
 
+mod chance;
 mod healthcheck;
+mod import;
 mod line;
 mod operate;
 mod paper;
+mod secrets;
 mod status;
+mod surroundings;
 mod top;
 mod variables;
 
@@ -28,8 +32,9 @@ use crate::demo::{self, DemoUpstream};
 use crate::gateway::{blueprint, Vendors};
 use crate::handover::incumbent;
 use crate::handover::successor::Predecessor;
+use crate::import::environment;
 use crate::llm::ability::Ability;
-use crate::loading;
+use crate::loading::{self, Origin};
 use crate::observe::access_log::AccessLog;
 use crate::observe::logging::{self, Format};
 use crate::observe::metrics::{self, Meters};
@@ -37,7 +42,9 @@ use crate::observe::recent::Recent;
 use crate::observe::sink::Sink;
 use crate::observe::Recorder;
 use crate::routing::{Ask, Pool};
-use crate::server::{self, Process};
+use crate::server::{self, places, Process};
+
+use surroundings::Surroundings;
 
 const BAD_CONFIG: u8 = 78;
 
@@ -101,8 +108,8 @@ enum Verb {
     StartSuccessor {
         /// The program
         binary: PathBuf,
-        /// Its configuration
-        config: PathBuf,
+        /// Its configuration [default: the environment]
+        config: Option<PathBuf>,
     },
     /// Let the running router read its configuration again, or its binary if that is another one now
     Reload {
@@ -136,6 +143,21 @@ enum Verb {
         #[arg(long)]
         port: Option<u16>,
     },
+    /// Make a configuration of another router's files: ROUTER_SERVICES or .env, config.json, credentials.json with
+    /// models.json, LiteLLM's config.yaml
+    Import {
+        /// The files
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// The file to write, which must not exist [default: the standard output]
+        #[arg(short, long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Seal the secrets of files, and open them
+    Secrets {
+        #[command(subcommand)]
+        what: secrets::Secrets,
+    },
     /// Print the JSON Schema of the configuration
     Schema,
     /// Print the version
@@ -166,7 +188,7 @@ pub fn main() -> ExitCode {
             Err(code) => code,
         },
         Verb::Route { model, needs, vendor } => route(file, &model, &needs, vendor.as_deref()),
-        Verb::StartSuccessor { binary, config } => match incumbent::start(&binary, &config) {
+        Verb::StartSuccessor { binary, config } => match incumbent::start(&binary, config.as_deref()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,
         },
@@ -175,6 +197,8 @@ pub fn main() -> ExitCode {
         Verb::Status { socket } => status::status(file, socket.socket),
         Verb::Top { once, socket } => top::top(file, socket.socket, once),
         Verb::Demo { port } => demo(port),
+        Verb::Import { files, out } => import::import(&files, out.as_deref()),
+        Verb::Secrets { what } => secrets::run(&what),
         Verb::Schema => say(&config::schema()),
         Verb::Version => say(&format!("auto-ai-router {}", crate::VERSION)),
         Verb::Healthcheck => healthcheck::healthcheck(file),
@@ -203,16 +227,24 @@ fn complain(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
+/// A configuration that can be used.
+struct Found {
+    settings: Settings,
+    origin: Origin,
+    around: Surroundings,
+}
+
 /// Settings that can be used; else what is wrong is shown, and said to the process before this one.
-fn settings(file: Option<&Path>, predecessor: Option<&Predecessor>) -> Result<(PathBuf, Settings), ExitCode> {
+fn settings(file: Option<&Path>, predecessor: Option<&Predecessor>) -> Result<Found, ExitCode> {
     let color = std::io::stderr().is_terminal();
-    let loaded = loading::find(file).and_then(|path| Ok((loading::settings(&path, color)?, path)));
+    let loaded = surroundings::find(file)
+        .and_then(|(origin, around)| Ok((loading::settings(&origin, color)?, origin, around)));
     match loaded {
-        Ok(((settings, report), path)) => {
+        Ok(((settings, report), origin, around)) => {
             if !report.is_empty() {
                 complain(report.trim_end());
             }
-            Ok((path, settings))
+            Ok(Found { settings, origin, around })
         }
         Err(report) => {
             complain(report.trim_end());
@@ -226,18 +258,23 @@ fn settings(file: Option<&Path>, predecessor: Option<&Predecessor>) -> Result<(P
 
 fn check(file: Option<&Path>) -> ExitCode {
     match settings(file, None) {
-        Ok((_, settings)) => say(&format!(
-            "the configuration can be used: {} credentials, {} models",
-            settings.credentials.len(),
-            settings.models.iter().filter(|model| !model.limits_only).count()
-        )),
+        Ok(Found { settings, around, .. }) => {
+            around.notes.iter().for_each(|note| {
+                say(note);
+            });
+            say(&format!(
+                "the configuration can be used: {} credentials, {} models",
+                settings.credentials.len(),
+                settings.models.iter().filter(|model| !model.limits_only).count()
+            ))
+        }
         Err(code) => code,
     }
 }
 
 fn route(file: Option<&Path>, model: &str, needs: &[Ability], vendor: Option<&str>) -> ExitCode {
     let settings = match settings(file, None) {
-        Ok((_, settings)) => settings,
+        Ok(found) => found.settings,
         Err(code) => return code,
     };
     let pool = Pool::new(blueprint(&settings));
@@ -274,10 +311,24 @@ fn run(file: Option<&Path>, successor: bool) -> ExitCode {
         }
     };
     match settings(file, predecessor.as_ref()) {
-        Ok((path, settings)) => {
-            serve(settings, |process| Process { file: Some(path), predecessor, ..process })
-        }
+        Ok(Found { settings, origin, around }) => serve(settings, |process| {
+            tell(&process.settings, &around);
+            Process { origin: Some(origin), predecessor, ..process }
+        }),
         Err(code) => code,
+    }
+}
+
+/// Logs what a start without a file has found, and shows a key that was made, which no log should keep.
+fn tell(settings: &Settings, around: &Surroundings) {
+    around.notes.iter().for_each(|note| log::info!("{note}"));
+    if let Some(key) = &around.key {
+        complain(&format!(
+            "No key for callers was given, so one was made for this run:\n\n  address  http://{}/v1\n  key      {key}\n\n\
+             Set {} to have a lasting one.",
+            places::main(settings),
+            environment::MASTER_KEY
+        ));
     }
 }
 
@@ -313,7 +364,7 @@ fn process(settings: Settings) -> std::io::Result<Process> {
     let names = settings.credentials.iter().map(|credential| credential.name.as_str());
     let recorder = Recorder { meters, access, recent: Recent::default().for_credentials(names) };
     metrics::reloaded(true);
-    Ok(Process { settings, file: None, predecessor: None, recorder, log, more: Vec::new() })
+    Ok(Process { settings, origin: None, predecessor: None, recorder, log, more: Vec::new() })
 }
 
 fn unwritable(path: &Path, why: &std::io::Error) -> std::io::Error {

@@ -8,6 +8,7 @@
 //!
 //! - [`names`], [`secret`], [`calendar`]: the types that cannot be mixed up, the one that cannot be shown, and days
 //! - [`config`]: a YAML text in, checked settings or a list of problems out
+//! - [`import`]: what others have in place of that text, made into one
 //! - [`llm`]: what all dialects share: requests, streams, usage, errors
 //! - [`dialect`]: what clients and providers say, made one conversation and taken apart again
 //! - [`providers`]: how a request is addressed, what an answer means
@@ -42,6 +43,7 @@ pub mod edge;
 pub mod footprint;
 pub mod gateway;
 pub mod handover;
+pub mod import;
 pub mod llm;
 pub mod loading;
 pub mod names;

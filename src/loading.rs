@@ -1,37 +1,88 @@
-//! The configuration file: which one it is, and what it says right now.
+//! The configuration: where it comes from, and what it says right now.
 //!
-//! Read at start, by `check`, and at each reload; the pure part is `config`.
+//! A file, or, where there is none, the variables of the environment, from which a text is made that is then read as a
+//! file is. Read at start, by `check`, and at each reload; the pure parts are `config` and `import`.
 
 use std::path::{Path, PathBuf};
 
 use crate::config::{self, Loaded, Settings, Source};
+use crate::import::environment;
 
-const PLACES: [&str; 2] = ["./config.yaml", "/etc/auto-ai-router/config.yaml"];
+/// The configuration that a working directory may hold.
+pub const HERE: &str = "./config.yaml";
+const PLACES: [&str; 2] = [HERE, "/etc/auto-ai-router/config.yaml"];
+/// What stands for a file's name in problems.
+const NAME: &str = "environment";
 
-/// The file that was named, or the first that exists; else what to say.
-pub fn find(named: Option<&Path>) -> Result<PathBuf, String> {
-    let found = named.or_else(|| PLACES.into_iter().map(Path::new).find(|place| place.exists()));
-    found.map(Path::to_owned).ok_or_else(|| {
-        format!(
-            "no configuration: neither {} exists, and none was named.\nName one with --config FILE, or try \
-             `auto-ai-router demo`, which needs none.",
-            PLACES.join(" nor ")
-        )
-    })
+/// Where a configuration comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A file.
+    File(PathBuf),
+    /// The variables of this process.
+    Environment,
 }
 
-/// What the file says, with all that it names; an error where it cannot be read at all.
-pub fn load(path: &Path) -> Result<Loaded, String> {
-    let bytes = std::fs::read(path).map_err(|why| format!("{}: {why}", path.display()))?;
+impl Origin {
+    /// Its file, if it is one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Environment => None,
+        }
+    }
+
+    fn read(&self) -> Result<Vec<u8>, String> {
+        match self {
+            Self::File(path) => std::fs::read(path).map_err(|why| format!("{}: {why}", path.display())),
+            Self::Environment => match environment::read(&variable)? {
+                Some(found) => Ok(found.yaml.into_bytes()),
+                None => Err(nothing()),
+            },
+        }
+    }
+
+    fn name(&self) -> &Path {
+        self.file().unwrap_or(Path::new(NAME))
+    }
+}
+
+/// The first file that exists.
+pub fn file() -> Option<&'static Path> {
+    PLACES.into_iter().map(Path::new).find(|place| place.exists())
+}
+
+/// The file that was named, or the first that exists, or the environment where it names a provider; else what to say.
+pub fn find(named: Option<&Path>) -> Result<Origin, String> {
+    match named.or(file()) {
+        Some(file) => Ok(Origin::File(file.to_owned())),
+        None => environment::read(&variable)?.map(|_| Origin::Environment).ok_or_else(nothing),
+    }
+}
+
+fn nothing() -> String {
+    format!(
+        "no configuration: neither {} exists, none was named, and no variable such as OPENAI_API_KEY or \
+         {} is set.\nName a file with --config FILE, set the key of a provider, or try `auto-ai-router demo`, \
+         which needs none.",
+        PLACES.join(" nor "),
+        environment::SERVICES,
+    )
+}
+
+/// What the configuration says, with all that it names; an error where it cannot be read at all.
+pub fn load(origin: &Origin) -> Result<Loaded, String> {
+    let bytes = origin.read()?;
+    let path = origin.name();
     Ok(match std::str::from_utf8(&bytes) {
-        Ok(text) => config::load(Source { path, text }, &environment, &|path| std::fs::read_to_string(path)),
+        Ok(text) => config::load(Source { path, text }, &variable, &|path| std::fs::read_to_string(path)),
         Err(fault) => config::not_utf8(path, &bytes, fault.valid_up_to()),
     })
 }
 
 /// Settings that can be used, and the report of what is to be known besides; else the report of what is wrong.
-pub fn settings(path: &Path, color: bool) -> Result<(Settings, String), String> {
-    let loaded = load(path)?;
+pub fn settings(origin: &Origin, color: bool) -> Result<(Settings, String), String> {
+    let loaded = load(origin)?;
     let report = loaded.render(color);
     match loaded.settings {
         Some(settings) => Ok((settings, report)),
@@ -39,13 +90,14 @@ pub fn settings(path: &Path, color: bool) -> Result<(Settings, String), String> 
     }
 }
 
-/// Host and port of the main listener, as far as the file says them.
-pub fn listener(path: &Path) -> std::io::Result<(String, u16)> {
-    let bytes = std::fs::read(path)?;
-    let source = Source { path, text: &String::from_utf8_lossy(&bytes) };
-    Ok(config::listener(source, &environment, &|path| std::fs::read_to_string(path)))
+/// Host and port of the main listener, as far as the configuration says them.
+pub fn listener(origin: &Origin) -> std::io::Result<(String, u16)> {
+    let bytes = origin.read().map_err(std::io::Error::other)?;
+    let source = Source { path: origin.name(), text: &String::from_utf8_lossy(&bytes) };
+    Ok(config::listener(source, &variable, &|path| std::fs::read_to_string(path)))
 }
 
-fn environment(name: &str) -> Option<String> {
+/// A variable of this process.
+pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }

@@ -15,7 +15,7 @@ use crate::edge::course::Course;
 use crate::edge::Edge;
 use crate::handover::incumbent::{self, Start};
 use crate::handover::{Reach, Running};
-use crate::loading;
+use crate::loading::{self, Origin};
 use crate::observe::metrics;
 use crate::observe::view::View;
 use crate::supervisor;
@@ -24,8 +24,8 @@ use crate::supervisor;
 pub struct Operator {
     /// What is operated.
     pub running: Arc<Running>,
-    /// The configuration; none for the demo.
-    pub file: Option<PathBuf>,
+    /// Where the configuration comes from; none for the demo.
+    pub origin: Option<Origin>,
     binary: Option<Binary>,
 }
 
@@ -64,10 +64,13 @@ pub enum Reloaded {
 
 impl Operator {
     /// Hands for a process that has just started.
-    pub fn new(running: Arc<Running>, file: Option<PathBuf>) -> Self {
+    pub fn new(running: Arc<Running>, origin: Option<Origin>) -> Self {
         // Links stay links: that is how some let a file be replaced.
-        let file = file.map(|file| std::path::absolute(&file).unwrap_or(file));
-        Self { running, file, binary: Binary::own() }
+        let origin = origin.map(|origin| match origin {
+            Origin::File(file) => Origin::File(std::path::absolute(&file).unwrap_or(file)),
+            Origin::Environment => Origin::Environment,
+        });
+        Self { running, origin, binary: Binary::own() }
     }
 
     /// Whether the program on disk is another one than this process.
@@ -78,9 +81,9 @@ impl Operator {
     /// Reads the configuration again and puts it in place of the old one, at once for all new requests. What the two
     /// have in common goes on: counts of a name, strikes and bans of a key, connections.
     pub fn reload(&self) -> Reloaded {
-        let read = match &self.file {
-            Some(file) => loading::settings(file, false),
-            None => Err("there is no file to read again".into()),
+        let read = match &self.origin {
+            Some(origin) => loading::settings(origin, false),
+            None => Err("there is no configuration to read again".into()),
         };
         if read.as_ref().is_ok_and(|(settings, _)| !self.running.reach.covers(Reach::of(settings))) {
             return Reloaded::Outgrown;
@@ -143,7 +146,8 @@ impl Operator {
     /// Starts the program at `binary`, by default the one that this process was started from, and lets it take over.
     /// `say` is told each step. An error says why this process goes on.
     pub fn upgrade(&self, binary: Option<&Path>, say: &dyn Fn(&str)) -> Result<(), String> {
-        let Some(config) = &self.file else { return Err("the demo has no configuration file".into()) };
+        let Some(origin) = &self.origin else { return Err("the demo has no configuration".into()) };
+        let config = origin.file();
         let own = self.binary.as_ref().map(|own| own.path.as_path());
         let Some(binary) = binary.or(own) else { return Err("it is not known where the program is".into()) };
         let say = |step: &str| {

@@ -10,7 +10,6 @@ mod signals;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -42,6 +41,7 @@ use crate::edge::Edge;
 use crate::gateway::Gateway;
 use crate::handover::successor::{Arrived, Predecessor};
 use crate::handover::{Reach, Running};
+use crate::loading::Origin;
 use crate::observe::logging::Log;
 use crate::observe::{gauges, Recorder};
 use crate::operator::Operator;
@@ -60,7 +60,7 @@ pub struct Process {
     /// As checked.
     pub settings: Settings,
     /// Where they come from; none for the demo.
-    pub file: Option<PathBuf>,
+    pub origin: Option<Origin>,
     /// Whom it takes over from.
     pub predecessor: Option<Predecessor>,
     /// Where outcomes are told.
@@ -86,7 +86,7 @@ pub enum CannotServe {
 
 /// Serves until a signal. Returns only when the process is to end.
 pub fn serve(process: Process) -> Result<(), CannotServe> {
-    let Process { settings, file, predecessor, recorder, log, more } = process;
+    let Process { settings, origin, predecessor, recorder, log, more } = process;
     let address = places::main(&settings);
     let port = settings.server.port;
     let drain = Drain::new(settings.server.drain_timeout, log, recorder.clone());
@@ -119,7 +119,7 @@ pub fn serve(process: Process) -> Result<(), CannotServe> {
         changing: Mutex::default(),
         reach: Reach::of(&live.edge().gateway.settings),
     });
-    let operator = Arc::new(Operator::new(running.clone(), file));
+    let operator = Arc::new(Operator::new(running.clone(), origin));
     operator.attend(&live.edge());
 
     // No read buffer below the parser: `Front` reads a whole head at once, and the default costs 64 KiB a connection.

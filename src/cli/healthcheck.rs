@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::complain;
+use super::{complain, surroundings};
 use crate::loading;
 
 /// For each step; Docker gives up after 30 s unless told otherwise.
@@ -21,7 +21,8 @@ const LONGEST: u64 = 256;
 
 /// 0 where the router of this configuration takes traffic, else 1, as Docker wants it.
 pub fn healthcheck(file: Option<&Path>) -> ExitCode {
-    let listener = loading::find(file).map_err(Error::other).and_then(|path| loading::listener(&path));
+    let found = surroundings::find(file).map_err(Error::other);
+    let listener = found.and_then(|(origin, _)| loading::listener(&origin));
     let asked = listener.and_then(|(host, port)| ask(&host, port));
     match asked {
         Ok(()) => ExitCode::SUCCESS,

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::surroundings;
 use crate::config::AdminListen;
 use crate::loading;
 use crate::secret::Secret;
@@ -38,7 +39,7 @@ impl Line {
         if let Some(socket) = socket {
             return Ok(Self::Unix(socket));
         }
-        let settings = loading::find(config).and_then(|file| loading::settings(&file, false));
+        let settings = surroundings::find(config).and_then(|(origin, _)| loading::settings(&origin, false));
         if let Ok((settings, _)) = settings {
             return match places::admin(&settings) {
                 AdminListen::Unix(path) => Ok(Self::Unix(places::of_service(path))),

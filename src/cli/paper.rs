@@ -16,6 +16,7 @@ const SECTIONS: [Section; 5] = [
         "FILES",
         &[
             ("./config.yaml, /etc/auto-ai-router/config.yaml", "The configuration, where none is named."),
+            ("./.env", "Variables that are not set already, for ./config.yaml and where there is no file."),
             (
                 "/etc/auto-ai-router/environment",
                 "Variables of the service, NAME=value, one a line: the keys that the configuration names as os.environ/NAME.",
@@ -30,6 +31,11 @@ const SECTIONS: [Section; 5] = [
             ("STATE_DIRECTORY", "Where it is kept which credential holds which file or response."),
             ("RUNTIME_DIRECTORY", "Where the admin socket is."),
             ("RUST_LOG", "Which lines of the program's own log are written."),
+            ("OPENAI_API_KEY, ROUTER_SERVICES, ...", "The configuration, where there is no file; see README.md."),
+            (
+                "AUTO_AI_ROUTER_SECRET_KEY, AUTO_AI_ROUTER_SECRET_KEY_FILE",
+                "The key of sealed values, and the file that holds it.",
+            ),
             ("NO_COLOR", "Plain text on a terminal."),
             ("SSL_CERT_FILE", "The authorities to trust instead of the system's."),
         ],

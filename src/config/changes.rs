@@ -74,6 +74,7 @@ impl Found {
         self.value("server.replace_v1_models", &old.replace_v1_models, &new.replace_v1_models);
         self.at_start("server.logging_level", &old.logging_level, &new.logging_level);
         self.value("server.expose_route", &old.expose_route, &new.expose_route);
+        self.value("server.cors", &old.cors, &new.cors);
         self.value("server.echo_model", &old.echo_model, &new.echo_model);
     }
 

@@ -7,6 +7,7 @@ mod addresses;
 mod client_keys;
 mod clouds;
 mod credentials;
+mod keyrings;
 mod keys;
 mod lists;
 mod models;
@@ -78,6 +79,7 @@ pub(super) fn settings(file: File, limits: ModelsFile, check: &mut Check) -> Set
     let server = check.server(&file.server);
     let names = file.credentials.iter().filter_map(|credential| credential.name.clone()).collect::<Vec<_>>();
     let zone = check.zone("routing.time_zone", file.routing.time_zone.as_deref(), &Zone::default());
+    let rings = keyrings::keyrings(&file.credentials);
     let client_keys = check.client_keys(file.client_keys, &file.server, &zone);
     check.callers(&file.server, &client_keys);
     let credentials = check.credentials(file.credentials, &server, &zone);
@@ -94,6 +96,7 @@ pub(super) fn settings(file: File, limits: ModelsFile, check: &mut Check) -> Set
             learns: server.replace_v1_models,
         },
     );
+    let (credentials, models) = check.one_for_each_key(credentials, models, &rings);
     Settings {
         routing,
         server,

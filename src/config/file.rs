@@ -6,6 +6,7 @@
 //! the rest. "-1" is no limit everywhere, as in the original program.
 
 mod client_key;
+mod credential;
 mod images;
 
 use std::collections::BTreeMap;
@@ -17,11 +18,11 @@ use serde::{Deserialize, Serialize};
 use super::quantity::{Limit, Listen, Size, Span, Term};
 use super::quotas::Quotas;
 use super::secret_text::SecretText;
-use super::settings::{Ability, Kind, LogLevel, OnOutage, Resume, Strategy};
-
-pub use images::Images;
+use super::settings::{Ability, LogLevel, OnOutage, Resume, Strategy};
 
 pub use client_key::ClientKey;
+pub use credential::{ApiKey, Credential, NameOrAlias, Names};
+pub use images::Images;
 
 /// Auto AI Router: config.yaml.
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -113,6 +114,9 @@ pub struct Server {
     pub logging_level: LogLevel,
     /// Whether an answer names the credential that gave it, in a header. Default false: names are the operator's.
     pub expose_route: bool,
+    /// Which pages in browsers may use the router: true is any, a list has their origins (`https://app.example.com`).
+    /// Default false: no answer has the headers that a browser asks for.
+    pub cors: Cors,
     /// Whether every answer names the model that the caller asked for. Default false: only for aliases and lists of
     /// models; else it names the model as the provider does.
     pub echo_model: bool,
@@ -141,9 +145,21 @@ impl Default for Server {
             replace_v1_models: false,
             logging_level: LogLevel::Info,
             expose_route: false,
+            cors: Cors::Whole(false),
             echo_model: false,
         }
     }
+}
+
+/// Whether any page may, or which ones.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(inline)]
+pub enum Cors {
+    /// Any may, or none.
+    Whole(bool),
+    /// Those of these origins.
+    Origins(Vec<String>),
 }
 
 /// How many candidates a request may try, and how long each step may take.
@@ -338,113 +354,6 @@ pub enum Cluster {
     Whole(bool),
     /// Some of its nodes besides that of `url`.
     Nodes(Vec<String>),
-}
-
-/// One key behind the router.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(default)]
-#[schemars(extend("required" = ["name"], "additionalProperties" = false))]
-pub struct Credential {
-    /// The name in logs, metrics and `models`: 1 to 128 printable characters. Required.
-    pub name: Option<String>,
-    /// What answers there. Default openai: any API of that dialect.
-    pub r#type: Kind,
-    /// The key. Required, but for `proxy`, `ollama` and for `vertex-ai` with a service account.
-    pub api_key: Option<SecretText>,
-    /// The address, with or without `/v1`. Required for `openai`, `azure` and `proxy`; the others have a public one.
-    pub base_url: Option<String>,
-    /// Where the host of `base_url` is, where that is more than its name says: hosts, each with a port or without. They
-    /// share the requests, and one that fails a check of its health is left out. Default: what the name resolves to.
-    pub addresses: Vec<String>,
-    /// Requests per minute. Default -1: no limit.
-    pub rpm: Limit,
-    /// Tokens per minute. Default -1: no limit.
-    pub tpm: Limit,
-    /// Its limits over other times.
-    #[serde(flatten)]
-    pub quotas: Quotas,
-    /// The share of requests within its tier. Default 1: equal shares.
-    #[schemars(range(min = 1, max = 1000))]
-    pub weight: u32,
-    /// The tier: 0 is asked first, a higher one when all lower ones are exhausted. Default 0.
-    #[schemars(range(max = 65_534))]
-    pub priority: u16,
-    /// Whether it is the last tier, for when all others are exhausted. Default false.
-    pub is_fallback: bool,
-    /// The models that it serves: names, and maps of a name here to a name there. Default: all that `models` allows.
-    pub models: Option<Names>,
-    /// Requests at one time. Default -1: no limit.
-    pub max_concurrent: Limit,
-    /// The time to connect, TLS included. Default 5s: longer means that the host is not there.
-    pub connect_timeout: Span,
-    /// Headers to add to every request. Their values are treated as secrets.
-    pub headers: BTreeMap<String, SecretText>,
-    /// Whether to speak HTTP/2 to it. Default false: one connection per stream, so that no stream holds up another.
-    pub http2: bool,
-    /// Whether pictures that a request names by their address are fetched here and sent along, because it fetches none.
-    /// Default false: most providers fetch them, and closer to where they are needed.
-    pub inline_images: bool,
-    /// The version in each request, for `azure`. Default: 2024-10-21, or none where `base_url` ends in `/openai/v1`.
-    pub api_version: Option<String>,
-    /// The project, for `vertex-ai` with a service account.
-    pub project_id: Option<String>,
-    /// The location, for `vertex-ai` with a service account; `global`, `us` and `eu` are some.
-    pub location: Option<String>,
-    /// The file of the service account, for `vertex-ai`.
-    pub credentials_file: Option<String>,
-    /// The service account itself, as JSON, for `vertex-ai`.
-    pub credentials_json: Option<SecretText>,
-}
-
-impl Default for Credential {
-    fn default() -> Self {
-        Self {
-            name: None,
-            r#type: Kind::OpenAi,
-            api_key: None,
-            base_url: None,
-            addresses: Vec::new(),
-            rpm: Limit(None),
-            tpm: Limit(None),
-            quotas: Quotas::default(),
-            weight: 1,
-            priority: 0,
-            is_fallback: false,
-            models: None,
-            max_concurrent: Limit(None),
-            connect_timeout: seconds(5),
-            headers: BTreeMap::new(),
-            http2: false,
-            inline_images: false,
-            api_version: None,
-            project_id: None,
-            location: None,
-            credentials_file: None,
-            credentials_json: None,
-        }
-    }
-}
-
-/// Which models a credential serves: a list of names and of maps from a name here to the name there, or one such map.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(untagged)]
-#[schemars(inline)]
-pub enum Names {
-    /// Aliases only.
-    Map(BTreeMap<String, String>),
-    /// Names, and aliases among them.
-    List(Vec<NameOrAlias>),
-}
-
-/// One entry of a credential's `models`.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(untagged)]
-#[schemars(inline)]
-pub enum NameOrAlias {
-    /// The same name here and there.
-    Name(String),
-    /// A name here to the name there.
-    Alias(BTreeMap<String, String>),
 }
 
 /// One model, with one credential or with all.

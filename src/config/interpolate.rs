@@ -1,11 +1,14 @@
 //! Values that live outside the file: `os.environ/NAME`, `${NAME}`, `${NAME:-default}` and `file:/path`.
 //!
-//! Any scalar may use them, and what comes out is not read again for references, so a variable cannot pull in a file.
+//! Any scalar may use them, and what comes out is not read again for references, so a variable cannot pull in a file; it
+//! may be sealed, though (`sealed.rs`).
 //! A missing or empty variable is a problem that names it: the original program kept the literal text and sent it
 //! upstream as a key. The environment and the file system are closures, so that this stays a pure function.
 
 use std::io;
 use std::path::Path;
+
+use super::sealed::{self, Closed, Keys};
 
 /// Reads an environment variable; none if it is not set.
 pub type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -40,14 +43,29 @@ pub enum Unresolved {
     /// The file cannot be read.
     #[error("the file `{0}` cannot be read: {1}")]
     Unreadable(String, String),
+    /// The value is sealed and stays so.
+    #[error(transparent)]
+    Closed(#[from] Closed),
     /// The file has nothing in it.
     #[error("the file `{0}` is empty")]
     EmptyFile(String),
 }
 
 impl Outside<'_> {
-    /// The value that `text` stands for, or none where it holds no reference and stands for itself.
+    /// The value that `text` stands for, or none where it stands for itself. Sealed values are opened, wherever they
+    /// stand.
     pub fn resolve(&self, text: &str) -> Result<Option<String>, Unresolved> {
+        let value = self.refer(text)?;
+        match value.as_deref().unwrap_or(text) {
+            sealed if sealed.starts_with(sealed::PREFIX) => {
+                Ok(Some(Keys::find(*self).and_then(|keys| keys.open(sealed))?))
+            }
+            _ => Ok(value),
+        }
+    }
+
+    /// The value that a reference leads to.
+    fn refer(&self, text: &str) -> Result<Option<String>, Unresolved> {
         if let Some(name) = text.strip_prefix("os.environ/") {
             return self.variable(name).map(Some);
         }
@@ -108,6 +126,12 @@ impl Outside<'_> {
             other => other,
         }
     }
+}
+
+/// Whether a value has its text elsewhere, or is sealed.
+pub fn is_elsewhere(value: &str) -> bool {
+    ["os.environ/", "file:", sealed::PREFIX].iter().any(|start| value.starts_with(start))
+        || value.contains("${")
 }
 
 /// Whether a text as written (quotes included) is only a reference, and so safe to show.

@@ -14,6 +14,7 @@ mod problem;
 mod quantity;
 mod quotas;
 mod schema;
+pub mod sealed;
 mod secret_text;
 mod settings;
 mod shape;
@@ -23,25 +24,26 @@ mod suggest;
 mod tests;
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
 use file::{File, ModelsFile};
-use interpolate::Outside;
 use problem::{Fault, Report};
 use shape::Places;
 use source::Text;
 
 pub use changes::{changes, Change};
-pub use interpolate::{Files, Variables};
+pub use interpolate::{Files, Outside, Variables};
 pub use problem::{Problem, Severity};
 pub use schema::{schema, table};
 pub use settings::{
     Admin, AdminListen, ClientKey, CodeRule, Credential, Fail2ban, Images, Kind, LogLevel, Model, Monitoring,
-    OnOutage, Priority, Resume, Routing, Server, Settings, Shared, State, Term, Vertex, FOREVER,
+    OnOutage, Origins, Priority, Resume, Routing, Server, Settings, Shared, State, Term, Vertex, FOREVER,
 };
 
 /// The smallest configuration that works, shown to whoever has none.
@@ -96,6 +98,30 @@ pub fn load(source: Source, env: Variables, read: Files) -> Loaded {
     let refused = loaded.problems.iter().any(|problem| problem.severity == Severity::Error);
     loaded.settings = (!refused).then_some(settings);
     loaded
+}
+
+/// The secrets that stand in a file itself, neither sealed nor elsewhere, with their places in its text; an error says
+/// what keeps it from being read.
+pub fn plain_secrets(source: Source) -> Result<Vec<(Range<usize>, Zeroizing<String>)>, String> {
+    let text = Text::new(&source.path.to_string_lossy(), source.text);
+    let nothing = |_: &Path| Err(io::ErrorKind::NotFound.into());
+    let outside = Outside { env: &|_| None, read: &nothing };
+    let mut report = Report::new(&text);
+    let mark = source.text.len() - text.as_str().len();
+    if let Some((_, places)) = read_file::<File>(&text, outside, &mut report) {
+        let mut ranges: Vec<_> = places.secrets().to_vec();
+        ranges.sort_by_key(|range| range.start);
+        ranges.dedup();
+        let plain =
+            ranges.into_iter().filter_map(|range| Some((range.clone(), node::lone(text.slice(range))?)));
+        let plain = plain.filter(|(_, value)| !interpolate::is_elsewhere(value));
+        return Ok(plain
+            .map(|(range, value)| (range.start + mark..range.end + mark, value.into()))
+            .collect());
+    }
+    let mut loaded = Loaded { settings: None, problems: Vec::new(), masked: Vec::new() };
+    loaded.take(&text, report, &Places::default());
+    Err(loaded.render(false))
 }
 
 /// Host and port of the main listener, as far as the file says them: whatever else is wrong with it, a router that

@@ -80,6 +80,15 @@ pub fn parse(text: &Text, report: &mut Report) -> Option<Node> {
     builder.root
 }
 
+/// What a scalar alone says, written as it stands in a file; none if it is anything else, such as an alias.
+pub fn lone(written: &str) -> Option<String> {
+    let text = Text::new("", written);
+    match parse(&text, &mut Report::new(&text))?.value {
+        Value::Scalar { text, .. } if !text.is_empty() => Some(text),
+        _ => None,
+    }
+}
+
 /// A problem that ends the reading.
 type Stop = (Range<usize>, Fault);
 

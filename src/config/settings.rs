@@ -93,6 +93,17 @@ pub struct Server {
     pub expose_route: bool,
     /// Whether every answer names the model that was asked for.
     pub echo_model: bool,
+    /// Whose pages in browsers may use the router; none: nobody's.
+    pub cors: Option<Origins>,
+}
+
+/// Whose pages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origins {
+    /// Anybody's.
+    Any,
+    /// Those of these origins, as browsers write them.
+    These(Vec<String>),
 }
 
 /// How much is logged.

@@ -8,6 +8,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use http::HeaderValue;
+
 use super::drain::InFlight;
 use super::passage::Passage;
 use super::random::Random;
@@ -28,6 +30,8 @@ pub struct RequestContext {
     pub seed: u64,
     /// Whose words its errors are in.
     pub tongue: Wire,
+    /// The page that the answer is for, in a browser; as it is to be named there.
+    pub origin: Option<HeaderValue>,
     /// Another router asks, in a valid key: it may know who serves, and whose an error is.
     pub from_router: bool,
     /// Whose key it shows; none where none is asked for, or it is not known yet.
@@ -66,6 +70,7 @@ impl RequestContext {
             started: Instant::now(),
             seed,
             tongue: Wire::Chat,
+            origin: None,
             from_router: false,
             client: None,
             seat: None,

@@ -18,9 +18,9 @@ use pingora::protocols::http::ServerSession;
 use super::context::RequestContext;
 use super::lifecycle::{self, End};
 use super::reply::Refusal;
-use super::{admission, dashboard, local, refusals, relay, reply, Edge};
+use super::{admission, cors, dashboard, local, refusals, relay, reply, Edge};
 use crate::gateway::HOPS;
-use crate::llm::endpoint::{Door, Endpoint, Sent};
+use crate::llm::endpoint::{Door, Endpoint, Page, Sent};
 use crate::llm::{socket, Wire, ANTHROPIC_VERSION};
 use crate::observe::outcome::TraceId;
 use crate::providers::chained;
@@ -57,6 +57,9 @@ pub fn admit(edge: &Edge, client: &mut ServerSession, ctx: &mut RequestContext) 
         Ok(endpoint) => endpoint,
         Err(end) => return Way::Out(end),
     };
+    if is_preflight(client.req_header(), ctx) {
+        return Way::In(endpoint, Door::Local(Page::Preflight));
+    }
     let door = endpoint.door(sent(client));
     match door {
         Door::Refuse => return Way::Out(refusals::wrong_path(&endpoint, client.req_header()).into()),
@@ -118,6 +121,10 @@ fn enter(edge: &Edge, client: &mut ServerSession, ctx: &mut RequestContext) -> R
     ctx.outcome.method = request.method.clone();
     ctx.outcome.trace_id = request.headers.get(TRACE).and_then(|trace| TraceId::of(trace.as_bytes()));
     ctx.tongue = tongue(&endpoint, request);
+    ctx.origin = edge.gateway.settings.server.cors.as_ref().and_then(|cors| cors::allowed(cors, request));
+    if is_preflight(request, ctx) {
+        return Ok(endpoint);
+    }
     match admission::identify(&edge.gateway.roster, &request.headers, ctx.outcome.at) {
         Ok(client) => ctx.recognize(client),
         Err(refusal) if !endpoint.is_open() => return Err(refusal.into()),
@@ -138,6 +145,11 @@ fn enter(edge: &Edge, client: &mut ServerSession, ctx: &mut RequestContext) -> R
         }
     }
     Ok(endpoint)
+}
+
+/// Whether a browser asks, for a page that may ask, what it may; it sends no key with that.
+fn is_preflight(request: &RequestHeader, ctx: &RequestContext) -> bool {
+    ctx.origin.is_some() && cors::is_preflight(request)
 }
 
 /// Whose words the client expects: the endpoint's, or Anthropic's where it says so.

@@ -17,7 +17,7 @@ use super::context::RequestContext;
 use super::lifecycle::End;
 use super::phrase::Spoken;
 use super::reply::Refusal;
-use super::{admission, dashboard, desk, explain, refusals, reply, wish, Edge};
+use super::{admission, cors, dashboard, desk, explain, refusals, reply, wish, Edge};
 use crate::clients::Client;
 use crate::llm::endpoint::Page;
 use crate::llm::ANTHROPIC_VERSION;
@@ -45,6 +45,7 @@ pub async fn answer(
     let sees_all = tells_names && dashboard::sees_all(edge, headers, ctx).await;
     let (status, kind, body): (u16, &str, Bytes) = match (&which, &asks) {
         (Page::Root, None) => (200, JSON, Bytes::from_static(b"{\"object\":\"router\",\"api\":\"/v1\"}")),
+        (Page::Preflight, _) => return permit(client, ctx).await,
         (Page::Live, _) => (200, JSON, Bytes::from_static(b"{\"status\":\"alive\"}")),
         (Page::Ready, _) if edge.drain.is_draining() => {
             (503, JSON, Bytes::from_static(b"{\"status\":\"draining\"}"))
@@ -152,6 +153,15 @@ pub async fn counted(
     let mut head = ResponseHeader::build_no_case(200, Some(4)).map_err(|_| End::Cut)?;
     head.insert_header(CONTENT_TYPE, JSON).map_err(|_| End::Cut)?;
     reply::send(client, ctx, head, body).await.map_err(|_| End::ClientGone)?;
+    ctx.ended(Ended::Complete);
+    Ok(())
+}
+
+/// The answer to a browser that asks before its request.
+async fn permit(client: &mut ServerSession, ctx: &mut RequestContext) -> Result<(), End> {
+    let mut head = ResponseHeader::build_no_case(200, Some(8)).map_err(|_| End::Cut)?;
+    cors::permit(&mut head, client.req_header()).map_err(|_| End::Cut)?;
+    reply::send(client, ctx, head, Bytes::new()).await.map_err(|_| End::ClientGone)?;
     ctx.ended(Ended::Complete);
     Ok(())
 }

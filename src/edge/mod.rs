@@ -12,6 +12,7 @@ pub mod admission;
 pub mod attempt;
 pub mod content;
 pub mod context;
+pub mod cors;
 pub mod course;
 pub mod dashboard;
 pub mod desk;

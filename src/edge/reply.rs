@@ -15,6 +15,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::time::timeout;
 
 use super::context::RequestContext;
+use super::cors;
 use crate::llm::error::ApiError;
 use crate::llm::Wire;
 use crate::providers::chained;
@@ -161,8 +162,11 @@ pub fn relayed_head(
     Ok(Box::new(head))
 }
 
-/// Names the request.
+/// Names the request, and the page that may read the answer.
 fn identify(head: &mut ResponseHeader, ctx: &RequestContext) -> pingora::Result<()> {
+    if let Some(origin) = &ctx.origin {
+        cors::mark(head, origin)?;
+    }
     if ctx.tongue == Wire::Messages {
         head.insert_header(ANTHROPIC_REQUEST_ID, ctx.request_id())?;
     }

@@ -32,8 +32,8 @@ const SHORT_PATIENCE: Duration = Duration::from_secs(5);
 pub struct Start<'a> {
     /// The program.
     pub binary: &'a Path,
-    /// Its configuration.
-    pub config: &'a Path,
+    /// The file of its configuration; none where that is the environment.
+    pub config: Option<&'a Path>,
 }
 
 /// What is still to be written to the other process.
@@ -169,7 +169,9 @@ fn launch(start: &Start) -> Result<Candidate, String> {
     let (ours, theirs) = UnixStream::pair().map_err(|why| format!("no pair of sockets: {why}"))?;
     // This very program, even where another one lies at its place now.
     let starter = Command::new("/proc/self/exe")
-        .args([Path::new("start-successor"), start.binary, start.config])
+        .arg("start-successor")
+        .arg(start.binary)
+        .args(start.config)
         .stdin(Stdio::from(OwnedFd::from(theirs)))
         .spawn();
     let starter = starter.map_err(|why| format!("no process can be started: {why}"))?;
@@ -184,9 +186,14 @@ fn launch(start: &Start) -> Result<Candidate, String> {
 /// Starts the new process and waits for its end, to tell how it was: the body of a command that the old process calls. It
 /// is ended when the new one takes over, so that this becomes a child of the service manager's, which waits for its own
 /// children only. The socket is the standard input.
-pub fn start(binary: &Path, config: &Path) -> io::Result<()> {
+pub fn start(binary: &Path, config: Option<&Path>) -> io::Result<()> {
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-    let started = Command::new(binary).args(["run", "--successor", "--config"]).arg(config).spawn();
+    let mut successor = Command::new(binary);
+    successor.args(["run", "--successor"]);
+    if let Some(config) = config {
+        successor.arg("--config").arg(config);
+    }
+    let started = successor.spawn();
     let why = match started {
         Ok(mut child) => {
             wire::send(&socket, &Message::Started(child.id()), &[])?;

@@ -19,6 +19,8 @@ pub use openapi::{document, listed, Listed};
 /// One of the router's own answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Page {
+    /// To what a browser asks first, of any path; the path does not lead here.
+    Preflight,
     /// `/`: so that a health check of the bare address finds somebody.
     Root,
     /// `/health`.

@@ -36,8 +36,8 @@ pub fn details(view: &View) -> String {
         total_credentials: view.credentials.len(),
         credentials: Credentials(view),
         models: Models(view),
-        details: Details { vendors: Vendors(&view.vendors) },
         queue: view.queue.as_ref().map(QueueEntry::new),
+        details: Details { vendors: Vendors(&view.vendors) },
         process: Process::new(view),
     };
     serde_json::to_string(&document).unwrap_or_else(|_| bare(view))
@@ -65,9 +65,9 @@ struct Document<'v> {
     total_credentials: usize,
     credentials: Credentials<'v>,
     models: Models<'v>,
-    details: Details<'v>,
     #[serde(skip_serializing_if = "Option::is_none")]
     queue: Option<QueueEntry>,
+    details: Details<'v>,
     #[serde(flatten)]
     process: Process<'v>,
 }

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Rooms that may touch neither the network nor a clock nor a file.
-const CORE: [&str; 8] =
-    ["clients", "config", "llm", "providers", "routing", "calendar.rs", "names.rs", "secret.rs"];
+const CORE: [&str; 9] =
+    ["calendar.rs", "clients", "config", "import", "llm", "providers", "routing", "names.rs", "secret.rs"];
 
 /// What the core may not name, and where it may after all.
 const OUTSIDE: [(&str, &str); 12] = [

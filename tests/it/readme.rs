@@ -88,9 +88,13 @@ impl Running {
         running
     }
 
+    fn at_its_address(&self, text: &str) -> String {
+        text.replace("http://127.0.0.1:8080", &format!("http://127.0.0.1:{}", self.port))
+    }
+
     /// Runs a program beside the configuration, with the text's address moved to this router.
     fn run(&self, program: &Path, text: &str) -> Output {
-        let text = text.replace("http://127.0.0.1:8080", &format!("http://127.0.0.1:{}", self.port));
+        let text = self.at_its_address(text);
         let mut run = with_keys(Command::new(program));
         let path = std::env::var("PATH").unwrap_or_default();
         let own = binary();
@@ -119,7 +123,10 @@ fn every_block_is_in_a_language_that_is_tested() {
         readme().lines().filter_map(|l| Some(l.strip_prefix("```")?.to_owned())).collect();
     let languages: Vec<&String> = opened.iter().step_by(2).collect();
     assert!(languages.len() >= 6, "{languages:?}");
-    assert!(languages.iter().all(|l| ["yaml", "sh", "python"].contains(&l.as_str())), "{languages:?}");
+    assert!(
+        languages.iter().all(|l| ["yaml", "sh", "python", "javascript", "go"].contains(&l.as_str())),
+        "{languages:?}"
+    );
     assert!(opened.iter().skip(1).step_by(2).all(String::is_empty), "a block is not closed");
 }
 
@@ -171,6 +178,24 @@ fn every_python_block_runs_with_the_sdk() {
         assert!(!said.trim().is_empty(), "nothing was streamed by\n{block}");
     }
     assert!(running.provider.last().wants_stream());
+}
+
+#[test]
+fn every_block_of_javascript_and_go_runs_where_its_language_is() {
+    let running = Running::start();
+    for (language, file, program) in [("javascript", "block.mjs", "node"), ("go", "block.go", "go run")] {
+        let there = Command::new(program.split(' ').next().unwrap()).arg("version").output().is_ok();
+        for block in blocks(language) {
+            std::fs::write(running.dir.path().join(file), running.at_its_address(&block)).unwrap();
+            if !there {
+                println!("no {program} here: its block was not run");
+                continue;
+            }
+            let said = assert_success(&running.run(Path::new("sh"), &format!("{program} {file}")), &block);
+            assert!(!said.trim().is_empty(), "nothing was said by\n{block}");
+            assert_eq!(running.provider.last().model(), "gpt-4o");
+        }
+    }
 }
 
 /// The interpreter that `SDK_PYTHON` names, which must work, or else a `python3` that happens to have the SDK.

@@ -75,7 +75,8 @@ impl Check<'_, '_> {
             base_url: base_url?,
             addresses,
             kind: file.r#type,
-            api_key: file.api_key.map(|key| key.0),
+            // The others of a list are given to its copies.
+            api_key: file.api_key.and_then(|keys| keys.each().first().map(|(_, key)| (*key).clone())),
             rpm,
             tpm,
             quotas,
@@ -108,7 +109,9 @@ impl Check<'_, '_> {
     fn api_key(&mut self, path: &str, file: &file::Credential) {
         let at = format!("{path}.api_key");
         match (&file.api_key, file.r#type.provider().key) {
-            (Some(key), _) => self.key(&at, &key.0),
+            (Some(keys), _) => {
+                keys.each().iter().for_each(|(item, key)| self.key(&format!("{at}{item}"), key))
+            }
             (None, KeyNeed::Required) if !self.places.has(&at) => self.lacking(
                 path,
                 "api_key",

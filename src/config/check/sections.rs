@@ -4,12 +4,14 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use url::Url;
+
 use super::{addresses, Check};
-use crate::config::file;
+use crate::config::file::{self, Cors};
 use crate::config::problem::Fault;
 use crate::config::quantity::{Limit, Listen, Size, Span, Term};
 use crate::config::settings::{
-    AdminListen, CodeRule, Fail2ban, Images, Monitoring, Routing, Server, FOREVER,
+    AdminListen, CodeRule, Fail2ban, Images, Monitoring, Origins, Routing, Server, FOREVER,
 };
 
 /// The smallest body limit that can be meant: below it, a unit was forgotten.
@@ -38,8 +40,28 @@ impl Check<'_, '_> {
             replace_v1_models: file.replace_v1_models,
             logging_level: file.logging_level,
             expose_route: file.expose_route,
+            cors: self.cors(&file.cors),
             echo_model: file.echo_model,
         }
+    }
+
+    fn cors(&mut self, file: &Cors) -> Option<Origins> {
+        let list = match file {
+            Cors::Whole(any) => return any.then_some(Origins::Any),
+            Cors::Origins(list) => list,
+        };
+        for (at, origin) in list.iter().enumerate() {
+            let known = Url::parse(origin).map(|url| url.origin());
+            if !known.is_ok_and(|known| known.ascii_serialization() == *origin) {
+                let path = format!("server.cors[{at}]");
+                let fault =
+                    Fault::new(format!("{} is no origin as browsers write it", self.places.written(&path)));
+                let help = "scheme, host and, where it is not the usual one, the port: `https://app.example.com`; `cors: true` \
+                            is for all";
+                self.error(&path, fault.help(help));
+            }
+        }
+        Some(Origins::These(list.clone()))
     }
 
     fn max_body_size(&mut self, file: &file::Server) -> u64 {

@@ -13,6 +13,15 @@ pub fn client_key(name: &str) -> String {
     format!("sk-client-{name}-0123456789abcdef")
 }
 
+/// Where a router finds its configuration.
+#[derive(Clone, Copy, Default, PartialEq)]
+pub(super) enum Found {
+    #[default]
+    Lines,
+    Variables,
+    ReadyMade,
+}
+
 /// The parts of a configuration. Each method adds YAML lines to one section.
 #[derive(Clone, Default)]
 pub struct Config {
@@ -29,6 +38,8 @@ pub struct Config {
     more: Vec<String>,
     master_key: Option<String>,
     threads: Option<u32>,
+    /// Where the router finds it, if not in a file of these lines.
+    pub(super) found: Found,
     /// Variables of its environment.
     pub(super) environment: Vec<(String, String)>,
 }
@@ -133,6 +144,22 @@ impl Config {
 
     pub fn key(&self) -> &str {
         self.master_key.as_deref().unwrap_or(MASTER_KEY)
+    }
+
+    /// No file: whoever starts it gives its variables. Its master key is among them.
+    pub fn fileless() -> Self {
+        Self { found: Found::Variables, ..Self::new() }.environment("MASTER_KEY", MASTER_KEY)
+    }
+
+    /// The file that lies in the router's directory already; only its port is put right.
+    pub fn ready_made() -> Self {
+        Self { found: Found::ReadyMade, ..Self::new() }
+    }
+
+    /// Without a variable.
+    pub fn without(mut self, name: &str) -> Self {
+        self.environment.retain(|(known, _)| known != name);
+        self
     }
 
     /// A variable of the router's environment.

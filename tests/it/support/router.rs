@@ -15,7 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::client::{Answer, Request};
-use super::config::Config;
+use super::config::{Config, Found};
 use super::stream::Events;
 use super::{eventually, secs, until};
 
@@ -73,10 +73,21 @@ impl Config {
 impl Router {
     #[track_caller]
     fn launch(config: Config, port: u16, dir: TempDir) -> Self {
-        std::fs::write(dir.path().join("config.yaml"), config.yaml(port, &dir.path().display().to_string()))
-            .unwrap();
-        let mut child = command(dir.path())
-            .args(["run", "--config", "config.yaml"])
+        let mut start = command(dir.path());
+        let file = dir.path().join("config.yaml");
+        let yaml = match config.found {
+            Found::Variables => None,
+            Found::Lines => Some(config.yaml(port, &dir.path().display().to_string())),
+            Found::ReadyMade => Some(with_port(&std::fs::read_to_string(&file).unwrap(), port)),
+        };
+        match yaml {
+            None => start.arg("run").env("PORT", port.to_string()),
+            Some(yaml) => {
+                std::fs::write(file, yaml).unwrap();
+                start.args(["run", "--config", "config.yaml"])
+            }
+        };
+        let mut child = start
             .envs(config.environment.iter().cloned())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -306,6 +317,13 @@ impl Drop for Router {
         kill("-KILL", &format!("-{}", self.child.id()));
         let _ = self.child.wait();
     }
+}
+
+/// The text with another number behind its first `port:`.
+fn with_port(yaml: &str, port: u16) -> String {
+    let (before, rest) = yaml.split_once("port: ").expect("the file says the port");
+    let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+    format!("{before}port: {port}{rest}")
 }
 
 fn kill(signal: &str, whom: &str) -> bool {
