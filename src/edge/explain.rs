@@ -7,6 +7,8 @@
 use std::collections::HashMap;
 use std::time::{Instant, SystemTime};
 
+use bytes::Bytes;
+use pingora::http::RequestHeader;
 use serde::Serialize;
 use url::form_urlencoded;
 
@@ -20,8 +22,9 @@ use crate::routing::{Ask, Considered, CredentialSnapshot, ModelSnapshot, Standin
 ///
 /// # Errors
 /// No model is named, or nobody serves it.
-pub fn explain(edge: &Edge, query: Option<&str>) -> Result<String, Box<Refusal>> {
-    let members: HashMap<_, _> = form_urlencoded::parse(query.unwrap_or_default().as_bytes()).collect();
+pub fn explain(edge: &Edge, request: &RequestHeader) -> Result<Bytes, Box<Refusal>> {
+    let members: HashMap<_, _> =
+        form_urlencoded::parse(request.uri.query().unwrap_or_default().as_bytes()).collect();
     let Some(model) = members.get("model").filter(|model| !model.is_empty()) else {
         let error = ApiError::invalid(400, "Name a model: '/explain?model=NAME'.");
         return Err(Refusal::new(error, "no_model"));
@@ -50,7 +53,7 @@ pub fn explain(edge: &Edge, query: Option<&str>) -> Result<String, Box<Refusal>>
         max_attempts: edge.gateway.settings.routing.max_attempts,
         candidates: considered.iter().filter_map(entry).collect(),
     };
-    Ok(serde_json::to_string(&explained).unwrap_or_default())
+    Ok(serde_json::to_vec(&explained).unwrap_or_default().into())
 }
 
 #[derive(Serialize)]

@@ -57,9 +57,7 @@ pub async fn answer(
             (health::status(&view), JSON, body.into())
         }
         (Page::Trace, _) if sees_all => (200, JSON, health::trace(&edge.busy_view()).into()),
-        (Page::Explain, _) if sees_all => {
-            (200, JSON, explain::explain(edge, client.req_header().uri.query())?.into())
-        }
+        (Page::Explain, _) if sees_all => (200, JSON, explain::explain(edge, client.req_header())?),
         (Page::Metrics, _) if !monitoring.prometheus_enabled => {
             return Err(refusals::no_such_path(client.req_header().uri.path()).into());
         }

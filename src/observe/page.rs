@@ -34,7 +34,7 @@ const SCRIPT: &str = include_str!("templates/vhealth.js");
 pub static POLICY: LazyLock<String> = LazyLock::new(|| {
     let (style, script) = (source(STYLE), source(SCRIPT));
     format!(
-        "default-src 'none'; style-src {style}; script-src {script}; connect-src 'self'; form-action 'self'; \
+        "default-src 'none'; style-src {style}; script-src {script}; img-src data:; connect-src 'self'; form-action 'self'; \
          base-uri 'none'; frame-ancestors 'none'"
     )
 });

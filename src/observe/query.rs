@@ -4,11 +4,10 @@
 //! not understood is left out: a page with all is better than none.
 
 use std::cmp::Ordering;
-use std::time::Duration;
 
 use url::form_urlencoded;
 
-use super::recent::Lately;
+use super::recent::{Lately, Quantiles};
 use super::view::{CredentialView, State, View};
 
 /// The longest text to look for that is kept.
@@ -193,8 +192,8 @@ type Seen<'v> = (&'v CredentialView, Option<&'v Lately>);
 
 /// From the least to the most.
 fn compare(column: Column, (a, recent_a): Seen<'_>, (b, recent_b): Seen<'_>) -> Ordering {
-    let median = |times: Option<(Duration, Duration)>| times.map(|(median, _)| median);
-    let recent = |of: fn(&Lately) -> Option<(Duration, Duration)>| {
+    let median = |times: Option<Quantiles>| times.map(|(median, _)| median);
+    let recent = |of: fn(&Lately) -> Option<Quantiles>| {
         median(recent_a.and_then(of)).cmp(&median(recent_b.and_then(of)))
     };
     match column {

@@ -24,10 +24,16 @@ const LONGEST: usize = 128;
 /// Slots that tokens per second are taken of: the last minute.
 const MINUTE: usize = 12;
 
+/// Of one credential, over all configurations that have it.
+type Shared = Arc<Mutex<Tally>>;
+
+/// Median and 95th percentile.
+pub type Quantiles = (Duration, Duration);
+
 /// The recent past of all credentials; cheap to clone.
 #[derive(Clone, Default)]
 pub struct Recent {
-    tallies: Arc<HashMap<Box<str>, Arc<Mutex<Tally>>>>,
+    tallies: Arc<HashMap<Box<str>, Shared>>,
     failures: Arc<Mutex<VecDeque<Failure>>>,
 }
 
@@ -58,9 +64,9 @@ pub struct Lately {
     /// Its last failure.
     pub last_error: Option<Failure>,
     /// From the attempt to the end of the answer: median and 95th percentile of the last answers.
-    pub latency: Option<(Duration, Duration)>,
+    pub latency: Option<Quantiles>,
     /// From the attempt to the first output, likewise.
-    pub first_token: Option<(Duration, Duration)>,
+    pub first_token: Option<Quantiles>,
     /// Output tokens per second over the last minute.
     pub tokens_per_second: f64,
     /// Answers in each slot of five seconds, oldest first; empty where there never was one.
@@ -294,7 +300,7 @@ impl Samples {
     }
 
     /// Median and 95th percentile; none without a sample.
-    fn quantiles(&self) -> Option<(Duration, Duration)> {
+    fn quantiles(&self) -> Option<Quantiles> {
         let mut values = self.values.get(..self.count.min(SAMPLES))?.to_vec();
         values.sort_unstable();
         let at = |share: usize| values.get((values.len() * share).div_ceil(100).saturating_sub(1));

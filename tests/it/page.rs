@@ -213,16 +213,20 @@ fn the_page_may_load_nothing_and_its_policy_says_so() {
 #[test]
 fn a_browser_is_told_what_changes() {
     let (_well, _ill, router) = pair();
+    router.chat(&chat("m")).expect(200);
     let mut events = Request::get("/vhealth/events").stream(&router).expect(200);
     let first = events.next().expect("all of it");
     assert!(first.raw.starts_with("event: whole\n"), "{}", first.raw);
     router.chat(&chat("m")).expect(200);
-    let told = std::iter::from_fn(|| events.next()).take(10).find(|event| event.raw.contains("✕ banned"));
-    let told = told.expect("the ban is told");
+    let told = std::iter::from_fn(|| events.next()).take(10).find(|event| event.raw.contains("2 / 10"));
+    let told = told.expect("the second request is told");
     assert!(told.raw.starts_with("event: parts\n"), "{}", told.raw);
-    let parts: Value =
-        serde_json::from_str(told.raw.lines().nth(1).unwrap().strip_prefix("data: ").unwrap()).unwrap();
-    assert!(parts["c0"].as_str().unwrap().starts_with("<tr id=\"c0\">"));
+    let data = told.raw.lines().nth(1).unwrap().strip_prefix("data: ").unwrap();
+    let parts: Value = serde_json::from_str(data).unwrap();
+    assert!(
+        parts["c1"].as_str().unwrap().starts_with("<tr id=\"c1\">") && parts.get("m1").is_none(),
+        "{data}"
+    );
 }
 
 #[test]

@@ -12,20 +12,21 @@ fn failing() -> Reply {
 
 #[test]
 fn status_says_with_its_exit_code_how_the_router_is() {
-    let upstream = Upstream::healthy();
+    let (well, ill) = (Upstream::healthy(), Upstream::healthy());
     let router = Config::new()
         .fail2ban("max_attempts: 1\nban_duration: 1h\nerror_codes: [503]")
-        .credential("well", &upstream.url(), "models: [m]")
-        .credential("i|l", &upstream.url(), "models: [bad]")
+        .credential("well", &well.url(), "models: [m]")
+        .credential("i|l", &ill.url(), "models: [bad]")
         .start();
     let (code, line, _) = router.operate(&["status"]);
     assert_eq!(code, 0, "{line}");
     assert!(line.starts_with("OK: ") && line.ends_with("| credentials_up=2;;;0;2 in_flight=0\n"), "{line}");
-    upstream.set(|_| failing());
+    ill.set(|_| failing());
     router.chat(&chat("bad"));
     let (code, line, _) = router.operate(&["status"]);
     assert_eq!(code, 1, "{line}");
     assert!(line.starts_with("WARNING: ") && line.contains("banned: i/l | "), "{line}");
+    well.set(|_| failing());
     router.chat(&chat("m"));
     let (code, line, _) = router.operate(&["status"]);
     assert_eq!(code, 2, "{line}");

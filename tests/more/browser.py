@@ -118,6 +118,7 @@ class Page:
     def __init__(self, browser, directory, axe):
         self.browser, self.directory, self.axe = browser, directory, axe
         browser.call("Emulation.setScriptExecutionDisabled", value=False)
+        browser.call("Page.enable")
         browser.call("Page.addScriptToEvaluateOnNewDocument", source=WITNESS)
 
     def open(self, url):
