@@ -19,7 +19,7 @@ use crate::routing::{
 };
 
 /// How many pairs of credential and model are considered for one look: each model's order takes a moment of the pool.
-const MOST_PAIRS: usize = 10_000;
+const MOST_PAIRS: usize = 5_000;
 
 impl Edge {
     /// The router at this moment.
