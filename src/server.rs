@@ -36,7 +36,7 @@ use crate::edge::exchange::Dialer;
 use crate::edge::front::Front;
 use crate::edge::listening::{closed, Listening, Sockets};
 use crate::edge::proxy::EdgeProxy;
-use crate::edge::view::view;
+use crate::edge::visitors::Visitors;
 use crate::edge::Edge;
 use crate::gateway::Gateway;
 use crate::handover::successor::{Arrived, Predecessor};
@@ -102,8 +102,8 @@ pub fn serve(process: Process) -> Result<(), CannotServe> {
         keeping.restore(&gateway);
     }
     let live = Live::new(Arc::new(edge(&server, gateway, &drain, recorder)));
-    let shown = (live.clone(), drain.clone());
-    gauges::watch(move || view(&shown.0.edge().gateway, shown.1.is_draining()));
+    let shown = live.clone();
+    gauges::watch(move || shown.edge().busy_view());
     let gate = watch::Sender::new(predecessor.is_none());
     let (arrivals, arrived) = unbounded_channel();
     let front = Arc::new(front(&server, &live));
@@ -203,6 +203,7 @@ fn edge(server: &Server, gateway: Arc<Gateway>, drain: &Arc<Drain>, recorder: Re
         reload: Arc::default(),
         recorder: Arc::new(recorder),
         courses: Courses::default(),
+        visitors: Visitors::default(),
     }
 }
 
