@@ -54,9 +54,12 @@ test-prometheus: binary ## promtool and a real Prometheus over /metrics, at most
 	@.ci/tools prometheus $(TARGET)/prometheus
 	timeout 180 python3 -B tests/more/prometheus.py $(BINARY) $(TARGET)/prometheus
 
-test-browser: binary ## the page /vhealth in a headless Chromium without JavaScript, at most 2 minutes
+test-browser: binary ## the page /vhealth in a headless Chromium, with and without JavaScript, judged by axe-core, at most 4 minutes
 	@.ci/tools browser
-	timeout 120 python3 -B tests/more/browser.py $(BINARY) chromium $(TARGET)/vhealth.png
+	@.ci/tools js
+	@test -f $(TARGET)/axe/node_modules/axe-core/axe.min.js || timeout 120 npm install --silent --no-audit --no-fund \
+		--ignore-scripts --prefix $(TARGET)/axe axe-core@4.14.1
+	timeout 240 python3 -B tests/more/browser.py $(BINARY) chromium $(TARGET)/axe/node_modules/axe-core/axe.min.js $(TARGET)/vhealth
 
 test-fleet: binary ## FLEET_REQUESTS (10000) through a chain of routers that die in turn, at most 4 minutes
 	timeout 240 python3 -B tests/more/fleet.py $(BINARY)

@@ -1,4 +1,4 @@
-//! The command: `run` (also without a verb), `check`, `route`, `reload`, `upgrade`, `status`, `demo`, `schema`, `version`;
+//! The command: `run` (also without a verb), `check`, `route`, `reload`, `upgrade`, `status`, `top`, `demo`, `schema`, `version`;
 //! and, for supervisors and packages, `healthcheck`, `completions` and `man`, which the help leaves out.
 //!
 //! Exit codes: 0; 1 for a failure at run time; 2 for words that are no command (clap's); 78 (EX_CONFIG, sysexits.h)
@@ -7,10 +7,13 @@
 mod chance;
 mod healthcheck;
 mod import;
+mod line;
 mod operate;
 mod paper;
 mod secrets;
+mod status;
 mod surroundings;
+mod top;
 mod variables;
 
 use std::ffi::OsString;
@@ -35,6 +38,7 @@ use crate::loading::{self, Origin};
 use crate::observe::access_log::AccessLog;
 use crate::observe::logging::{self, Format};
 use crate::observe::metrics::{self, Meters};
+use crate::observe::recent::Recent;
 use crate::observe::sink::Sink;
 use crate::observe::Recorder;
 use crate::routing::{Ask, Pool};
@@ -120,8 +124,16 @@ enum Verb {
         #[command(flatten)]
         socket: SocketArg,
     },
-    /// One line about the running router
+    /// One line about the running router; exit code 0, 1, 2 or 3 as monitoring plug-ins have it
     Status {
+        #[command(flatten)]
+        socket: SocketArg,
+    },
+    /// The running router on the terminal, live
+    Top {
+        /// Show it once and end
+        #[arg(long)]
+        once: bool,
         #[command(flatten)]
         socket: SocketArg,
     },
@@ -182,7 +194,8 @@ pub fn main() -> ExitCode {
         },
         Verb::Reload { socket } => operate::reload(file, socket.socket),
         Verb::Upgrade { binary, socket } => operate::upgrade(file, socket.socket, binary),
-        Verb::Status { socket } => operate::status(file, socket.socket),
+        Verb::Status { socket } => status::status(file, socket.socket),
+        Verb::Top { once, socket } => top::top(file, socket.socket, once),
         Verb::Demo { port } => demo(port),
         Verb::Import { files, out } => import::import(&files, out.as_deref()),
         Verb::Secrets { what } => secrets::run(&what),
@@ -348,7 +361,8 @@ fn process(settings: Settings) -> std::io::Result<Process> {
         .transpose()?;
     let access = AccessLog::new(Sink::stdout()?, format(std::io::stdout().is_terminal()), errors);
     let meters = Meters::for_credentials(settings.credentials.iter().map(Credential::counted));
-    let recorder = Recorder { meters, access };
+    let names = settings.credentials.iter().map(|credential| credential.name.as_str());
+    let recorder = Recorder { meters, access, recent: Recent::default().for_credentials(names) };
     metrics::reloaded(true);
     Ok(Process { settings, origin: None, predecessor: None, recorder, log, more: Vec::new() })
 }

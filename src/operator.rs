@@ -17,6 +17,7 @@ use crate::handover::incumbent::{self, Start};
 use crate::handover::{Reach, Running};
 use crate::loading::{self, Origin};
 use crate::observe::metrics;
+use crate::observe::view::View;
 use crate::supervisor;
 
 /// The operator's hands.
@@ -116,7 +117,8 @@ impl Operator {
             return Err("another process has taken over from this one".into());
         }
         let changes = changes(&old.gateway.settings, &settings);
-        if !changes.is_empty() {
+        // What the page says of the file is true after a change of its comments, too.
+        if !changes.is_empty() || old.gateway.settings.digest != settings.digest {
             self.replace(&old, settings);
         }
         Ok(changes)
@@ -174,13 +176,54 @@ impl Operator {
 
     /// One line about the process.
     pub fn status(&self) -> String {
-        let edge = self.running.live.edge();
-        let view = edge.view();
-        let up = view.credentials.iter().filter(|credential| !credential.banned).count();
+        self.line(&self.running.live.edge().busy_view())
+    }
+
+    /// How the process is: 0 is well, 1 is something to look at, 2 is that nothing can be served; and a line that says
+    /// what is to be looked at, with figures behind a bar.
+    pub fn health(&self) -> (u8, String) {
+        let view = self.running.live.edge().busy_view();
+        let banned = || view.credentials.iter().filter(|credential| credential.banned);
+        let names: Vec<&str> = banned().map(|credential| credential.name.as_str()).take(5).collect();
+        let mut troubles = Vec::new();
+        if !view.healthy() {
+            troubles.push("nothing can be served".to_owned());
+        }
+        if view.draining {
+            troubles.push("it is stopping".into());
+        }
+        if !metrics::last_reload().0 {
+            troubles.push("the last reload was refused".into());
+        }
+        if view.state.is_some_and(|state| !state.up) {
+            troubles.push("the shared state is out".into());
+        }
+        let down = view.credentials.len() - view.banned() - view.available();
+        if down > 0 {
+            troubles.push(format!("routers behind it that are down: {down}"));
+        }
+        if !names.is_empty() {
+            let more = if view.banned() > names.len() { ", …" } else { "" };
+            troubles.push(format!("banned: {}{more}", names.join(", ")));
+        }
+        let level = match troubles.is_empty() {
+            _ if !view.healthy() => 2,
+            true => 0,
+            false => 1,
+        };
+        troubles.insert(0, self.line(&view));
+        let (total, in_flight) = (view.credentials.len(), self.running.drain.in_flight());
+        let figures = format!("credentials_up={};;;0;{total} in_flight={in_flight}", total - view.banned());
+        // A bar in a name would begin the figures.
+        (level, format!("{} | {figures}", troubles.join("; ").replace('|', "/")))
+    }
+
+    fn line(&self, view: &View) -> String {
+        let total = view.credentials.len();
         format!(
-            "serving {}, {up}/{} credentials up, {} in flight, generation {}",
-            crate::server::places::main(&edge.gateway.settings),
-            view.credentials.len(),
+            "serving {}, {}/{total} credentials up, {} in flight, generation {}",
+            crate::server::places::main(&self.running.live.edge().gateway.settings),
+            total - view.banned(),
             self.running.drain.in_flight(),
             self.running.generation.load(Ordering::SeqCst),
         )

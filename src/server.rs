@@ -39,7 +39,7 @@ use crate::edge::exchange::Dialer;
 use crate::edge::front::Front;
 use crate::edge::listening::{closed, Listening, Socket, Sockets};
 use crate::edge::proxy::EdgeProxy;
-use crate::edge::view::view;
+use crate::edge::visitors::Visitors;
 use crate::edge::Edge;
 use crate::gateway::Gateway;
 use crate::handover::successor::{Arrived, Predecessor};
@@ -105,8 +105,8 @@ pub fn serve(process: Process) -> Result<(), CannotServe> {
         keeping.restore(&gateway);
     }
     let live = Live::new(Arc::new(edge(&server, gateway, &drain, recorder)));
-    let shown = (live.clone(), drain.clone());
-    gauges::watch(move || view(&shown.0.edge().gateway, shown.1.is_draining()));
+    let shown = live.clone();
+    gauges::watch(move || shown.edge().busy_view());
     let gate = watch::Sender::new(predecessor.is_none());
     let (arrivals, arrived) = unbounded_channel();
     let crowd = Arc::<Crowd>::default();
@@ -235,6 +235,7 @@ fn edge(server: &Server, gateway: Arc<Gateway>, drain: &Arc<Drain>, recorder: Re
         reload: Arc::default(),
         recorder: Arc::new(recorder),
         courses: Courses::default(),
+        visitors: Visitors::default(),
     }
 }
 

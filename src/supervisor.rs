@@ -47,11 +47,13 @@ pub fn stopping() {
     }
 }
 
-/// One line for people.
-pub fn status(text: &str) {
-    if SPEAKS.load(Ordering::SeqCst) {
+/// One line for people. Whether it was said: nothing is while another process speaks.
+pub fn status(text: &str) -> bool {
+    let speaks = SPEAKS.load(Ordering::SeqCst);
+    if speaks {
         tell(&[NotifyState::Status(text)]);
     }
+    speaks
 }
 
 /// The process still answers.

@@ -27,8 +27,7 @@ impl Care {
         let mut alive = Instant::now();
         loop {
             let status = self.operator.status();
-            if status != told {
-                supervisor::status(&status);
+            if status != told && supervisor::status(&status) {
                 told = status;
             }
             if watchdog.is_some_and(|pause| alive.elapsed() >= pause) {

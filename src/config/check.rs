@@ -112,6 +112,7 @@ pub(super) fn settings(file: File, limits: ModelsFile, check: &mut Check) -> Set
         models,
         aliases: file.model_aliases.into_iter().collect(),
         binding,
+        digest: String::new(),
     }
 }
 

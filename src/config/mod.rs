@@ -93,8 +93,9 @@ pub fn load(source: Source, env: Variables, read: Files) -> Loaded {
     let names: Vec<String> =
         file.credentials.iter().filter_map(|credential| credential.name.clone()).collect();
     let limits = loaded.limits(source.path, &names, outside);
-    let settings =
+    let mut settings =
         check::settings(file, limits, &mut check::Check { report: &mut report, places: &places, outside });
+    settings.digest = digest(source.text);
     loaded.take(&text, report, &places);
     let refused = loaded.problems.iter().any(|problem| problem.severity == Severity::Error);
     loaded.settings = (!refused).then_some(settings);
@@ -226,6 +227,12 @@ impl Loaded {
         self.take(&text, report, &places);
         limits
     }
+}
+
+/// Enough of it to tell two files from each other.
+fn digest(text: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    digest.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn counted(count: usize, what: &str) -> String {

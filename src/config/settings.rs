@@ -57,6 +57,8 @@ pub struct Settings {
     pub aliases: Vec<(String, String)>,
     /// Whether the file lists models, so that nothing else is served.
     pub binding: bool,
+    /// The beginning of the SHA-256 of the file's text, in hexadecimal digits.
+    pub digest: String,
 }
 
 /// The side that callers see.

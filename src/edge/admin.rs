@@ -1,6 +1,6 @@
 //! The admin listener: a unix socket or a loopback address, for the operator on this machine only.
 //!
-//! `POST /admin/credentials/NAME/unban`, `POST /admin/reload`, `POST /admin/upgrade`, `GET /admin/status`. It needs no
+//! `POST /admin/credentials/NAME/unban`, `POST /admin/reload`, `POST /admin/upgrade`, `GET /admin/status`, `GET /admin/view`. It needs no
 //! key, because who can open a 0600 socket owns the process; over TCP it needs the master key, and cannot name a program
 //! to start. An upgrade is answered line by line while it goes on, the others at once.
 
@@ -22,6 +22,8 @@ use tokio::sync::mpsc::unbounded_channel;
 use super::admission;
 use crate::config::Change;
 use crate::llm::error::ApiError;
+use crate::observe::query::Query;
+use crate::observe::sheet;
 use crate::operator::{Operator, Reloaded};
 
 /// What can be asked for, for those who ask for something else.
@@ -42,6 +44,7 @@ enum Act {
     Upgrade(Option<PathBuf>),
     Status,
     Ready,
+    View(Query),
 }
 
 #[async_trait]
@@ -62,14 +65,17 @@ impl HttpServerApp for Admin {
             Ok(Act::Reload) => self.reload(&mut session).await,
             Ok(Act::Upgrade(binary)) => self.upgrade(&mut session, binary).await,
             Ok(Act::Status) => {
-                let status = json!({ "status": self.operator.status(), "pid": std::process::id(), "version": crate::VERSION });
-                whole(&mut session, (200, text(&status))).await
+                let (level, status) = self.operator.health();
+                let (pid, version) = (std::process::id(), crate::VERSION);
+                let told = json!({ "status": status, "level": level, "pid": pid, "version": version });
+                whole(&mut session, (200, text(&told))).await
             }
             Ok(Act::Ready) => {
                 let ready = !self.operator.running.drain.is_draining();
                 let status = if ready { 200 } else { 503 };
                 whole(&mut session, (status, text(&json!({ "ready": ready })))).await
             }
+            Ok(Act::View(query)) => self.view(&mut session, query).await,
             Err(refused) => whole(&mut session, refused).await,
         };
         answered.ok()?;
@@ -89,6 +95,9 @@ impl Admin {
         let path = request.uri.path();
         let unban = path.strip_prefix("/admin/credentials/").and_then(|rest| rest.strip_suffix("/unban"));
         let (act, method) = match (path, unban) {
+            ("/admin/view", _) => {
+                (Act::View(Query::read(request.uri.query(), "application/json")), Method::GET)
+            }
             ("/admin/status", _) => (Act::Status, Method::GET),
             ("/admin/ready", _) => (Act::Ready, Method::GET),
             ("/admin/reload", _) => (Act::Reload, Method::POST),
@@ -130,6 +139,15 @@ impl Admin {
             fleet.lifted(name);
         }
         (200, text(&json!({ "credential": name, "lifted": lifted })))
+    }
+
+    /// The page as figures.
+    async fn view(&self, session: &mut ServerSession, query: Query) -> pingora::Result<()> {
+        let edge = self.operator.running.live.edge();
+        match tokio::task::spawn_blocking(move || sheet::json(&edge.whole_view(&query.text), &query)).await {
+            Ok(sheet) => whole(session, (200, sheet.into())).await,
+            Err(_) => whole(session, (500, Bytes::new())).await,
+        }
     }
 
     async fn reload(&self, session: &mut ServerSession) -> pingora::Result<()> {

@@ -53,6 +53,11 @@ pub fn identify<'r>(
     }
 }
 
+/// What is said to who is not let in.
+pub fn stranger(roster: &Roster, headers: &HeaderMap, now: SystemTime) -> Box<Refusal> {
+    identify(roster, headers, now).err().unwrap_or_else(|| unauthorized(headers))
+}
+
 /// Whether the request shows the master key itself, for what no other key may do.
 ///
 /// # Errors

@@ -6,6 +6,7 @@
 //! stream, Pingora's proxy future and session cost 20 KiB that only the upstream phases need.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -17,15 +18,17 @@ use pingora::protocols::http::ServerSession;
 use super::context::RequestContext;
 use super::lifecycle::{self, End};
 use super::reply::Refusal;
-use super::{admission, cors, grammar, local, origin, refusals, relay, reply, Edge};
+use super::{admission, cors, dashboard, grammar, local, origin, refusals, relay, reply, Edge};
 use crate::gateway::HOPS;
 use crate::llm::endpoint::{Door, Endpoint, Page, Sent};
 use crate::llm::error::ApiError;
 use crate::llm::{socket, Wire, ANTHROPIC_VERSION};
+use crate::observe::outcome::TraceId;
 use crate::providers::chained;
 
 /// A client that takes no byte of its answer for this long is gone.
 const READER_TIMEOUT: Duration = Duration::from_secs(60);
+const TRACE: HeaderName = HeaderName::from_static("traceparent");
 const CLIENT_RETRY: HeaderName = HeaderName::from_static("x-stainless-retry-count");
 
 /// Where a request goes.
@@ -83,7 +86,7 @@ fn take_seat(ctx: &mut RequestContext) -> Result<(), Box<Refusal>> {
 
 /// Serves a request that was let in. A panic on the way is an answer, too.
 pub async fn serve(
-    edge: &Edge,
+    edge: &Arc<Edge>,
     endpoint: Endpoint,
     door: Door,
     client: &mut ServerSession,
@@ -91,6 +94,9 @@ pub async fn serve(
 ) -> Served {
     let life = async {
         match door {
+            Door::Local(page) if page.is_for_people() => {
+                Box::pin(dashboard::answer(edge, page, client, ctx)).await
+            }
             Door::Local(page) => Box::pin(local::answer(edge, page, client, ctx)).await,
             door => lifecycle::converse(edge, client, ctx, &endpoint, door).await,
         }
@@ -123,6 +129,7 @@ fn enter(edge: &Edge, client: &mut ServerSession, ctx: &mut RequestContext) -> R
     let endpoint = Endpoint::of(&request.method, if health { "/health" } else { path });
     ctx.outcome.endpoint = endpoint.template();
     ctx.outcome.method = request.method.clone();
+    ctx.outcome.trace_id = request.headers.get(TRACE).and_then(|trace| TraceId::of(trace.as_bytes()));
     ctx.tongue = tongue(&endpoint, request);
     if is_preflight(request, ctx) {
         return Ok(endpoint);

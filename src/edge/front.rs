@@ -284,7 +284,7 @@ impl Front {
     /// One HTTP/1 request. The connection, if it can be used again.
     async fn request(
         &self,
-        edge: &Edge,
+        edge: &Arc<Edge>,
         stream: Stream,
         next: Next,
         shutdown: &ShutdownWatch,

@@ -1,7 +1,10 @@
-//! The endpoints that the router answers itself: models, health, readiness, the page, metrics, and the root.
+//! The endpoints that the router answers itself: models, health, readiness, metrics, and the root. Those for people are in
+//! `dashboard`.
 //!
 //! `/v1/models` lists what is configured and what `background::discovery` has learned; nothing is fetched inside a
 //! request. Who has no key sees a bare status and no names, from loopback too, unless the operator says otherwise.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -14,23 +17,23 @@ use super::context::RequestContext;
 use super::lifecycle::End;
 use super::phrase::Spoken;
 use super::reply::Refusal;
-use super::{admission, cors, desk, refusals, reply, wish, Edge};
+use super::{admission, cors, dashboard, desk, explain, refusals, reply, wish, Edge};
 use crate::clients::Client;
 use crate::llm::endpoint::Page;
 use crate::llm::ANTHROPIC_VERSION;
 use crate::observe::outcome::Ended;
 use crate::observe::seeds::docs;
-use crate::observe::{health, metrics, page};
+use crate::observe::{health, metrics};
 use crate::routing::Listed;
 
 const JSON: &str = "application/json";
 const HTML: &str = "text/html; charset=utf-8";
-/// The page needs nothing but its own style.
+/// The description needs nothing but its own style.
 const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
 
 /// Answers one of our own pages.
 pub async fn answer(
-    edge: &Edge,
+    edge: &Arc<Edge>,
     which: Page,
     client: &mut ServerSession,
     ctx: &mut RequestContext,
@@ -38,7 +41,8 @@ pub async fn answer(
     let headers = &client.req_header().headers;
     let asks = ctx.client.clone();
     let monitoring = &edge.gateway.settings.monitoring;
-    let sees_all = monitoring.public == Some(true) || asks.is_some();
+    let tells_names = matches!(which, Page::Health | Page::Trace | Page::Explain);
+    let sees_all = tells_names && dashboard::sees_all(edge, headers, ctx).await;
     let (status, kind, body): (u16, &str, Bytes) = match (&which, &asks) {
         (Page::Root, None) => (200, JSON, Bytes::from_static(b"{\"object\":\"router\",\"api\":\"/v1\"}")),
         (Page::Preflight, _) => return permit(client, ctx).await,
@@ -52,8 +56,8 @@ pub async fn answer(
             let body = if sees_all { health::details(&view) } else { health::bare(&view) };
             (health::status(&view), JSON, body.into())
         }
-        (Page::Vhealth, _) if sees_all => (200, HTML, page::render(&edge.view()).into()),
-        (Page::Trace, _) if sees_all => (200, JSON, health::trace(&edge.view()).into()),
+        (Page::Trace, _) if sees_all => (200, JSON, health::trace(&edge.busy_view()).into()),
+        (Page::Explain, _) if sees_all => (200, JSON, explain::explain(edge, client.req_header())?),
         (Page::Metrics, _) if !monitoring.prometheus_enabled => {
             return Err(refusals::no_such_path(client.req_header().uri.path()).into());
         }
@@ -75,8 +79,7 @@ pub async fn answer(
             None => return Err(refusals::no_such_path(client.req_header().uri.path()).into()),
         },
         (_, None) => {
-            let refused = admission::identify(&edge.gateway.roster, headers, ctx.outcome.at).err();
-            return Err(refused.unwrap_or_else(refusals::panicked).into());
+            return Err(admission::stranger(&edge.gateway.roster, headers, ctx.outcome.at).into());
         }
     };
     let mut head = ResponseHeader::build_no_case(status, Some(6)).map_err(|_| End::Cut)?;

@@ -16,11 +16,13 @@ pub mod context;
 pub mod cors;
 pub mod course;
 pub mod crowd;
+pub mod dashboard;
 pub mod desk;
 pub mod door;
 pub mod drain;
 pub mod entrance;
 pub mod exchange;
+pub mod explain;
 pub mod failure;
 pub mod forward;
 pub mod frames;
@@ -48,10 +50,11 @@ pub mod reply;
 pub mod socket;
 pub mod token;
 pub mod view;
+pub mod visitors;
 pub mod wish;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use admission::{Bounds, Budget};
 use context::RequestContext;
@@ -64,6 +67,7 @@ use http::header::{HeaderName, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use pingora::http::ResponseHeader;
 use reply::Refusal;
+use visitors::Visitors;
 
 use crate::config::{Credential, Settings};
 use crate::gateway::Gateway;
@@ -93,20 +97,25 @@ pub struct Edge {
     pub reload: Arc<Reload>,
     /// Where requests are admitted: here, as long as this is the edge of the newest configuration.
     pub courses: Courses,
+    /// Who looks at the page.
+    pub visitors: Visitors,
 }
 
 impl Edge {
     /// The edge of another configuration in the same process: what was bought at start is shared.
     pub fn renewed(&self, settings: Settings) -> Self {
         let meters = Meters::for_credentials(settings.credentials.iter().map(Credential::counted));
+        let names = settings.credentials.iter().map(|credential| credential.name.as_str());
+        let recent = self.recorder.recent.for_credentials(names);
         Self {
             gateway: self.gateway.reassemble(settings),
             dialer: self.dialer.clone(),
             budget: self.budget.clone(),
             drain: self.drain.clone(),
             reload: self.reload.clone(),
-            recorder: Arc::new(Recorder { meters, access: self.recorder.access.clone() }),
+            recorder: Arc::new(Recorder { meters, access: self.recorder.access.clone(), recent }),
             courses: Courses::default(),
+            visitors: self.visitors.renewed(),
         }
     }
 
@@ -232,4 +241,5 @@ pub fn tell(recorder: &Recorder, change: &Transition) {
         _ => log::info!("{change}"),
     }
     recorder.meters.ban(change.credential(), event);
+    recorder.recent.changed(change.credential(), SystemTime::now());
 }

@@ -2,30 +2,101 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use super::Edge;
 use crate::clients::{self, Client};
 use crate::gateway::{Gateway, Seen};
+use crate::observe::metrics;
 use crate::observe::seeds::tally;
 use crate::observe::view::{
-    ClientView, CredentialView, ModelView, PeerState, PeerView, QueueView, QuotaView, Standing, State, Used,
-    VendorView, View,
+    ClientView, CredentialView, ModelView, PageView, PeerState, PeerView, QueueView, QuotaView, RouteView,
+    Standing, State, TurnView, Used, VendorView, View,
 };
 use crate::providers::peer_health::Figure;
-use crate::routing::{self, Class, Condition, Outlook, QueueSnapshot, QuotaUse, Use};
+use crate::routing::{
+    self, Ask, Class, Condition, Considered, Listed, Outlook, Pool, QueueSnapshot, QuotaUse, Snapshot, Use,
+};
+
+/// How many pairs of credential and model are considered for one look: each model's order takes a moment of the pool.
+const MOST_PAIRS: usize = 5_000;
 
 impl Edge {
     /// The router at this moment.
     pub fn view(&self) -> View {
-        view(&self.gateway, self.drain.is_draining())
+        let snapshot = self.gateway.pool.snapshot(Instant::now());
+        view(&self.gateway, self.drain.is_draining(), &snapshot)
+    }
+
+    /// The same without the models on credentials that nobody has asked for.
+    pub fn busy_view(&self) -> View {
+        let snapshot = self.gateway.pool.busy(Instant::now());
+        view(&self.gateway, self.drain.is_draining(), &snapshot)
+    }
+
+    /// The same with all that only the page shows, and the orders of the models with `text` in their names. Takes
+    /// milliseconds where there are hundreds of credentials.
+    pub fn whole_view(&self, text: &str) -> View {
+        let (now, recent) = (SystemTime::now(), &self.recorder.recent);
+        let (good, read_at) = metrics::last_reload();
+        let view = self.busy_view();
+        let (routes, left_out) = routes(&self.gateway.pool, view.credentials.len(), text);
+        let page = PageView {
+            now,
+            config: self.gateway.settings.digest.clone(),
+            read_at,
+            reload_failed: !good,
+            generation: metrics::generations(),
+            in_flight: self.drain.in_flight(),
+            routes,
+            left_out,
+            failures: recent.failures(),
+            lately: view.credentials.iter().map(|credential| recent.of(&credential.name, now)).collect(),
+        };
+        View { page: Some(page), ..view }
     }
 }
 
+/// Who would be tried for each listed model with `text` in its name (of all, where that is in none), and how many more
+/// there are.
+fn routes(pool: &Pool, credentials: usize, text: &str) -> (Vec<RouteView>, usize) {
+    let (now, mut listed) = (Instant::now(), pool.models());
+    let text = text.to_lowercase();
+    let named = |model: &Listed| model.name.to_lowercase().contains(&text);
+    if listed.iter().any(named) {
+        listed.retain(named);
+    }
+    let most = MOST_PAIRS / credentials.max(1) + 1;
+    let left_out = listed.len().saturating_sub(most);
+    let routes = listed.into_iter().take(most).filter_map(|model| {
+        let ask = Ask { model: Some(&model.name), ..Ask::default() };
+        Some(route(pool.explain(ask, now).ok()?, model.name))
+    });
+    (routes.collect(), left_out)
+}
+
+fn route(considered: Vec<Considered>, model: String) -> RouteView {
+    let mut route = RouteView { model, order: Vec::new(), others: Vec::new() };
+    for Considered { credential, model, turn, remark, .. } in considered {
+        match turn {
+            Ok(_) => {
+                let fallback = (*model != *route.model).then_some(model);
+                route.order.push(TurnView { credential, fallback, remark });
+            }
+            // A fallback's candidates are told where it is shown itself.
+            Err(_) if *model != *route.model => {}
+            Err(why) => match route.others.iter_mut().find(|(known, _)| *known == why) {
+                Some((_, names)) => names.push(credential),
+                None => route.others.push((why, vec![credential])),
+            },
+        }
+    }
+    route.others.sort_by_key(|(_, names)| std::cmp::Reverse(names.len()));
+    route
+}
+
 /// The router at this moment.
-pub fn view(gateway: &Gateway, draining: bool) -> View {
-    let now = Instant::now();
-    let snapshot = gateway.pool.snapshot(now);
+fn view(gateway: &Gateway, draining: bool, snapshot: &Snapshot) -> View {
     let listed: HashSet<String> = gateway.pool.models().into_iter().map(|model| model.name).collect();
     let seen = snapshot.credentials.iter().enumerate();
     let credentials: Vec<_> = seen.map(|(at, seen)| credential(gateway, &listed, at, seen)).collect();
@@ -36,9 +107,10 @@ pub fn view(gateway: &Gateway, draining: bool) -> View {
         draining,
         active_models: listed.len(),
         vendors: vendors(gateway, &credentials),
-        clients: clients(gateway, now),
+        clients: clients(gateway, Instant::now()),
         credentials,
         state: gateway.fleet.as_ref().map(|fleet| fleet.view()),
+        page: None,
         queue: (!gateway.settings.routing.max_wait.is_zero()).then(|| queue(&snapshot.queue)),
     }
 }
@@ -94,8 +166,10 @@ fn credential(
         weight: seen.weight,
         rpm: learned(seen.rpm, load.map(|load| load.rpm)),
         tpm: learned(seen.tpm, load.map(|load| load.tpm)),
+        reserved: seen.reserved,
         quotas: seen.quotas.iter().flat_map(quotas).collect(),
         in_flight: seen.in_flight,
+        max_concurrent: seen.max_concurrent,
         banned: seen.is_banned,
         standing: whole_standing(seen),
         models: seen.models.iter().map(|seen| model(listed, peer.as_ref(), seen)).collect(),

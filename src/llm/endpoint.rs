@@ -31,6 +31,14 @@ pub enum Page {
     Ready,
     /// `/vhealth`.
     Vhealth,
+    /// `/vhealth/events`: what changes on it.
+    Events,
+    /// `/vhealth/login`: a form with a key.
+    Login,
+    /// `/vhealth/logout`.
+    Logout,
+    /// `/explain`.
+    Explain,
     /// `/trace`.
     Trace,
     /// `/metrics`.
@@ -67,6 +75,13 @@ pub enum Page {
     GeminiModels,
     /// `/v1beta/models/{id}`, decoded.
     GeminiModel(String),
+}
+
+impl Page {
+    /// Whether it is looked at in a browser.
+    pub fn is_for_people(&self) -> bool {
+        matches!(self, Self::Vhealth | Self::Events | Self::Login | Self::Logout)
+    }
 }
 
 /// How a request's body comes.
@@ -154,6 +169,7 @@ impl Endpoint {
             return Door::Refuse;
         }
         match (self.row.takes, sent) {
+            (Takes::Page, _) if self.row.allow == "POST" => Door::Local(self.page()),
             (Takes::Page | Takes::Keyed, _) if self.is_page_method() => Door::Local(self.page()),
             (Takes::Act, _) => Door::Local(self.page()),
             (Takes::Page | Takes::Keyed, _) => Door::PassThrough,
@@ -288,6 +304,10 @@ impl Endpoint {
             "/health/live" => Page::Live,
             "/health/ready" => Page::Ready,
             "/vhealth" => Page::Vhealth,
+            "/vhealth/events" => Page::Events,
+            "/vhealth/login" => Page::Login,
+            "/vhealth/logout" => Page::Logout,
+            "/explain" => Page::Explain,
             "/trace" => Page::Trace,
             "/metrics" => Page::Metrics,
             "/v1/usage" => Page::Usage,

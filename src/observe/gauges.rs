@@ -12,7 +12,7 @@ use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricT
 
 use super::metrics::PREFIX;
 use super::sink;
-use super::view::{ClientView, CredentialView, ModelView, PeerState, PeerView, QuotaView, View};
+use super::view::{ClientView, CredentialView, ModelView, PeerState, PeerView, QueueView, QuotaView, View};
 
 type Source = Arc<dyn Fn() -> View + Send + Sync>;
 
@@ -57,11 +57,8 @@ fn families(view: &View) -> Vec<MetricFamily> {
         log_dropped(),
     ];
     if let Some(state) = &view.state {
-        families.push(family(
-            "shared_state_up",
-            "1 while the shared state is asked",
-            vec![sample(&[], as_sample(state.up.into()))],
-        ));
+        let up = vec![sample(&[], as_sample(state.up.into()))];
+        families.push(family("shared_state_up", "1 while the shared state is asked", up));
         families.push(counter(
             "shared_state_outages_total",
             "How often the shared state was lost",
@@ -69,10 +66,7 @@ fn families(view: &View) -> Vec<MetricFamily> {
         ));
     }
     if let Some(queue) = &view.queue {
-        let waiting = queue.waiting.iter().map(|(class, count)| sample(&[("class", class)], *count as f64));
-        families.push(family("queue_waiting", "Requests that wait for a limit", waiting.collect()));
-        families.push(counter("queue_given_up_total", "Requests that have waited in vain", queue.given_up));
-        families.push(counter("queue_refused_total", "Requests that found the queue full", queue.refused));
+        families.extend(of_queue(queue));
     }
     let own = || view.credentials.iter().filter(|credential| credential.kind != "proxy");
     let mut of_credentials = |name, help, value: fn(&CredentialView) -> Option<f64>| {
@@ -114,6 +108,15 @@ fn families(view: &View) -> Vec<MetricFamily> {
     of_models("model_tpm_current", "Tokens in the last minute", |model| model.tpm.current);
     families.extend(of_clients(&view.clients));
     families
+}
+
+fn of_queue(queue: &QueueView) -> [MetricFamily; 3] {
+    let waiting = queue.waiting.iter().map(|(class, count)| sample(&[("class", class)], *count as f64));
+    [
+        family("queue_waiting", "Requests that wait for a limit", waiting.collect()),
+        counter("queue_given_up_total", "Requests that have waited in vain", queue.given_up),
+        counter("queue_refused_total", "Requests that found the queue full", queue.refused),
+    ]
 }
 
 /// Names of keys are those of the configuration.

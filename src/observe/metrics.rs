@@ -174,6 +174,17 @@ pub fn reloaded(good: bool) {
     }
 }
 
+/// Whether the configuration was good when it was read last, and when the running one was read.
+pub fn last_reload() -> (bool, SystemTime) {
+    let at = Duration::from_secs(u64::try_from(TABLE.reload_at.get()).unwrap_or_default());
+    (TABLE.reload_ok.get() == 1, SystemTime::UNIX_EPOCH + at)
+}
+
+/// How many processes have taken over from one another.
+pub fn generations() -> u32 {
+    u32::try_from(TABLE.generation.get()).unwrap_or_default()
+}
+
 /// So many processes have taken over from one another.
 pub fn generation(number: u32) {
     TABLE.generation.set(number.into());

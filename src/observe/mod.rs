@@ -13,13 +13,17 @@ pub mod logging;
 pub mod metrics;
 pub mod outcome;
 pub mod page;
+pub mod query;
+pub mod recent;
 pub mod seeds;
+pub mod sheet;
 pub mod sink;
 pub mod view;
 
 use access_log::AccessLog;
 use metrics::Meters;
 use outcome::Outcome;
+use recent::Recent;
 
 /// Where outcomes go: called exactly once for every request.
 #[derive(Clone)]
@@ -28,12 +32,15 @@ pub struct Recorder {
     pub meters: Meters,
     /// Writes.
     pub access: AccessLog,
+    /// Remembers for the page.
+    pub recent: Recent,
 }
 
 impl Recorder {
-    /// Counts the request and writes its line.
+    /// Counts the request, notes it, and writes its line.
     pub fn tell(&self, outcome: &Outcome) {
         self.meters.record(outcome);
+        self.recent.note(outcome);
         seeds::tally::count(outcome);
         self.access.write(outcome);
     }

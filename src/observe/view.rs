@@ -4,8 +4,9 @@
 //! of them can be tested without a pool.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use super::recent::{Failure, Lately};
 use crate::providers::peer_health::PeerHealth;
 
 /// The whole router.
@@ -31,6 +32,55 @@ pub struct View {
     pub state: Option<StateView>,
     /// Those who wait; none where nobody may.
     pub queue: Option<QueueView>,
+    /// What only the page shows; none where nobody looks at it.
+    pub page: Option<PageView>,
+}
+
+/// What the page shows besides.
+#[derive(Clone, Debug)]
+pub struct PageView {
+    /// When the rest was seen.
+    pub now: SystemTime,
+    /// The beginning of the digest of the configuration's text.
+    pub config: String,
+    /// When the running configuration was read.
+    pub read_at: SystemTime,
+    /// A later one was not good.
+    pub reload_failed: bool,
+    /// How many processes have taken over from one another.
+    pub generation: u32,
+    /// Requests under way.
+    pub in_flight: usize,
+    /// Listed models: who would be tried, in which order.
+    pub routes: Vec<RouteView>,
+    /// How many more there are.
+    pub left_out: usize,
+    /// The last errors, newest first.
+    pub failures: Vec<Failure>,
+    /// What happened lately, by the place of the credential.
+    pub lately: Vec<Lately>,
+}
+
+/// Who would be tried for a model.
+#[derive(Clone, Debug)]
+pub struct RouteView {
+    /// Its name here.
+    pub model: String,
+    /// Who would be, first to last.
+    pub order: Vec<TurnView>,
+    /// Why others would not, and who: the more of them, the earlier.
+    pub others: Vec<(String, Vec<Arc<str>>)>,
+}
+
+/// One attempt that would be made.
+#[derive(Clone, Debug)]
+pub struct TurnView {
+    /// On which credential.
+    pub credential: Arc<str>,
+    /// For which model, where a fallback's turn has come.
+    pub fallback: Option<Arc<str>>,
+    /// Why others come before it.
+    pub remark: Option<String>,
 }
 
 /// What one caller's key was used for.
@@ -117,10 +167,14 @@ pub struct CredentialView {
     pub rpm: Used,
     /// Tokens in the last minute.
     pub tpm: Used,
+    /// The part of `tpm` that is reserved for requests under way.
+    pub reserved: u64,
     /// Limits over other times.
     pub quotas: Vec<QuotaView>,
     /// Requests under way.
     pub in_flight: u32,
+    /// How many may be; none = unlimited.
+    pub max_concurrent: Option<u32>,
     /// Counts as banned: itself, or all of its models.
     pub banned: bool,
     /// Why it is, or is not, tried.
@@ -229,7 +283,7 @@ pub struct Standing {
 }
 
 /// The states, worst last.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum State {
     /// Takes requests.
     #[default]
@@ -277,6 +331,16 @@ impl View {
     }
 }
 
+impl CredentialView {
+    /// The word for its state; banned as well where all of its models are.
+    pub fn state(&self) -> &'static str {
+        match self.standing.state {
+            State::Available if self.banned => State::Banned.as_str(),
+            state => state.as_str(),
+        }
+    }
+}
+
 impl Used {
     /// Share of the limit in use, 0 to 1; 0 where there is no limit.
     pub fn share(self) -> f64 {
@@ -303,6 +367,7 @@ pub(crate) mod samples {
             weight: 1,
             rpm: Used { current: 7, limit: Some(10) },
             tpm: Used { current: 900, limit: None },
+            reserved: 300,
             quotas: vec![QuotaView {
                 of: "requests",
                 per: "day".into(),
@@ -311,6 +376,7 @@ pub(crate) mod samples {
                 resets: Some(Duration::from_millis(3_600_200)),
             }],
             in_flight: 2,
+            max_concurrent: Some(8),
             banned: false,
             standing: Standing::default(),
             models: vec![ModelView {
@@ -336,6 +402,47 @@ pub(crate) mod samples {
             strikes: 3,
         };
         CredentialView { banned: true, standing, ..credential(name) }
+    }
+
+    /// The same as somebody sees it who looks at the page.
+    pub(crate) fn watched() -> View {
+        let failure = Failure {
+            at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_780_000_000),
+            request_id: "req_7".into(),
+            endpoint: "/v1/chat/completions",
+            model: Some("gpt-5".into()),
+            credential: Some("spare".into()),
+            status: 503,
+            reason: "status",
+        };
+        let ms = Duration::from_millis;
+        let busy = Lately {
+            latency: Some((ms(120), ms(900))),
+            tokens_per_second: 41.5,
+            answers: vec![1; 60],
+            errors: vec![0; 60],
+            ..Lately::default()
+        };
+        let failing = Lately { last_error: Some(failure.clone()), ..Lately::default() };
+        let turn = |name: &str| TurnView { credential: name.into(), fallback: None, remark: None };
+        let route = RouteView {
+            model: "gpt-5".into(),
+            order: vec![turn("main"), turn("peer")],
+            others: vec![("is banned for 12s".into(), vec!["spare".into()])],
+        };
+        let page = PageView {
+            now: SystemTime::UNIX_EPOCH + Duration::from_secs(1_780_000_020),
+            config: "0123456789ab".into(),
+            read_at: SystemTime::UNIX_EPOCH + Duration::from_secs(1_779_906_236),
+            reload_failed: false,
+            generation: 2,
+            in_flight: 3,
+            routes: vec![route],
+            left_out: 0,
+            failures: vec![failure],
+            lately: vec![busy, failing, Lately::default()],
+        };
+        View { page: Some(page), ..view() }
     }
 
     /// A router of one well, one banned and one peer.
@@ -368,6 +475,7 @@ pub(crate) mod samples {
                 in_flight: 1,
             }],
             state: None,
+            page: None,
             queue: None,
         }
     }

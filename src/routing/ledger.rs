@@ -42,6 +42,9 @@ struct Entry {
     credential: String,
     model: Option<String>,
     in_flight: u32,
+    /// Tokens that those under way have taken.
+    #[serde(default)]
+    reserved: u64,
     #[serde(default)]
     used: Vec<Sheet>,
     standing: Option<Stood>,
@@ -93,6 +96,7 @@ impl Ledger {
     pub fn at_rest(mut self) -> Self {
         for entry in &mut self.accounts {
             entry.in_flight = 0;
+            entry.reserved = 0;
             if let Some(standing) = &mut entry.standing {
                 standing.rest();
             }
@@ -169,6 +173,7 @@ impl State {
             let standing = entry.standing.as_ref().filter(|_| keeps(&entry.credential));
             if let Some(account) = self.account_made(at, entry.model.as_deref()) {
                 account.in_flight += entry.in_flight;
+                account.reserved += entry.reserved;
                 account.meter.restore(&entry.used, now);
                 if let Some(standing) = standing {
                     account.standing.resume(standing, epoch);
@@ -264,6 +269,7 @@ impl Entry {
             credential: credential.to_string(),
             model: model.map(ToString::to_string),
             in_flight: account.in_flight,
+            reserved: account.reserved,
             used: account.meter.sheets(tick.moment()),
             standing: account.standing.stood(epoch),
         }

@@ -218,6 +218,14 @@ impl Pool {
         copied.assemble()
     }
 
+    /// The same without the models on credentials that nobody has asked for: they are as configured.
+    pub fn busy(&self, now: Instant) -> Snapshot {
+        let state = self.lock();
+        let copied = Copied::new(&state, state.clock.peek(now));
+        drop(state);
+        copied.busy()
+    }
+
     /// Whether a credential could serve a model at this moment, and if not, why.
     pub fn state_of(&self, credential: usize, model: Option<&str>, now: Instant) -> Availability {
         let state = self.lock();

@@ -27,6 +27,8 @@ pub(super) struct Account {
     pub(super) meter: Meter,
     pub(super) standing: Standing,
     pub(super) in_flight: u32,
+    /// Tokens that those under way have taken.
+    pub(super) reserved: u64,
     /// The fleet has refused it.
     pub(super) held: Option<Held>,
 }
@@ -63,7 +65,13 @@ pub(super) struct Rows {
 impl Account {
     /// A key that has done nothing yet.
     pub(super) fn new(limits: &Limits) -> Self {
-        Self { meter: Meter::new(limits), standing: Standing::default(), in_flight: 0, held: None }
+        Self {
+            meter: Meter::new(limits),
+            standing: Standing::default(),
+            in_flight: 0,
+            reserved: 0,
+            held: None,
+        }
     }
 
     /// Whether forgetting it would lose nothing.

@@ -1,7 +1,7 @@
 //! How things stand, copied out under the lock for everything that looks and does not route: `/health`, metrics, the
 //! page. Nothing here changes anything.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,10 +37,14 @@ pub struct CredentialSnapshot {
     pub rpm: Use,
     /// Tokens in the last minute, reservations included.
     pub tpm: Use,
+    /// The part of `tpm` that is reserved for requests under way.
+    pub reserved: u64,
     /// The same for its limits over other periods.
     pub quotas: Vec<QuotaUse>,
     /// Requests under way.
     pub in_flight: u32,
+    /// How many may be; none = unlimited.
+    pub max_concurrent: Option<u32>,
     /// What is known without asking.
     pub outlook: Outlook,
     /// Where it stands itself.
@@ -172,11 +176,41 @@ impl Copied {
         }
         Snapshot { credentials, queue }
     }
+
+    /// Only what has a state. Where each of hundreds of credentials serves hundreds of models, that is far less.
+    pub(super) fn busy(self) -> Snapshot {
+        let Self { catalog, mut credentials, pairs, queue } = self;
+        for (at, pair) in pairs {
+            if let Some(credential) = credentials.get_mut(at) {
+                credential.models.push(pair);
+            }
+        }
+        for (at, credential) in credentials.iter_mut().enumerate() {
+            credential.models.sort_by(|a, b| a.name.cmp(&b.name));
+            let mut banned =
+                credential.models.iter().filter(|model| model.standing.condition.is_banned()).peekable();
+            let own = credential.standing.condition.is_banned();
+            credential.is_banned = own
+                || banned.peek().is_some() && {
+                    let banned: HashSet<&str> = banned.map(|model| &*model.name).collect();
+                    let mut configured = catalog
+                        .configured()
+                        .iter()
+                        .filter(|name| catalog.objection(at, name).is_none())
+                        .peekable();
+                    match configured.peek() {
+                        Some(_) => configured.all(|name| banned.contains(&**name)),
+                        None => banned.len() == credential.models.len(),
+                    }
+                };
+        }
+        Snapshot { credentials, queue }
+    }
 }
 
 impl CredentialSnapshot {
     fn of(member: &Member, tick: Tick) -> Self {
-        let Account { meter, standing, in_flight, .. } = &member.account;
+        let Account { meter, standing, in_flight, reserved, .. } = &member.account;
         let [rpm, tpm] = Use::of(&meter.minute, tick);
         Self {
             name: member.name.clone(),
@@ -184,8 +218,10 @@ impl CredentialSnapshot {
             weight: member.weight,
             rpm,
             tpm,
+            reserved: *reserved,
             quotas: QuotaUse::of(meter, tick),
             in_flight: *in_flight,
+            max_concurrent: member.max_concurrent,
             outlook: member.outlook,
             standing: StandingSnapshot::of(standing, tick),
             is_banned: false,

@@ -175,6 +175,7 @@ impl State {
         self.note(claim, || Event::Released);
         for account in self.accounts(claim) {
             account.in_flight = account.in_flight.saturating_sub(1);
+            account.reserved = account.reserved.saturating_sub(claim.tokens);
             // Not for one that never had its place.
             account.held.take_if(|held| claim.sent && held.is_crowded());
             account.standing.leave(claim.ticket);
@@ -205,6 +206,7 @@ impl State {
         let more = claim.cost.saturating_sub(claim.tokens);
         for account in self.accounts(claim) {
             account.meter.overshoot(more, now);
+            account.reserved += more;
         }
         claim.tokens = claim.cost;
     }
@@ -247,6 +249,7 @@ impl Account {
     fn admit(&mut self, claim: &Claim, tick: Tick, expired: impl FnOnce()) -> bool {
         self.meter.charge(claim.tokens, claim.at);
         self.in_flight += 1;
+        self.reserved += claim.tokens;
         if self.standing.expire(tick.now) {
             expired();
         }

@@ -168,7 +168,11 @@ fn the_description_is_of_what_is_served() {
         if path.starts_with("/v1") && path != "/v1/usage" && path != "/v1/models" {
             continue;
         }
-        let path = path.replace("{model}", "m");
+        let path = path.replace("{model}", "m").replace("/explain", "/explain?model=m");
+        if path == "/vhealth/events" {
+            // Has no end.
+            continue;
+        }
         if operations.get("get").is_some() {
             assert!(matches!(router.get(&path).status, 200 | 503), "{path}");
         }

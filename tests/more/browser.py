@@ -1,8 +1,9 @@
-"""Whether a browser shows the page /vhealth without scripts: browser.py BINARY CHROMIUM SCREENSHOT.
+"""Whether a browser shows the page /vhealth, and to everybody: browser.py BINARY CHROMIUM AXE DIRECTORY.
 
-A headless Chromium loads the page of the demonstration with JavaScript off, tells its title and the text it laid out,
-and takes a screenshot. It is driven over a pipe (Chrome DevTools Protocol), so it opens no port. Every name but
-127.0.0.1 is resolved to nothing, so that nothing else is loaded.
+A headless Chromium loads the page with JavaScript off and on, in both themes, as wide as a desk and as narrow as a
+phone; sees it change while requests are served; logs in and out; and lets axe-core (AXE, its script) look for what keeps
+people out. Screenshots go to DIRECTORY. The browser is driven over a pipe (Chrome DevTools Protocol), so it opens no port.
+Every name but 127.0.0.1 is resolved to nothing, so that nothing else is loaded.
 """
 
 import base64
@@ -15,6 +16,7 @@ import tempfile
 import time
 
 from demo import Demo, end
+from router import KEY, Router
 
 SETTINGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--hide-scrollbars",
@@ -80,33 +82,139 @@ class Browser:
         return strings[document["title"]] if document["title"] >= 0 else "", " ".join(shown)
 
 
-def visit(browser, url):
-    """Title and text of the page at `url`, with scripts off."""
+HOSTILE = "<img src=x onerror=boom()>"
+CREDENTIALS = """
+  - name: "<img src=x onerror=boom()>"
+    api_key: sk-upstream-red-0123456789
+    base_url: http://127.0.0.1:9
+    rpm: 100
+    tpm: 100000
+    models: ["</td><b>model"]
+  - name: blue
+    api_key: sk-upstream-blue-0123456789
+    base_url: http://127.0.0.1:9
+    is_fallback: true
+models:
+  - name: "</td><b>model"
+    rpm: 50
+"""
+# What a page does that its policy forbids is noted.
+WITNESS = "window.forbidden = []; document.addEventListener('securitypolicyviolation', e => forbidden.push(e.blockedURI))"
+
+
+def wait(what, look, limit=20):
+    """The first answer of `look` that is not empty."""
+    ends = time.monotonic() + limit
+    while not (seen := look()):
+        assert time.monotonic() < ends, f"{what}: not seen in {limit} s"
+        time.sleep(0.1)
+    print(f"browser {what} ... ok", flush=True)
+    return seen
+
+
+class Page:
+    """A page with scripts on."""
+
+    def __init__(self, browser, directory, axe):
+        self.browser, self.directory, self.axe = browser, directory, axe
+        browser.call("Emulation.setScriptExecutionDisabled", value=False)
+        browser.call("Page.enable")
+        browser.call("Page.addScriptToEvaluateOnNewDocument", source=WITNESS)
+
+    def open(self, url):
+        self.browser.call("Page.navigate", url=url)
+        wait(f"{url.rsplit('/', 1)[-1]} is loaded", lambda: self.run("document.readyState") == "complete")
+
+    def run(self, expression):
+        """The value of an expression, or of its promise."""
+        result = self.browser.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in result, result["exceptionDetails"]
+        return result["result"].get("value")
+
+    def text(self):
+        return self.run("document.body.innerText")
+
+    def judged(self, name):
+        """Looks at the page in both themes, wide and narrow; axe finds nothing, and nothing but tables is scrolled."""
+        for theme in "light", "dark":
+            media = [{"name": "prefers-color-scheme", "value": theme}]
+            self.browser.call("Emulation.setEmulatedMedia", features=media)
+            for width in 1200, 320:
+                self.browser.call("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1,
+                                  mobile=False)
+                self.run(self.axe)
+                found = self.run("axe.run(document, {resultTypes: ['violations']}).then(r => r.violations.map("
+                                 "v => v.id + ': ' + v.nodes.map(n => n.html + n.failureSummary).join('\\n')))")
+                assert found == [], "\n".join(found)
+                wide = self.run("document.documentElement.scrollWidth")
+                assert wide <= width, f"{name} is {wide} wide in a window of {width}"
+                self.shot(f"{name}-{theme}-{width}.png")
+        print(f"browser {name}: axe {self.run('axe.version')} finds nothing, light and dark, wide and narrow ... ok")
+        assert self.run("forbidden") == [], self.run("forbidden")
+
+    def shot(self, name):
+        png = base64.b64decode(self.browser.call("Page.captureScreenshot", format="png")["data"])
+        assert png.startswith(b"\x89PNG\r\n\x1a\n") and len(png) > 5_000, len(png)
+        (self.directory / name).write_bytes(png)
+
+
+def without_scripts(browser, demo):
+    """The page is complete."""
     browser.call("Emulation.setScriptExecutionDisabled", value=True)
-    browser.call("Page.navigate", url=url)
-    ends = time.monotonic() + 20
-    title, text = browser.laid_out()
-    while "demo-echo" not in text and time.monotonic() < ends:
-        time.sleep(0.2)
-        title, text = browser.laid_out()
-    return title, text
+    browser.call("Page.navigate", url=f"{demo.url}/vhealth")
+    title, text = wait("the page without scripts",
+                       lambda: seen if "demo-echo" in (seen := browser.laid_out())[1] else None)
+    assert title == TITLE, title
+    for word in ("demo-a", "demo-b", "demo-c", "healthy", "Would be tried", "Recent errors", "loaded anew every 10 s"):
+        assert word in text, f"{word} is not shown: {text[:500]}"
 
 
-def main(binary, chromium, image):
+def live(page, demo):
+    """What changes is seen without loading the page again, and what somebody has opened or chosen stays."""
+    page.open(f"{demo.url}/vhealth")
+    wait("it is live", lambda: "Live" in page.text())
+    page.run("window.same = 1; document.querySelector('input[type=search]').focus()")
+    for _ in range(6):
+        demo.chat("demo-flaky")
+    wait("an error is told", lambda: "503" in page.text() or "500" in page.text() or "429" in page.text())
+    wait("answers are counted", lambda: page.run("document.querySelectorAll('.spark path').length > 0"))
+    assert page.run("window.same") == 1, "the page was loaded again"
+    assert page.run("document.activeElement.type") == "search", "the focus was taken away"
+    page.judged("vhealth")
+
+
+def sessions(page, binary):
+    """A key opens the page, a name is text, and logging out closes it."""
+    with Router(binary, "", CREDENTIALS) as router:
+        url = router.url.removesuffix("/v1") + "/vhealth"
+        page.open(url)
+        assert page.run("document.querySelector('#key').type") == "password"
+        page.judged("login")
+        show = "document.querySelector('#key').value = '{}'; document.querySelector('form').submit()"
+        page.run(show.format("sk-wrong"))
+        wait("a wrong key is refused", lambda: "no key of this router" in page.text())
+        page.run(show.format(KEY))
+        wait("a key opens the page", lambda: HOSTILE in page.text())
+        assert page.run("document.cookie") == "", "scripts can read the cookie"
+        assert "</td><b>model" in page.text() and page.run("document.querySelectorAll('img, b').length") == 0
+        wait("it is live behind a key", lambda: "Live" in page.text())
+        page.judged("hostile")
+        page.run("document.querySelector('form[method=post]').requestSubmit()")
+        wait("logging out closes it", lambda: page.run("!!document.querySelector('#key')"))
+
+
+def main(binary, chromium, axe, directory):
     """Raises when anything is wrong."""
-    with Demo(binary) as demo, Browser(chromium) as browser:
-        assert demo.chat("demo-echo") == 200
-        title, text = visit(browser, f"{demo.url}/vhealth")
-        assert title == TITLE, title
-        print(f"browser the title is {title!r} ... ok")
-        for word in ("demo-a", "demo-b", "demo-c", "demo-echo", "healthy"):
-            assert word in text, f"{word} is not shown: {text[:500]}"
-        print("browser credentials and models are shown ... ok")
-        png = base64.b64decode(browser.call("Page.captureScreenshot", format="png")["data"])
-    assert png.startswith(b"\x89PNG\r\n\x1a\n") and len(png) > 10_000, len(png)
-    pathlib.Path(image).write_bytes(png)
-    print(f"browser screenshot, {len(png)} bytes: {image} ... ok")
-    print("browser: passed")
+    directory = pathlib.Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    with Browser(chromium) as browser:
+        with Demo(binary) as demo:
+            assert demo.chat("demo-echo") == 200
+            without_scripts(browser, demo)
+            page = Page(browser, directory, pathlib.Path(axe).read_text(encoding="utf-8"))
+            live(page, demo)
+        sessions(page, binary)
+    print(f"browser: passed, screenshots in {directory}")
 
 
 if __name__ == "__main__":

@@ -145,9 +145,11 @@ fn every_default_is_what_it_is_said_to_be() {
         models,
         binding,
         client_keys,
+        digest,
         ..
     } = settings;
     assert!(client_keys.is_empty() && server.enable_auth && server.auth_header.is_none());
+    assert_eq!(digest.len(), 12);
     let seconds = Duration::from_secs;
     assert_eq!(
         (server.port, server.threads, server.max_body_size, server.max_buffered),

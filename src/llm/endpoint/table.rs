@@ -61,7 +61,7 @@ const PAGE: &str = "GET, HEAD";
 const POST: &str = "POST";
 
 /// All of them; the first that fits holds.
-pub(super) static ROWS: [Row; 67] = [
+pub(super) static ROWS: [Row; 71] = [
     row(
         "/v1/chat/completions",
         Takes::Model,
@@ -283,6 +283,17 @@ pub(super) static ROWS: [Row; 67] = [
     row("/health/live", Takes::Page, Gives::Json, Wire::Opaque, PAGE, "Whether the process answers"),
     row("/health/ready", Takes::Page, Gives::Json, Wire::Opaque, PAGE, "Whether requests are welcome"),
     row("/vhealth", Takes::Page, Gives::Either, Wire::Opaque, PAGE, "The state on a page"),
+    row("/vhealth/events", Takes::Page, Gives::Either, Wire::Opaque, "GET", "What changes on that page"),
+    row("/vhealth/login", Takes::Page, Gives::Either, Wire::Opaque, POST, "A key, once, for a cookie"),
+    row("/vhealth/logout", Takes::Page, Gives::Either, Wire::Opaque, POST, "The cookie is given back"),
+    row(
+        "/explain",
+        Takes::Page,
+        Gives::Json,
+        Wire::Opaque,
+        PAGE,
+        "Who would serve a model, and why not others",
+    ),
     row("/trace", Takes::Page, Gives::Json, Wire::Opaque, PAGE, "This router and all behind it"),
     row("/metrics", Takes::Page, Gives::Either, Wire::Opaque, PAGE, "Metrics for Prometheus"),
     row(

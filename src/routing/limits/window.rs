@@ -27,8 +27,8 @@ const MOST: u64 = 1 << 40;
 const SLOTS: u32 = 60;
 /// A day without a change of clocks, in seconds.
 const DAY: u64 = 86_400;
-/// The days that are remembered: that of now, and those that a clock which was set wrong may come back to.
-const DAYS: usize = 3;
+/// The days that are remembered: that of now, and those that a clock which is up to three days wrong may come back to.
+const DAYS: usize = 8;
 
 /// Which slots there are, and which count.
 #[derive(Debug)]

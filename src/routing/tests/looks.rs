@@ -35,7 +35,10 @@ fn a_credential_counts_as_banned_when_all_of_its_configured_models_are() {
     };
     ban("m");
     assert!(!pool.snapshot(at(1.0)).credentials[0].is_banned);
+    let busy = pool.busy(at(1.0));
+    assert_eq!((busy.credentials[0].models.len(), busy.credentials[0].is_banned), (1, false));
     ban("n");
+    assert!(pool.busy(at(1.0)).credentials[0].is_banned);
     let snapshot = pool.snapshot(at(1.0));
     assert!(snapshot.credentials[0].is_banned);
     let standing = &snapshot.credentials[0].models[0].standing;
