@@ -42,7 +42,7 @@ fn a_day_admits_its_quota_and_says_when_there_is_a_new_one() {
     let labels = [("credential", "a"), ("of", "requests"), ("per", "day")];
     assert_eq!(router.metric("auto_ai_router_credential_quota_current", &labels), Some(5.0));
     let page = router.get("/vhealth").text();
-    assert!(page.contains("5 of 5 requests per day"), "{page}");
+    assert!(page.contains("5 / 5 requests per day"), "{page}");
 }
 
 #[test]
