@@ -12,7 +12,6 @@ use super::{view, Edge};
 use crate::clients::Client;
 use crate::llm::endpoint::{self, Page};
 use crate::llm::error::ApiError;
-use crate::observe::seeds::tally;
 use crate::observe::seeds::{Caller, Callers, Desk, Service, Window};
 use crate::observe::view::Used;
 use crate::operator::Reloaded;
@@ -47,7 +46,7 @@ pub async fn act(edge: &Edge, page: &Page) -> Option<Result<Value, Box<Refusal>>
     let done = |message: &str| Ok(json!({ "status": "success", "message": message }));
     Some(match page {
         Page::ResetStats => {
-            tally::reset();
+            edge.recorder.recent.reset();
             done("Statistics begin anew. Limits are as they were.")
         }
         Page::ResetKeys => {
@@ -90,7 +89,7 @@ fn desk(edge: &Edge, asks: &Arc<Client>) -> Desk {
     Desk {
         version: crate::VERSION,
         services: services.map(|(at, seen)| service(edge, at, seen, asks.is_master, now)).collect(),
-        totals: tally::totals(),
+        totals: edge.recorder.recent.totals(),
         callers: Callers {
             enabled: !roster.is_open(),
             valid: roster.valid(wall),

@@ -46,17 +46,18 @@ struct Illustrated {
 }
 
 impl Pictures {
-    /// The request with its pictures in it, for `credential`; none where it is to get the request as it came.
+    /// Whether `credential` is not to fetch the pictures that the request may name.
+    pub fn wanted(edge: &Edge, plain: &Spoken<'_>, credential: usize) -> bool {
+        edge.gateway.upstream(credential).inlines_images && matches!(plain.content, Content::Json(_))
+    }
+
+    /// The request with its pictures in it; none where it names none.
     pub async fn spoken<'a>(
         &'a self,
         edge: &Edge,
         plain: &Spoken<'a>,
-        credential: usize,
         deadline: Option<Instant>,
     ) -> Option<Spoken<'a>> {
-        if !(edge.gateway.upstream(credential).inlines_images && matches!(plain.content, Content::Json(_))) {
-            return None;
-        }
         // Boxed, so that a request has no room for it where there is no such upstream.
         let making = || Box::pin(illustrated(edge, plain.endpoint, plain.body, deadline));
         let made = self.0.get_or_init(making).await;

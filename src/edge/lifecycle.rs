@@ -92,8 +92,10 @@ pub async fn converse(
             Turn::Stop(stop) => return Err(tries.refusal(edge, &plan, stop).into()),
         };
         let told_so_far = told.as_deref().filter(|_| ctx.broken.is_some());
-        let fetching = pictures.spoken(edge, &spoken, lease.credential(), tries.deadline);
-        let illustrated = client_or(client, ctx, pin!(fetching)).await?;
+        let illustrated = match Pictures::wanted(edge, &spoken, lease.credential()) {
+            true => client_or(client, ctx, pin!(pictures.spoken(edge, &spoken, tries.deadline))).await?,
+            false => None,
+        };
         let (words, deadline) = (illustrated.as_ref().unwrap_or(&spoken), tries.deadline);
         let attempt = Attempt { edge, spoken: words, deadline, told: told_so_far, client, ctx };
         // Boxed, so that its room is given back before the answer is relayed.

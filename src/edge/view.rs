@@ -8,7 +8,6 @@ use super::Edge;
 use crate::clients::{self, Client};
 use crate::gateway::{Gateway, Seen};
 use crate::observe::metrics;
-use crate::observe::seeds::tally;
 use crate::observe::view::{
     ClientView, CredentialView, ModelView, PageView, PeerState, PeerView, QueueView, QuotaView, RouteView,
     Standing, State, TurnView, Used, VendorView, View,
@@ -25,13 +24,13 @@ impl Edge {
     /// The router at this moment.
     pub fn view(&self) -> View {
         let snapshot = self.gateway.pool.snapshot(Instant::now());
-        view(&self.gateway, self.drain.is_draining(), &snapshot)
+        view(self, &snapshot)
     }
 
     /// The same without the models on credentials that nobody has asked for.
     pub fn busy_view(&self) -> View {
         let snapshot = self.gateway.pool.busy(Instant::now());
-        view(&self.gateway, self.drain.is_draining(), &snapshot)
+        view(self, &snapshot)
     }
 
     /// The same with all that only the page shows, and the orders of the models with `text` in their names. Takes
@@ -96,7 +95,8 @@ fn route(considered: Vec<Considered>, model: String) -> RouteView {
 }
 
 /// The router at this moment.
-fn view(gateway: &Gateway, draining: bool, snapshot: &Snapshot) -> View {
+fn view(edge: &Edge, snapshot: &Snapshot) -> View {
+    let gateway = &*edge.gateway;
     let listed: HashSet<String> = gateway.pool.models().into_iter().map(|model| model.name).collect();
     let seen = snapshot.credentials.iter().enumerate();
     let credentials: Vec<_> = seen.map(|(at, seen)| credential(gateway, &listed, at, seen)).collect();
@@ -104,9 +104,9 @@ fn view(gateway: &Gateway, draining: bool, snapshot: &Snapshot) -> View {
         instance: gateway.hop.clone(),
         version: crate::VERSION,
         uptime: gateway.started.elapsed(),
-        draining,
+        draining: edge.drain.is_draining(),
         active_models: listed.len(),
-        vendors: vendors(gateway, &credentials),
+        vendors: vendors(edge, &credentials),
         clients: clients(gateway, Instant::now()),
         credentials,
         state: gateway.fleet.as_ref().map(|fleet| fleet.view()),
@@ -128,12 +128,12 @@ fn clients(gateway: &Gateway, now: Instant) -> Vec<ClientView> {
 }
 
 /// The types of provider: what requests, the questions for models and those for health have last found.
-fn vendors(gateway: &Gateway, credentials: &[CredentialView]) -> Vec<VendorView> {
-    let totals = tally::totals();
+fn vendors(edge: &Edge, credentials: &[CredentialView]) -> Vec<VendorView> {
+    let totals = edge.recorder.recent.totals();
     let mut vendors: BTreeMap<&'static str, VendorView> = BTreeMap::new();
-    for (credential, (_, upstream)) in credentials.iter().zip(gateway.upstreams()) {
+    for (credential, (_, upstream)) in credentials.iter().zip(edge.gateway.upstreams()) {
         let served =
-            totals.services.get(&upstream.name).is_some_and(|counts| counts.requests > counts.failures);
+            totals.credentials.get(&upstream.name).is_some_and(|counts| counts.requests > counts.failures);
         let peer = credential.peer.as_ref().and_then(|peer| match peer.state {
             PeerState::Unknown => None,
             state => Some(state != PeerState::Down),

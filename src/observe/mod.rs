@@ -41,7 +41,6 @@ impl Recorder {
     pub fn tell(&self, outcome: &Outcome) {
         self.meters.record(outcome);
         self.recent.note(outcome);
-        seeds::tally::count(outcome);
         self.access.write(outcome);
     }
 }

@@ -1,4 +1,5 @@
-//! What happened lately: times, tokens and the last error of each credential, and the last errors of all.
+//! What happened lately: times, tokens and the last error of each credential, and the last errors of all; and counts of
+//! what each has done, from the start or from when they were put to nought.
 //!
 //! For people who look, not for graphs over days: those are made of metrics. Fed by the outcome of each request, a few
 //! stores into fixed rings behind a lock per credential; everything that costs more (sorting for a quantile) is done
@@ -6,6 +7,7 @@
 //! kept but the names of models, so that nothing can leak here.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -33,8 +35,41 @@ pub type Quantiles = (Duration, Duration);
 /// The recent past of all credentials; cheap to clone.
 #[derive(Clone, Default)]
 pub struct Recent {
-    tallies: Arc<HashMap<Box<str>, Shared>>,
-    failures: Arc<Mutex<VecDeque<Failure>>>,
+    tallies: Arc<HashMap<Arc<str>, Shared>>,
+    whole: Arc<Whole>,
+}
+
+/// What is known of all of them together.
+#[derive(Default)]
+struct Whole {
+    failures: Mutex<VecDeque<Failure>>,
+    requests: AtomicU64,
+    failovers: AtomicU64,
+    skips: AtomicU64,
+}
+
+/// What one credential has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Attempts.
+    pub requests: u64,
+    /// Attempts that failed.
+    pub failures: u64,
+    /// Attempts that it answered by a 429.
+    pub rate_limited: u64,
+}
+
+/// What all of them have done. Metrics count the same and more, but never go back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Requests that were to go to a credential.
+    pub requests: u64,
+    /// How often a request went on to another attempt.
+    pub failovers: u64,
+    /// 429s of upstreams, and requests for which every credential was at a limit of ours.
+    pub skips: u64,
+    /// By name.
+    pub credentials: HashMap<Arc<str>, Counts>,
 }
 
 /// An attempt that failed, or a request that did.
@@ -87,6 +122,7 @@ struct Slot {
 /// The rings of one credential.
 #[derive(Default)]
 struct Tally {
+    counts: Counts,
     changed: Option<SystemTime>,
     last_error: Option<Failure>,
     rings: Option<Box<Rings>>,
@@ -109,19 +145,24 @@ impl Recent {
     /// Rings for these credentials; those of the same name go on with what `self` has.
     pub fn for_credentials<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Self {
         let tally = |name: &str| self.tallies.get(name).cloned().unwrap_or_default();
-        let tallies = names.into_iter().map(|name| (Box::from(name), tally(name))).collect();
-        Self { tallies: Arc::new(tallies), failures: self.failures.clone() }
+        let tallies = names.into_iter().map(|name| (name.into(), tally(name))).collect();
+        Self { tallies: Arc::new(tallies), whole: self.whole.clone() }
     }
 
     /// Notes one request, whatever became of it.
     pub fn note(&self, outcome: &Outcome) {
         let slot = slot_of(outcome.at + outcome.total);
-        for attempt in outcome.attempts.iter().filter(|attempt| attempt.failed()) {
-            let failure = Failure::of_attempt(outcome, attempt);
+        self.whole.count(outcome);
+        for attempt in &outcome.attempts {
+            let failure = attempt.failed().then(|| Failure::of_attempt(outcome, attempt));
             if let Some(tally) = self.tallies.get(&*attempt.credential) {
-                lock(tally).failed(slot, failure.clone());
+                let mut tally = lock(tally);
+                tally.counts.add(attempt);
+                if let Some(failure) = &failure {
+                    tally.failed(slot, failure.clone());
+                }
             }
-            self.keep(failure);
+            failure.into_iter().for_each(|failure| self.keep(failure));
         }
         let broken = Failure::of_request(outcome);
         if let Some(tally) = outcome.credential.as_deref().and_then(|name| self.tallies.get(name)) {
@@ -134,6 +175,29 @@ impl Recent {
         broken.into_iter().for_each(|failure| self.keep(failure));
     }
 
+    /// What has been counted.
+    pub fn totals(&self) -> Totals {
+        let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Totals {
+            requests: get(&self.whole.requests),
+            failovers: get(&self.whole.failovers),
+            skips: get(&self.whole.skips),
+            credentials: self
+                .tallies
+                .iter()
+                .map(|(name, tally)| (name.clone(), lock(tally).counts))
+                .collect(),
+        }
+    }
+
+    /// All counts begin anew.
+    pub fn reset(&self) {
+        self.tallies.values().for_each(|tally| lock(tally).counts = Counts::default());
+        for count in [&self.whole.requests, &self.whole.failovers, &self.whole.skips] {
+            count.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// A ban or a cool-down of a credential has begun or ended.
     pub fn changed(&self, credential: &str, at: SystemTime) {
         if let Some(tally) = self.tallies.get(credential) {
@@ -143,7 +207,7 @@ impl Recent {
 
     /// The last errors, newest first.
     pub fn failures(&self) -> Vec<Failure> {
-        lock(&self.failures).iter().rev().cloned().collect()
+        lock(&self.whole.failures).iter().rev().cloned().collect()
     }
 
     /// What is known of a credential.
@@ -152,11 +216,37 @@ impl Recent {
     }
 
     fn keep(&self, failure: Failure) {
-        let mut failures = lock(&self.failures);
+        let mut failures = lock(&self.whole.failures);
         if failures.len() == FAILURES {
             failures.pop_front();
         }
         failures.push_back(failure);
+    }
+}
+
+impl Whole {
+    fn count(&self, outcome: &Outcome) {
+        let limited = outcome.refusal == Some("limit");
+        if outcome.attempts.is_empty() && !limited {
+            return;
+        }
+        let told_to_wait = outcome.attempts.iter().filter(|attempt| attempt.status == 429).count();
+        let add = |count: &AtomicU64, more: usize| {
+            if more > 0 {
+                count.fetch_add(more as u64, Ordering::Relaxed);
+            }
+        };
+        add(&self.requests, 1);
+        add(&self.failovers, outcome.attempts.len().saturating_sub(1));
+        add(&self.skips, told_to_wait + usize::from(limited));
+    }
+}
+
+impl Counts {
+    fn add(&mut self, attempt: &AttemptRecord) {
+        self.requests += 1;
+        self.failures += u64::from(attempt.reason != "ok");
+        self.rate_limited += u64::from(attempt.status == 429);
     }
 }
 

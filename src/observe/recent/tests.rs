@@ -148,6 +148,26 @@ fn a_reload_keeps_what_is_known_of_a_name() {
     assert_eq!(after.of("a", at(NOW)).answers[SLOTS - 1], 2);
 }
 
+#[test]
+fn attempts_failures_and_failovers_are_counted_until_they_are_put_to_nought() {
+    let recent = recent();
+    let attempts = |first: u16| Outcome {
+        attempts: vec![attempt("a", first, 1, "status"), attempt("b", 200, 1, "ok")],
+        ..answered(NOW, 20)
+    };
+    recent.note(&attempts(500));
+    recent.note(&attempts(429));
+    recent.note(&refused(401, "unauthorized", "/v1/chat/completions"));
+    recent.note(&refused(429, "limit", "/v1/chat/completions"));
+    let totals = recent.totals();
+    assert_eq!((totals.requests, totals.failovers, totals.skips), (3, 2, 2));
+    assert_eq!(totals.credentials["a"], Counts { requests: 2, failures: 2, rate_limited: 1 });
+    assert_eq!(totals.credentials["b"], Counts { requests: 2, failures: 0, rate_limited: 0 });
+    recent.reset();
+    let none = recent.totals();
+    assert_eq!((none.requests, none.credentials["a"]), (0, Counts::default()));
+}
+
 /// Run with `--ignored --nocapture` on a release build.
 #[test]
 #[ignore = "a measurement"]

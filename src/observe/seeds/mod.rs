@@ -6,15 +6,14 @@
 //! as their limit and never above a hundred, and counts are of the whole process. What is not known is null.
 
 pub mod docs;
-pub mod tally;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{json, Map, Value};
 
+use super::recent::{Counts, Totals};
 use super::view::{State, Used};
-use tally::Totals;
 
 /// All that these endpoints tell, as one caller may see it.
 #[derive(Clone, Debug, Default)]
@@ -312,8 +311,8 @@ impl Desk {
         self.services.iter().map(|service| (service.name.clone(), of(service))).collect()
     }
 
-    fn counts(&self, service: &Service) -> tally::Counts {
-        self.totals.services.get(service.name.as_str()).copied().unwrap_or_default()
+    fn counts(&self, service: &Service) -> Counts {
+        self.totals.credentials.get(service.name.as_str()).copied().unwrap_or_default()
     }
 }
 

@@ -1,6 +1,5 @@
 //! The shapes, with values that can be told apart.
 
-use super::tally::Counts;
 use super::*;
 
 fn used(current: u64, limit: impl Into<Option<u64>>) -> Used {
@@ -28,7 +27,7 @@ fn desk() -> Desk {
     daily.windows.push(day);
     daily.state = State::Banned;
     let mut totals = Totals { requests: 8, failovers: 2, skips: 1, ..Totals::default() };
-    totals.services.insert("a".into(), Counts { requests: 6, failures: 3, rate_limited: 1 });
+    totals.credentials.insert("a".into(), Counts { requests: 6, failures: 3, rate_limited: 1 });
     let caller = Caller {
         name: "team".into(),
         hint: "sha256:01234567".into(),
