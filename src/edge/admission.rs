@@ -26,12 +26,16 @@ use crate::llm::socket;
 const MOST_RESERVED: usize = 1024 * 1024;
 
 /// Where the APIs have a key but in Authorization: Anthropic's, Azure's, Google's.
-const NAMED: [&str; 3] = ["x-api-key", "api-key", "x-goog-api-key"];
+static NAMED: [HeaderName; 3] = [
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("api-key"),
+    HeaderName::from_static("x-goog-api-key"),
+];
 
 /// The keys that a request shows: in `Authorization: Bearer`, in a header of its own, or in a WebSocket's subprotocols.
 fn presented(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     let bearer = headers.get_all(AUTHORIZATION).iter().filter_map(|v| bearer(v.as_bytes()));
-    let named = NAMED.into_iter().flat_map(|name| headers.get_all(name));
+    let named = NAMED.iter().flat_map(|name| headers.get_all(name));
     bearer.chain(named.map(HeaderValue::as_bytes)).chain(socket::keys(headers).map(str::as_bytes))
 }
 
@@ -88,7 +92,7 @@ fn unauthorized(headers: &HeaderMap) -> Box<Refusal> {
         Some(value) if bearer(value).is_none() => {
             "The Authorization header must be 'Bearer ' followed by the key."
         }
-        None if NAMED.iter().all(|name| !headers.contains_key(*name))
+        None if NAMED.iter().all(|name| !headers.contains_key(name))
             && socket::keys(headers).next().is_none() =>
         {
             "No key: send 'Authorization: Bearer' followed by the router's key."

@@ -6,19 +6,19 @@
 //! every header of every request, so they branch on the first byte. Names are in lower case, as `http` has them.
 //! Sources: RFC 9110, section 7.6.1; vendors' headers as seen in recorded traffic.
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::provider::Versions;
 
 /// Where upstreams put their request id, the best name first.
-const REQUEST_IDS: [&str; 7] = [
-    "x-request-id",
-    "request-id",
-    "apim-request-id",
-    "x-ms-request-id",
-    "inference-id",
-    "x-generation-id",
-    "cf-ray",
+static REQUEST_IDS: [HeaderName; 7] = [
+    HeaderName::from_static("x-request-id"),
+    HeaderName::from_static("request-id"),
+    HeaderName::from_static("apim-request-id"),
+    HeaderName::from_static("x-ms-request-id"),
+    HeaderName::from_static("inference-id"),
+    HeaderName::from_static("x-generation-id"),
+    HeaderName::from_static("cf-ray"),
 ];
 
 /// Whether a client's header goes upstream.
@@ -121,7 +121,7 @@ fn is_upstreams_extension(name: &str) -> bool {
 
 /// The upstream's own id of the request, under whatever name.
 pub fn upstream_request_id(headers: &HeaderMap) -> Option<&HeaderValue> {
-    REQUEST_IDS.iter().find_map(|name| headers.get(*name))
+    REQUEST_IDS.iter().find_map(|name| headers.get(name))
 }
 
 #[cfg(test)]
