@@ -37,6 +37,8 @@ pub enum Upload {
     Drip(Duration),
     /// No body and no end: the head alone.
     Nothing,
+    /// Chunked, and these are the chunks. Over HTTP/1.1 only.
+    Chunks(&'static str),
 }
 
 /// How the answer is taken.
@@ -75,6 +77,11 @@ impl Ask {
 
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    pub fn path(mut self, path: &str) -> Self {
+        self.path = path.into();
         self
     }
 
@@ -124,7 +131,7 @@ impl Ask {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
         match self.upload {
-            Upload::Unmeasured => head.push_str("Transfer-Encoding: chunked\r\n\r\n"),
+            Upload::Unmeasured | Upload::Chunks(_) => head.push_str("Transfer-Encoding: chunked\r\n\r\n"),
             _ => head.push_str(&format!("Content-Length: {}\r\n\r\n", self.body.len())),
         }
         head
@@ -154,6 +161,7 @@ impl Ask {
                     }
                 }
                 Upload::Nothing => {}
+                Upload::Chunks(chunks) => to.write_all(chunks.as_bytes()).await?,
             }
             std::future::pending::<std::io::Result<()>>().await
         };
@@ -238,7 +246,7 @@ impl Ask {
             Upload::Whole | Upload::Unmeasured => (16384, self.body.len(), None),
             Upload::Part(most) => (16384, most, None),
             Upload::Drip(pause) => (1, self.body.len(), Some(pause)),
-            Upload::Nothing => return Ok(upload),
+            Upload::Nothing | Upload::Chunks(_) => return Ok(upload),
         };
         for part in self.body[..most].chunks(piece) {
             let mut left = Bytes::copy_from_slice(part);

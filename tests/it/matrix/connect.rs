@@ -63,7 +63,12 @@ pub fn rows() -> Vec<Row> {
             client: "the answer, over a new connection to the same credential",
             blame: "nobody",
             counts: "one request",
-            faults: Vec::new(),
+            faults: vec![fault("dead on the second request", |call| match call.number {
+                1 => Reply::default().close(),
+                _ => Reply::good(call),
+            })
+            .before(1)
+            .both(then(Told::Served, Strikes::None, 2).tokens(Tokens::Reported))],
             tests: &["a_reused_connection_that_dies_is_replaced_without_a_strike"],
         },
         Row {

@@ -7,6 +7,10 @@
 mod answers;
 mod ask;
 mod connect;
+mod edge;
+mod local;
+mod page;
+mod process;
 mod rig;
 mod row;
 mod secrets;
@@ -25,4 +29,9 @@ fn answers_that_are_errors_or_none() {
 #[test]
 fn streams_that_have_begun() {
     rig::play(rig::usual(), streams::rows());
+}
+
+#[test]
+fn before_any_upstream_is_asked() {
+    rig::play(rig::usual(), edge::rows());
 }

@@ -68,7 +68,9 @@ pub fn usual() -> Config {
         .server("logging_level: debug\nheader_timeout: 2s\nbody_timeout: 3s\nmax_body_size: 1MiB")
         .server("request_timeout: 20s")
         .routing("response_timeout: 2s\nfirst_token_timeout: 2s\nstall_timeout: 2s")
-        .fail2ban("max_attempts: 100\nban_duration: 1m")
+        .fail2ban(
+            "max_attempts: 100\nban_duration: 1m\nerror_codes: [401, 402, 403, 429, 500, 502, 503, 504, 529]",
+        )
 }
 
 impl Rig {
@@ -117,9 +119,10 @@ impl Rig {
     fn play(&self, cell: &Cell) -> Vec<String> {
         let expected = cell.fault.expected(cell.shape);
         let ask = (cell.fault.ask)(Ask::chat(&self.key, &cell.model, cell.shape.stream));
-        *self.asked.lock().unwrap() += 1;
-        let seen = ask.send(&self.router, cell.shape.protocol);
-        self.note(&seen);
+        for _ in 0..cell.fault.before {
+            self.ask(&ask, cell.shape);
+        }
+        let seen = self.ask(&ask, cell.shape);
         let mut wrong: Vec<String> = is_told(expected.told, cell.shape, &seen).into_iter().collect();
         wrong.extend((cell.fault.also)(&seen, cell.shape));
         if let Err(state) = self.is_left_with(cell, expected) {
@@ -129,13 +132,17 @@ impl Rig {
         wrong
     }
 
-    fn note(&self, seen: &Seen) {
+    fn ask(&self, ask: &Ask, shape: Shape) -> Seen {
+        *self.asked.lock().unwrap() += 1;
+        let seen = ask.send(&self.router, shape.protocol);
         let mut told = self.told.lock().unwrap();
         for (name, value) in &seen.headers {
             told.extend_from_slice(format!("{name}: {value}\n").as_bytes());
         }
         told.extend_from_slice(&seen.body);
         told.push(b'\n');
+        drop(told);
+        seen
     }
 
     /// Waits until the books of the cell are as they must be.
@@ -161,7 +168,10 @@ impl Rig {
             let found: Vec<_> = all.lines().filter(|line| line.contains(&by)).map(str::to_owned).collect();
             (!found.is_empty()).then_some(found)
         });
-        let lines = lines.unwrap_or_default();
+        let mut lines = lines.unwrap_or_default();
+        if seen.header("x-request-id").is_none() {
+            lines.drain(..cell.fault.before.min(lines.len()));
+        }
         let [line] = lines.as_slice() else { return vec![format!("{} access lines with {by}", lines.len())] };
         let line: Value = serde_json::from_str(line).unwrap_or_default();
         let status = match expected.told {
@@ -196,7 +206,6 @@ impl Rig {
         let more = ["/v1/models", "/v1/usage", "/openapi.json", "/explain?model=m0", "/router/stats"];
         let pages: Vec<u8> = pages.iter().chain(&more).flat_map(|path| self.router.get(path).body).collect();
         let (stdout, stderr) = (self.router.stdout(), self.router.stderr());
-        assert!(stderr.contains("DEBUG") || stderr.contains("debug"), "the router is to say all it can");
         let told = self.told.lock().unwrap();
         self.canaries.are_in_none_of(&[
             ("standard output", stdout.as_bytes()),
@@ -216,10 +225,11 @@ impl Cell {
                 (0, place) => self.elsewhere(place),
                 _ => self.scripted(self.fault.others),
             };
-            let own = if at == 0 { self.fault.lines } else { "" };
             let key = canaries.make(&self.credential(at));
+            let lines = self.fault.lines;
+            let rpm = if lines.contains("rpm:") { "" } else { "rpm: 1000\n" };
             let lines = format!(
-                "api_key: {key}\nmodels: [{}]\npriority: {at}\nrpm: 1000\ntpm: 1000000\n{own}",
+                "api_key: {key}\nmodels: [{}]\npriority: {at}\ntpm: 1000000\n{rpm}{lines}",
                 self.model
             );
             config = config.keyless("openai", &self.credential(at), &url, &lines);
@@ -248,8 +258,13 @@ impl Cell {
                 self._places.push(Box::new(upstream));
                 url
             }
-            Place::Nameless => "http://no-such-host.invalid:1".to_owned(),
-            Place::Refuses | Place::Scripted(_) => Upstream::refused(),
+            // Of its own: where all credentials of a host fail, it is the host.
+            Place::Nameless => format!("http://{}.invalid:1", self.model),
+            Place::Refuses | Place::Scripted(_) => {
+                let (socket, url) = taken();
+                self._places.push(Box::new(socket));
+                url
+            }
         }
     }
 }
@@ -285,7 +300,7 @@ fn standing(cell: &Cell, at: usize, expected: Then, health: &Value, page: &Value
     let tokens = &own["current_tpm"];
     match expected.tokens {
         Tokens::None => is("tokens", tokens, json!(0)),
-        Tokens::Reported => is("tokens", tokens, json!(12)),
+        Tokens::Reported => is("tokens", tokens, json!(12 * expected.requests)),
         Tokens::Estimated => {
             let some = tokens.as_u64().is_some_and(|n| (1..1000).contains(&n) && n != 12);
             is("tokens estimated", &json!(some), json!(true));
@@ -353,6 +368,14 @@ fn chat_counts(metrics: &str) -> Vec<f64> {
         line.starts_with("auto_ai_router_requests_total{") && line.contains("/chat/completions\"")
     });
     counts.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect()
+}
+
+/// A port that is taken, so that nobody else can listen there, and nobody does.
+fn taken() -> (tokio::net::TcpSocket, String) {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let url = format!("http://{}", socket.local_addr().unwrap());
+    (socket, url)
 }
 
 /// A host whose queue of connections is full: it neither takes nor refuses another one.

@@ -19,6 +19,7 @@ pub struct Row {
 }
 
 impl Row {
+    /// How many cases its faults make.
     pub fn cases(&self) -> usize {
         self.faults.iter().map(|fault| fault.shapes().len()).sum()
     }
@@ -76,7 +77,7 @@ pub enum Strikes {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tokens {
     None,
-    /// As many as the answer reported.
+    /// As many as each answer reported: 12.
     Reported,
     /// An estimate of what was asked and seen.
     Estimated,
@@ -128,8 +129,10 @@ pub struct Fault {
     pub others: fn(&Call) -> Reply,
     /// How the client's request differs from a usual one.
     pub ask: fn(Ask) -> Ask,
-    /// More lines for the first candidate.
+    /// More lines for every candidate.
     pub lines: &'static str,
+    /// So many requests go before the one that counts.
+    pub before: usize,
     /// Looks at what else must be true of what the client saw: what is wrong, or nothing.
     pub also: fn(&Seen, Shape) -> Option<String>,
     /// With one candidate and with three of falling priority; none: it means nothing there.
@@ -157,6 +160,7 @@ pub fn at(name: &'static str, first: Place) -> Fault {
         others: Reply::good,
         ask: |ask| ask,
         lines: "",
+        before: 0,
         also: |_, _| None,
         alone: None,
         three: None,
@@ -204,12 +208,12 @@ impl Fault {
         Self { others, ..self }
     }
 
-    pub fn asks(self, ask: fn(Ask) -> Ask) -> Self {
-        Self { ask, ..self }
-    }
-
     pub fn lines(self, lines: &'static str) -> Self {
         Self { lines, ..self }
+    }
+
+    pub fn before(self, before: usize) -> Self {
+        Self { before, ..self }
     }
 
     pub fn also(self, also: fn(&Seen, Shape) -> Option<String>) -> Self {

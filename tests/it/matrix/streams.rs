@@ -25,7 +25,7 @@ pub fn rows() -> Vec<Row> {
             blame: "the pair",
             counts: "the request, an estimate of its tokens",
             faults: vec![fault("silence", |call| respond(200).open_sse(begun(call)).hang())
-                .both(broken("upstream_timeout"))
+                .both(broken("stream_interrupted"))
                 .streamed()],
             tests: &["a_stream_that_stalls_ends_with_an_error"],
         },
