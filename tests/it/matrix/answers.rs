@@ -237,10 +237,20 @@ fn nonsense() -> Vec<Row> {
             client: "the next candidate; else 502",
             blame: "the pair",
             counts: "the request",
-            faults: vec![useless("a head of 2 MiB", |_| {
-                respond(200).header("x-big", &"x".repeat(2 << 20)).json(&json!({}))
-            })],
-            tests: &["an_answer_over_64_mib_goes_elsewhere"],
+            faults: vec![
+                useless("a head of 2 MiB", |_| {
+                    respond(200).header("x-big", &"x".repeat(2 << 20)).json(&json!({}))
+                }),
+                useless("an answer of 65 MiB", |_| {
+                    let piece = vec![b' '; 1 << 20];
+                    let head = respond(200).header("content-type", "application/json");
+                    let head = head.header("content-length", &(65 << 20).to_string()).head();
+                    (0..65).fold(head, |reply, _| reply.send(&piece))
+                })
+                .unary()
+                .h1(),
+            ],
+            tests: &[],
         },
         Row {
             number: 31,

@@ -12,7 +12,9 @@ fn raw(name: &'static str, ask: fn(Ask) -> Ask) -> Fault {
 /// A client that is sent away is told for how long, a minute at most.
 fn waits(seen: &Seen, _: Shape) -> Option<String> {
     let wait: Option<u64> = seen.header("retry-after").and_then(|wait| wait.parse().ok());
-    (!wait.is_some_and(|wait| (1..=60).contains(&wait))).then(|| format!("retry-after is {wait:?}"))
+    let right =
+        wait.is_some_and(|wait| (1..=60).contains(&wait)) && seen.header("x-should-retry") == Some("true");
+    (!right).then(|| format!("it is told to wait {wait:?}: {:?}", seen.headers))
 }
 
 fn bad(name: &'static str, ask: fn(Ask) -> Ask) -> Fault {
@@ -234,7 +236,7 @@ fn models() -> Vec<Row> {
             })
             .others(|_| respond(507).error("no", "server_error", None))
             .before(1)
-            .alone(then(Told::Error(503, "no_credential_available"), Strikes::Pair(1), 1))
+            .alone(then(Told::Error(503, "no_credential_available"), Strikes::Banned, 1))
             .also(waits)],
             tests: &["when_everybody_is_banned_the_answer_says_for_how_long"],
         },

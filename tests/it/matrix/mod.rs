@@ -14,6 +14,7 @@ mod process;
 mod rig;
 mod row;
 mod secrets;
+mod slots;
 mod streams;
 
 #[test]

@@ -65,6 +65,7 @@ fn then(then: Option<Then>) -> String {
         Strikes::None => "no strike".to_owned(),
         Strikes::Pair(count) => format!("{count} × pair"),
         Strikes::Key(count) => format!("{count} × credential"),
+        Strikes::Banned => "the pair is banned".to_owned(),
     };
     let tokens = match tokens {
         Tokens::None => "no tokens",

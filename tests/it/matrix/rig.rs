@@ -6,13 +6,15 @@
 //! are as many. Every key is a canary, the router logs all it can, and nothing that it says shows one.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use serde_json::{json, Value};
 
 use super::ask::{Ask, Protocol, Seen};
 use super::row::{Fault, Place, Row, Shape, Strikes, Then, Tokens, Told};
 use super::secrets::Canaries;
+use crate::support::reply::Step;
 use crate::support::tls::TlsUpstream;
 use crate::support::*;
 
@@ -26,6 +28,8 @@ struct Cell {
     shape: Shape,
     model: String,
     upstreams: Vec<Upstream>,
+    /// Calls that are never answered to their end: the router must end them.
+    hanging: Arc<AtomicUsize>,
     /// What else has to be there for its first candidate.
     _places: Vec<Box<dyn std::any::Any + Send + Sync>>,
 }
@@ -68,9 +72,9 @@ pub fn usual() -> Config {
         .server("logging_level: debug\nheader_timeout: 2s\nbody_timeout: 3s\nmax_body_size: 1MiB")
         .server("request_timeout: 20s")
         .routing("response_timeout: 2s\nfirst_token_timeout: 2s\nstall_timeout: 2s")
-        .fail2ban(
-            "max_attempts: 100\nban_duration: 1m\nerror_codes: [401, 402, 403, 429, 500, 502, 503, 504, 529]",
-        )
+        .fail2ban("max_attempts: 100\nban_duration: 1m")
+        .fail2ban("error_codes: [401, 402, 403, 429, 500, 502, 503, 504, 529]")
+        .fail2ban("error_code_rules: [{code: 507, max_attempts: 1, ban_duration: 1m}]")
 }
 
 impl Rig {
@@ -89,6 +93,7 @@ impl Rig {
                         shape,
                         model,
                         upstreams: Vec::new(),
+                        hanging: Arc::default(),
                         _places: Vec::new(),
                     };
                     let (cell, with) = cell.settle(config, &mut canaries);
@@ -118,7 +123,10 @@ impl Rig {
     /// Plays one case: what is wrong.
     fn play(&self, cell: &Cell) -> Vec<String> {
         let expected = cell.fault.expected(cell.shape);
-        let ask = (cell.fault.ask)(Ask::chat(&self.key, &cell.model, cell.shape.stream));
+        let trace = format!("{:a>32}", &cell.model[1..]);
+        let ask = Ask::chat(&self.key, &cell.model, cell.shape.stream)
+            .header("traceparent", &format!("00-{trace}-00f067aa0ba902b7-01"));
+        let ask = (cell.fault.ask)(ask);
         for _ in 0..cell.fault.before {
             self.ask(&ask, cell.shape);
         }
@@ -128,7 +136,7 @@ impl Rig {
         if let Err(state) = self.is_left_with(cell, expected) {
             wrong.push(state);
         }
-        wrong.extend(self.lines_of(cell, &seen, expected));
+        wrong.extend(self.lines_of(cell, &seen, expected, &trace));
         wrong
     }
 
@@ -154,15 +162,16 @@ impl Rig {
             last = (0..cell.shape.candidates)
                 .flat_map(|at| standing(cell, at, expected, &health, &page))
                 .collect();
+            last.extend(cell.still_called());
             last.is_empty().then_some(())
         });
         settled.ok_or_else(|| last.join("; "))
     }
 
     /// One line tells of the case, and no more.
-    fn lines_of(&self, cell: &Cell, seen: &Seen, expected: Then) -> Vec<String> {
+    fn lines_of(&self, cell: &Cell, seen: &Seen, expected: Then, trace: &str) -> Vec<String> {
         let id = seen.header("x-request-id").map(|id| format!("\"request_id\":\"{id}\""));
-        let by = id.unwrap_or_else(|| format!("\"model\":\"{}\"", cell.model));
+        let by = id.unwrap_or_else(|| format!("\"trace_id\":\"{trace}\""));
         let lines = eventually(secs(5), || {
             let all = self.router.stdout();
             let found: Vec<_> = all.lines().filter(|line| line.contains(&by)).map(str::to_owned).collect();
@@ -184,17 +193,32 @@ impl Rig {
         (!right).then(|| format!("the access line says {line}")).into_iter().collect()
     }
 
+    /// The lines about requests of the cases; the rig's own go to other places.
+    fn asked_lines(&self) -> usize {
+        let places = ["/v1/chat/completions", "other"];
+        let lines = self.router.access_log();
+        lines.iter().filter(|line| places.iter().any(|place| line["endpoint"] == *place)).count()
+    }
+
     /// As many requests as lines as counts, and nothing under way.
     fn ends_in_balance(&self) {
         let asked = *self.asked.lock().unwrap();
         let told = || {
             let counted: f64 = chat_counts(&self.router.get("/metrics").text()).iter().sum();
-            (self.router.chat_log().len(), counted as usize, self.router.health()["in_flight"].clone())
+            (self.asked_lines(), counted as usize)
         };
         let balanced = eventually(secs(5), || (told().0 == asked && told().1 == asked).then_some(()));
         assert!(balanced.is_some(), "{asked} requests, but lines, counts: {:?}", told());
-        let in_flight = self.router.metric("auto_ai_router_in_flight", &[]);
-        assert!(in_flight.is_none_or(|n| n <= 1.0), "still in flight: {in_flight:?}");
+        let metrics = self.router.get("/metrics").text();
+        let known =
+            |label: &str| label == "none" || self.cells.iter().any(|cell| label.starts_with(&cell.model));
+        for line in metrics.lines().filter(|line| line.contains("credential=\"")) {
+            let label = line.split_once("credential=\"").and_then(|(_, rest)| rest.split('"').next());
+            assert!(label.is_some_and(known), "a label that nobody configured: {line}");
+        }
+        until("nothing but the question itself is in flight", || {
+            self.router.metric("auto_ai_router_in_flight", &[]) == Some(1.0)
+        });
         let panics = self.router.stderr().matches("panicked").count();
         assert_eq!(panics, 0, "{}", self.router.stderr());
     }
@@ -238,10 +262,25 @@ impl Cell {
     }
 
     fn scripted(&mut self, script: fn(&Call) -> Reply) -> String {
-        let upstream = Upstream::scripted(script);
+        let hanging = self.hanging.clone();
+        let upstream = Upstream::scripted(move |call| {
+            let reply = script(call);
+            if matches!(reply.steps.last(), Some(Step::Hang)) {
+                hanging.fetch_add(1, Ordering::SeqCst);
+            }
+            reply
+        });
         let url = upstream.url();
         self.upstreams.push(upstream);
         url
+    }
+
+    /// How many calls that hang the router has not ended.
+    fn still_called(&self) -> Option<String> {
+        let calls = self.upstreams.iter().flat_map(Upstream::calls);
+        let ended = calls.filter(|call| call.gone().is_some()).count();
+        let open = self.hanging.load(Ordering::SeqCst).saturating_sub(ended);
+        (open > 0).then(|| format!("{open} calls are still open"))
     }
 
     fn elsewhere(&mut self, place: Place) -> String {
@@ -287,13 +326,14 @@ fn standing(cell: &Cell, at: usize, expected: Then, health: &Value, page: &Value
     if at > 0 {
         return wrong;
     }
-    let (of_pair, of_key) = match expected.strikes {
-        Strikes::None => (0, 0),
-        Strikes::Pair(strikes) => (strikes, 0),
-        Strikes::Key(strikes) => (0, strikes),
+    let strikes = [own, pair].map(|standing| standing["strikes"].as_u64().unwrap_or(0));
+    let right = match expected.strikes {
+        Strikes::None => strikes == [0, 0],
+        Strikes::Pair(count) => strikes == [0, count],
+        Strikes::Key(count) => strikes == [count, 0],
+        Strikes::Banned => pair["is_banned"] == true,
     };
-    is("strikes of the credential", &own["strikes"], json!(of_key));
-    is("strikes of the pair", &json!(pair["strikes"].as_u64().unwrap_or(0)), json!(of_pair));
+    is(&format!("right with strikes {strikes:?}"), &json!(right), json!(true));
     is("requests", &own["current_rpm"], json!(expected.requests));
     let cooled = [own, pair].iter().any(|standing| standing["state"] == "cool_down");
     is("cooled down", &json!(cooled), json!(expected.cooled));
@@ -365,7 +405,8 @@ fn shortened(text: &str) -> String {
 /// The counts of chat requests in the metrics.
 fn chat_counts(metrics: &str) -> Vec<f64> {
     let counts = metrics.lines().filter(|line| {
-        line.starts_with("auto_ai_router_requests_total{") && line.contains("/chat/completions\"")
+        let asked = line.contains("/chat/completions\"") || line.contains("endpoint=\"other\"");
+        line.starts_with("auto_ai_router_requests_total{") && asked
     });
     counts.filter_map(|line| line.rsplit(' ').next()?.parse().ok()).collect()
 }

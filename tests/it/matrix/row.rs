@@ -71,6 +71,8 @@ pub enum Strikes {
     Pair(u64),
     /// The credential with all models.
     Key(u64),
+    /// The pair, until it was banned.
+    Banned,
 }
 
 /// What tokens are charged to the first candidate.

@@ -32,11 +32,6 @@ impl Canaries {
         }
     }
 
-    /// How many windows are looked for.
-    pub fn len(&self) -> usize {
-        self.windows.len()
-    }
-
     /// Where a secret shows: its slot, and what stands around.
     pub fn find(&self, text: &[u8]) -> Option<String> {
         let at = text.windows(WINDOW).position(|window| self.knows(window))?;
@@ -61,7 +56,7 @@ impl Canaries {
 }
 
 /// Letters and digits, different at each call.
-pub fn random(length: usize) -> String {
+fn random(length: usize) -> String {
     const ALPHABET: &[u8] = b"ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789";
     static SEED: AtomicU64 = AtomicU64::new(0x5eed_0000_2026_1121);
     let next = || {

@@ -81,10 +81,7 @@ pub fn rows() -> Vec<Row> {
                 .both(broken("overloaded"))
                 .streamed(),
             ],
-            tests: &[
-                "a_frame_that_is_no_json_is_dropped_and_counted",
-                "a_frame_without_end_breaks_its_stream",
-            ],
+            tests: &["a_frame_that_is_no_json_is_dropped_and_counted", "a_frame_without_end_is_a_fault"],
         },
         Row {
             number: 36,
