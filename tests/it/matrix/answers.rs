@@ -8,7 +8,7 @@ use std::io::Write;
 use serde_json::json;
 
 use super::ask::Seen;
-use super::row::{fault, then, Row, Strikes, Then, Tokens, Told};
+use super::row::{fault, then, Fault, Row, Strikes, Then, Tokens, Told};
 use crate::support::*;
 
 fn says(status: u16, kind: &str, code: Option<&str>) -> Reply {
@@ -37,7 +37,10 @@ fn returned(status: u16, code: &'static str) -> Then {
 }
 
 pub fn rows() -> Vec<Row> {
-    [refusals_of_the_key(), limits(), servers(), callers(), nonsense()].into_iter().flatten().collect()
+    [refusals_of_the_key(), limits(), servers(), callers(), nonsense(), wrapped()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn refusals_of_the_key() -> Vec<Row> {
@@ -208,6 +211,11 @@ fn callers() -> Vec<Row> {
     ]
 }
 
+/// A 200 that is of no use: another candidate may do better.
+fn useless(name: &'static str, reply: fn(&Call) -> Reply) -> Fault {
+    fault(name, reply).alone(last(502, "upstream_error", Strikes::Pair(2))).passed_on(Strikes::Pair(1), 1)
+}
+
 fn nonsense() -> Vec<Row> {
     let useless = |name, reply| {
         fault(name, reply).alone(last(502, "upstream_error", Strikes::Pair(2))).passed_on(Strikes::Pair(1), 1)
@@ -252,6 +260,11 @@ fn nonsense() -> Vec<Row> {
             ],
             tests: &[],
         },
+    ]
+}
+
+fn wrapped() -> Vec<Row> {
+    vec![
         Row {
             number: 31,
             fault: "compressed, though identity was asked for",

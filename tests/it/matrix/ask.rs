@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use h2::{client, RecvStream, SendStream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::WriteHalf;
 use tokio::net::TcpStream;
 
 use crate::support::wire::Head;
@@ -143,26 +144,7 @@ impl Ask {
         tcp.write_all(self.head(router).as_bytes()).await?;
         let (mut from, mut to) = tcp.split();
         let sending = async {
-            match self.upload {
-                Upload::Whole => to.write_all(&self.body).await?,
-                Upload::Unmeasured => {
-                    for piece in self.body.chunks(8192) {
-                        to.write_all(format!("{:x}\r\n", piece.len()).as_bytes()).await?;
-                        to.write_all(piece).await?;
-                        to.write_all(b"\r\n").await?;
-                    }
-                    to.write_all(b"0\r\n\r\n").await?;
-                }
-                Upload::Part(most) => to.write_all(&self.body[..most]).await?,
-                Upload::Drip(pause) => {
-                    for byte in &self.body {
-                        to.write_all(&[*byte]).await?;
-                        tokio::time::sleep(pause).await;
-                    }
-                }
-                Upload::Nothing => {}
-                Upload::Chunks(chunks) => to.write_all(chunks.as_bytes()).await?,
-            }
+            self.upload_h1(&mut to).await?;
             std::future::pending::<std::io::Result<()>>().await
         };
         let reading = async {
@@ -192,15 +174,37 @@ impl Ask {
         };
         let leaving = self.leaving();
         tokio::pin!(sending, reading, leaving);
-        loop {
-            tokio::select! {
-                // The router may end a connection that we still write to; what it has said is read all the same.
-                failed = &mut sending => { failed.unwrap_or_default(); (&mut reading).await; break }
-                () = &mut reading => break,
-                () = &mut leaving => break,
-            }
+        tokio::select! {
+            // The router may end a connection that we still write to; what it has said is read all the same.
+            _ = &mut sending => reading.await,
+            () = &mut reading => {}
+            () = &mut leaving => {}
         }
         Ok(())
+    }
+
+    async fn upload_h1(&self, to: &mut WriteHalf<'_>) -> std::io::Result<()> {
+        match self.upload {
+            Upload::Whole => to.write_all(&self.body).await,
+            Upload::Unmeasured => {
+                for piece in self.body.chunks(8192) {
+                    to.write_all(format!("{:x}\r\n", piece.len()).as_bytes()).await?;
+                    to.write_all(piece).await?;
+                    to.write_all(b"\r\n").await?;
+                }
+                to.write_all(b"0\r\n\r\n").await
+            }
+            Upload::Part(most) => to.write_all(&self.body[..most]).await,
+            Upload::Drip(pause) => {
+                for byte in &self.body {
+                    to.write_all(&[*byte]).await?;
+                    tokio::time::sleep(pause).await;
+                }
+                Ok(())
+            }
+            Upload::Nothing => Ok(()),
+            Upload::Chunks(chunks) => to.write_all(chunks.as_bytes()).await,
+        }
     }
 
     async fn over_h2(&self, router: &Router, seen: &mut Seen) -> Result<(), h2::Error> {

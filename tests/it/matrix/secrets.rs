@@ -56,7 +56,7 @@ impl Canaries {
 }
 
 /// Letters and digits, different at each call.
-fn random(length: usize) -> String {
+pub fn random(length: usize) -> String {
     const ALPHABET: &[u8] = b"ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789";
     static SEED: AtomicU64 = AtomicU64::new(0x5eed_0000_2026_1121);
     let next = || {

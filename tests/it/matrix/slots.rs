@@ -9,7 +9,7 @@ use std::path::Path;
 use serde_json::{json, Value};
 use tempfile::TempDir;
 
-use super::secrets::Canaries;
+use super::secrets::{random, Canaries};
 use crate::support::authority::Authority;
 use crate::support::router::run;
 use crate::support::*;
@@ -78,7 +78,26 @@ impl Slots {
             .monitoring("log_errors: true\nerrors_log_path: errors.jsonl")
             .state(&format!("url: redis://:{}@127.0.0.1:{}", canaries.make("state.url"), free_port()))
             .state("timeout: 50ms");
+        let variable = canaries.make("AUTH_KEY_01");
+        let sealing: String = random(32).bytes().map(|byte| format!("{byte:02x}")).collect();
+        canaries.keep("the key of sealed values", &sealing);
+        let config = config
+            .server("auth_keys_from_env: true")
+            .environment("AUTH_KEY_01", &variable)
+            .environment("AUTO_AI_ROUTER_SECRET_KEY", &sealing);
         let config = credentials(config, &mut canaries, &telling.url());
+        let lines = format!(
+            "api_key: {}\ntls:\n  certificate: {}\n  key: {}",
+            canaries.make("tls"),
+            issued.certificate.display(),
+            issued.key.display()
+        );
+        let config = config.keyless(
+            "openai",
+            "by certificate",
+            "https://localhost:1",
+            &format!("{lines}\nmodels: [certified]"),
+        );
         let config = account(config, &mut canaries, &telling.url(), &tokens.url());
         let clients = format!(
             "client_keys:\n  - {{name: one, key: {}}}\n  - {{name: two, key: {}, models: [other]}}",
@@ -110,6 +129,7 @@ impl Slots {
                 note(Request::post("/v1/messages").json(&question).try_send(router));
             }
         }
+        note(Request::chat(&chat("certified")).try_send(router));
         let guess = &self.guess;
         let wrong = |name: &str, value: &str| Request::chat(&chat("m")).keyless().header(name, value);
         note(wrong("authorization", &format!("Bearer {guess}")).try_send(router));
