@@ -61,6 +61,8 @@ pub struct Gateway {
     /// When the first configuration of this process was assembled.
     pub started: Instant,
     upstreams: Vec<Upstream>,
+    /// Those of the upstreams that sign in by a service account.
+    tokens: Vec<Arc<Token>>,
 }
 
 /// Why a request that names ids can go nowhere.
@@ -127,6 +129,7 @@ impl Gateway {
         let started = before.map_or_else(Instant::now, |before| before.started);
         let vendors = Vendors::new(&settings.credentials);
         let salt = salt(roster.master());
+        let tokens = upstreams.iter().filter_map(Upstream::shared_token).cloned().collect();
         Arc::new(Self {
             settings,
             roster,
@@ -140,6 +143,7 @@ impl Gateway {
             addresses,
             started,
             upstreams,
+            tokens,
         })
     }
 
@@ -224,7 +228,12 @@ impl Gateway {
 
     /// The tokens of those that sign in by a service account.
     pub fn tokens(&self) -> impl Iterator<Item = &Arc<Token>> {
-        self.upstreams.iter().filter_map(Upstream::shared_token)
+        self.tokens.iter()
+    }
+
+    /// Whether a header's value has a secret in it: a configured one, or an access token.
+    pub fn is_told_by(&self, value: &[u8]) -> bool {
+        self.scrubber.is_told_by(value) || self.tokens.iter().any(|token| token.is_in(value))
     }
 }
 

@@ -194,8 +194,12 @@ async fn collect(
     let mut first = Bytes::new();
     let mut body = BytesMut::new();
     loop {
-        let chunk = client.read_request_body().await.map_err(|e| fault(&e))?;
-        let Some(chunk) = chunk else { break };
+        let read = client.read_request_body().await;
+        if read.is_err() {
+            // Nobody knows where the next request would begin.
+            client.set_keepalive(None);
+        }
+        let Some(chunk) = read.map_err(|e| fault(&e))? else { break };
         let length = (first.len() + body.len() + chunk.len()) as u64;
         if length > most {
             return Err(too_large(most).into());

@@ -101,12 +101,15 @@ pub async fn serve(
             door => lifecycle::converse(edge, client, ctx, &endpoint, door).await,
         }
     };
-    let end = match AssertUnwindSafe(life).catch_unwind().await {
-        Ok(Ok(())) => return Served::Answered,
-        Ok(Err(end)) => end,
-        Err(_) => refusals::panicked().into(),
-    };
-    Box::pin(close(end, client, ctx)).await
+    match survived(AssertUnwindSafe(life).catch_unwind().await) {
+        Ok(()) => Served::Answered,
+        Err(end) => Box::pin(close(end, client, ctx)).await,
+    }
+}
+
+/// What has become of a request, where a panic is a refusal.
+fn survived(caught: std::thread::Result<Result<(), End>>) -> Result<(), End> {
+    caught.unwrap_or_else(|_| Err(refusals::panicked().into()))
 }
 
 /// The doorstep: what is asked, from whom, and whether it has been here before.
@@ -219,4 +222,17 @@ fn sent(client: &mut ServerSession) -> Sent {
 /// Content-Length.
 pub fn declared_length(request: &RequestHeader) -> Option<usize> {
     request.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::outcome::Ended;
+
+    #[test]
+    fn a_panic_on_the_way_is_answered_with_500() {
+        let caught = std::panic::catch_unwind(|| panic!("on purpose"));
+        let Err(End::Refused(refusal)) = survived(caught) else { panic!("a panic is no answer") };
+        assert_eq!((refusal.error.status, lifecycle::ended(&refusal.into())), (500, Some(Ended::Panicked)));
+    }
 }

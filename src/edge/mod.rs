@@ -144,7 +144,7 @@ impl Edge {
 
     /// The upstream's own id of a request, for log and client.
     pub fn upstream_id<'h>(&self, headers: &'h HeaderMap) -> Option<&'h HeaderValue> {
-        upstream_request_id(headers).filter(|id| !self.gateway.scrubber.is_told_by(id.as_bytes()))
+        upstream_request_id(headers).filter(|id| !self.gateway.is_told_by(id.as_bytes()))
     }
 
     /// The last look at the head of an upstream's answer: headers with one of our secrets in them are dropped, and
@@ -152,9 +152,8 @@ impl Edge {
     /// the credential and, where that is a router, what it has named itself. Another router is also told that this one
     /// is about to leave.
     pub fn seal(&self, ctx: &RequestContext, credential: usize, head: &mut ResponseHeader) {
-        let scrubber = &self.gateway.scrubber;
         let told = |(name, value): (&HeaderName, &HeaderValue)| {
-            (name != CONTENT_TYPE && scrubber.is_told_by(value.as_bytes())).then(|| name.clone())
+            (name != CONTENT_TYPE && self.gateway.is_told_by(value.as_bytes())).then(|| name.clone())
         };
         let telling: Vec<HeaderName> = head.headers.iter().filter_map(told).collect();
         for name in telling {

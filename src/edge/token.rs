@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use http::HeaderValue;
+use memchr::memmem;
 use tokio::sync::{watch, Notify};
 use tokio::time::timeout;
 
@@ -66,6 +67,13 @@ impl Token {
         Some((current.value.clone(), left))
     }
 
+    /// Whether the last token stands in `text`.
+    pub fn is_in(&self, text: &[u8]) -> bool {
+        let current = self.current.load();
+        let token = current.as_ref().and_then(|current| current.value.as_bytes().strip_prefix(b"Bearer "));
+        token.is_some_and(|token| memmem::find(text, token).is_some())
+    }
+
     /// The same; where no exchange is over yet, it is waited for.
     pub async fn get(&self) -> Option<HeaderValue> {
         if self.known().is_none() && *self.exchanges.borrow() == 0 {
@@ -119,5 +127,18 @@ impl Token {
     /// An exchange has brought nothing. The token before it stays, as long as it lasts.
     pub fn failed(&self) {
         self.exchanges.send_modify(|done| *done += 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_known_wherever_it_stands() {
+        let token = Token::new("v".into(), Secret::new("{}"));
+        assert!(!token.is_in(b"ya29.abc"));
+        token.publish(HeaderValue::from_static("Bearer ya29.abc"), Duration::from_secs(60));
+        assert!(token.is_in(b"you said ya29.abc!") && !token.is_in(b"Bearer ya29."));
     }
 }

@@ -1,11 +1,13 @@
 //! Takes keys out of what upstreams say when they fail: they like to repeat the key they refuse.
 //!
 //! Every configured secret goes, of any length, also as JSON or a URL would spell it; and so does anything that looks
-//! like somebody's key. Only error texts are scrubbed, never answers: of those, only the headers are looked at, for
+//! like somebody's key. Of a secret cut in pieces each piece of eight characters goes, where a digit or a capital tells it
+//! from a word. Only error texts are scrubbed, never answers: of those, only the headers are looked at, for
 //! configured secrets, and since that is done for every request it goes by the secrets' first two bytes and their
 //! least length, which few headers pass. Prefixes: the vendors' key formats.
 
 use std::borrow::Cow;
+use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 
 use memchr::memmem;
@@ -35,6 +37,9 @@ const KEYS: [(&str, usize); 16] = [
 /// A word behind `Bearer` or `key=` of at least this length, with a digit in it, is a key.
 const LEAST_NAMED: usize = 8;
 
+/// So much of a secret in one piece tells too much of it.
+const PIECE: usize = 8;
+
 /// Shorter secrets are not looked for in headers: they would be found in lengths and dates. No key is shorter.
 const LEAST_IN_HEADER: usize = 8;
 
@@ -44,6 +49,39 @@ pub struct Scrubber {
     /// Every spelling of every secret.
     spellings: Vec<Secret>,
     beginnings: Option<Beginnings>,
+    pieces: Pieces,
+}
+
+/// Every piece of every secret, as a keyed hash, in order: the texts are wiped with their secrets.
+#[derive(Clone, Debug, Default)]
+struct Pieces {
+    known: Box<[u64]>,
+    hasher: RandomState,
+}
+
+impl Pieces {
+    fn of(secrets: &[Secret]) -> Self {
+        let hasher = RandomState::new();
+        let all = secrets.iter().flat_map(|secret| telling(secret.expose()));
+        let mut known: Vec<u64> = all.map(|(_, piece)| hasher.hash_one(piece)).collect();
+        known.sort_unstable();
+        known.dedup();
+        Self { known: known.into(), hasher }
+    }
+
+    fn find(&self, text: &str, found: &mut Vec<Range<usize>>) {
+        let known = |piece: &[u8]| self.known.binary_search(&self.hasher.hash_one(piece)).is_ok();
+        let told = telling(text).filter(|(_, piece)| known(piece));
+        found.extend(told.map(|(at, _)| at..at + PIECE));
+    }
+}
+
+/// The pieces of a text that are no plain words, and where they are.
+fn telling(text: &str) -> impl Iterator<Item = (usize, &[u8])> {
+    let is_word = |piece: &[u8]| piece.iter().all(|byte| in_word(*byte));
+    let tells = |piece: &[u8]| piece.iter().any(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase());
+    let pieces = text.as_bytes().windows(PIECE).enumerate();
+    pieces.filter(move |(_, piece)| is_word(piece) && tells(piece))
 }
 
 /// How the spellings begin that are looked for in headers.
@@ -99,7 +137,7 @@ impl Scrubber {
         spellings.dedup();
         let spellings: Vec<Secret> = spellings.into_iter().map(Secret::new).collect();
         let beginnings = Beginnings::of(&spellings);
-        Self { spellings, beginnings }
+        Self { spellings, beginnings, pieces: Pieces::of(&secrets) }
     }
 
     /// Whether a header's value has a configured secret in it.
@@ -118,6 +156,7 @@ impl Scrubber {
             let needle = secret.expose();
             found.extend(memmem::find_iter(text.as_bytes(), needle).map(|at| at..at + needle.len()));
         }
+        self.pieces.find(text, &mut found);
         key_like(text, &mut found);
         if found.is_empty() {
             return Cow::Borrowed(text);
@@ -200,6 +239,19 @@ mod tests {
         assert_eq!(scrubber.scrub("?k=p%2Fw%22%C3%BC%2B1&"), "?k=[redacted]&");
         assert_eq!(scrubber.scrub("?k=p%2fw%22%c3%bc%2b1&"), "?k=[redacted]&");
         assert!(matches!(scrubber.scrub("nothing here"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn a_piece_of_a_secret_goes_where_it_is_no_plain_word() {
+        let scrubber = scrubber(&["key-plainwords-Zq81mXw0Lp5"]);
+        for (said, left) in [
+            ("you sent q81mXw0L.", "you sent [redacted]."),
+            ("plainwords-Zq8**** is wrong", "plai[redacted]**** is wrong"),
+            ("you sent q81mXw0", "you sent q81mXw0"),
+            ("plainwords are no key", "plainwords are no key"),
+        ] {
+            assert_eq!(scrubber.scrub(said), left);
+        }
     }
 
     #[test]

@@ -26,6 +26,7 @@ mod images;
 mod kept;
 mod keys;
 mod limits;
+mod matrix;
 mod models;
 mod moving;
 mod packaging;
