@@ -1,5 +1,7 @@
 //! What all answers together may hold: those that are read whole, and events whose end does not come.
 
+use crate::support::reply::chat_body;
+use crate::support::stream::Event;
 use crate::support::*;
 
 const ANSWER: usize = 3 << 20;
