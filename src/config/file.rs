@@ -105,7 +105,8 @@ pub struct Server {
     pub drain_timeout: Span,
     /// How long an idle connection of a caller is kept. Default 60s: as long as common load balancers keep theirs.
     pub keepalive_timeout: Span,
-    /// Memory for all buffered request bodies together; beyond it callers get 503. Default 256MiB.
+    /// Memory for all buffered request bodies and all answers read whole together; beyond it callers get 503. Default
+    /// 256MiB.
     pub max_buffered: Size,
     /// The budget of a request up to its first output, for all attempts together; it never cuts a stream that flows.
     /// `routing.deadline` is the newer name. Default 5m: long reasoning comes through, a stuck request ends.

@@ -218,6 +218,10 @@ impl AnswerStream for Translation {
         None
     }
 
+    fn pending(&self) -> usize {
+        self.decoder.pending()
+    }
+
     fn frames(&self) -> usize {
         self.frames
     }

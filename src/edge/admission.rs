@@ -107,10 +107,10 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| key.trim_ascii())
 }
 
-/// A request that holds no more than this is a small one.
+/// A request, or an answer, that holds no more than this is a small one.
 const SMALL: u64 = 64 * 1024;
 
-/// Bytes of request bodies that may be held at once, over all requests. A quarter is for small requests alone, so that
+/// Bytes of request bodies, and of answers that are read whole, that may be held at once, over all requests. A quarter is for small requests alone, so that
 /// large uploads, however many and however slow, do not keep them out.
 pub struct Budget {
     free: AtomicU64,
@@ -147,11 +147,27 @@ impl Held {
         }
         taken.is_ok()
     }
+
+    /// Holds as much as `bytes` in all, until they are few again; few are not counted. False where there is not so much
+    /// left.
+    pub fn cover(&mut self, bytes: usize) -> bool {
+        let bytes = bytes as u64;
+        if bytes <= SMALL {
+            self.give_back();
+        }
+        bytes <= SMALL.max(self.bytes) || self.take(bytes - self.bytes)
+    }
+
+    fn give_back(&mut self) {
+        if self.bytes > 0 {
+            self.budget.free.fetch_add(std::mem::take(&mut self.bytes), Ordering::AcqRel);
+        }
+    }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.budget.free.fetch_add(self.bytes, Ordering::AcqRel);
+        self.give_back();
     }
 }
 
@@ -205,8 +221,7 @@ async fn collect(
             return Err(too_large(most).into());
         }
         if !held.take(chunk.len() as u64) {
-            let busy = Refusal::new(ApiError::out_of_buffers(), "buffers");
-            return Err(busy.retry_after(Duration::from_secs(1)).into());
+            return Err(refusals::out_of_buffers().into());
         }
         if first.is_empty() && body.is_empty() {
             first = chunk;
@@ -318,6 +333,17 @@ mod tests {
         assert!(!two.take(5));
         drop(one);
         assert!(two.take(10));
+    }
+
+    #[test]
+    fn what_grows_is_counted_once_and_only_while_it_is_large() {
+        let (budget, small) = (Budget::new(1 << 20, 1 << 20), 64 << 10);
+        let mut answer = budget.hold();
+        assert!(answer.cover(small) && answer.bytes == 0);
+        assert!(answer.cover(512 << 10) && answer.cover(1 << 20) && answer.cover(small + 1));
+        assert_eq!(answer.bytes, 1 << 20);
+        assert!(!answer.cover((1 << 20) + 1) && !budget.hold().cover(small + 1));
+        assert!(answer.cover(small) && budget.hold().cover(1 << 20));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::time::timeout;
 
+use super::admission::Held;
 use super::context::RequestContext;
 use super::exchange::{Dial, Exchange};
 use super::failure::{Failure, Trouble, MOST_ERROR_BODY};
@@ -63,6 +64,8 @@ pub enum Answer {
         body: Bytes,
         /// What it says: usage, ids.
         facts: Facts,
+        /// Its share of the budget.
+        share: Held,
     },
     /// A stream that has begun to say something.
     Stream {
@@ -74,6 +77,8 @@ pub enum Answer {
         translated: bool,
         /// What came so far, to be forwarded first.
         held: Vec<Bytes>,
+        /// The share of the budget of an event whose end has not come.
+        share: Held,
         /// The upstream has ended already.
         over: bool,
     },
@@ -281,7 +286,7 @@ impl Attempt<'_, '_> {
             Tongue::Foreign(translation) => (translation, true),
             Tongue::Native | Tongue::Vectors(_) | Tongue::Pictures(_) => (Box::new(self.watch()), false),
         };
-        let mut held = Vec::new();
+        let (mut held, mut share) = (Vec::new(), self.edge.budget.hold());
         let mut over = false;
         while !(over || watch.has_output() || watch.done()) {
             let bytes: usize = held.iter().map(Bytes::len).sum();
@@ -291,6 +296,9 @@ impl Attempt<'_, '_> {
             match self.next(&mut exchange, patience(alone.then_some(HEARTBEAT), limit)).await? {
                 Ok(Some(chunk)) => {
                     watch.push(chunk, &mut held).map_err(|fault| stream_trouble(fault, &exchange))?;
+                    if !share.cover(watch.pending()) {
+                        return Err(Transport::NoRoom.into());
+                    }
                 }
                 Ok(None) if watch.finish(&mut held) == Ending::Complete => over = true,
                 Ok(None) | Err(Transport::Reset) => return Err(Transport::Truncated.into()),
@@ -302,7 +310,7 @@ impl Attempt<'_, '_> {
         if self.told.is_none() {
             self.ctx.outcome.first_token = watch.has_output().then(|| self.ctx.started.elapsed());
         }
-        Ok(Answer::Stream { exchange, watch, translated, held, over })
+        Ok(Answer::Stream { exchange, watch, translated, held, share, over })
     }
 
     fn watch(&self) -> StreamWatch {
@@ -317,7 +325,8 @@ impl Attempt<'_, '_> {
 
     /// A unary answer, whole.
     async fn collect(&mut self, mut exchange: Exchange, tongue: Tongue) -> Result<Answer, Trouble> {
-        let body = self.whole(&mut exchange).await?;
+        let mut share = self.edge.budget.hold();
+        let body = self.whole(&mut exchange, &mut share).await?;
         let upstream = exchange.response().ok_or(Transport::Malformed)?;
         let translated = !matches!(tongue, Tongue::Native);
         let (body, facts) = match self.spoken.understand(self.edge, tongue, body) {
@@ -337,10 +346,10 @@ impl Attempt<'_, '_> {
         };
         let head = head.map_err(|_| Transport::Malformed)?;
         self.edge.dialer.release(exchange).await;
-        Ok(Answer::Unary { head, body, facts })
+        Ok(Answer::Unary { head, body, facts, share })
     }
 
-    async fn whole(&mut self, exchange: &mut Exchange) -> Result<Bytes, Trouble> {
+    async fn whole(&mut self, exchange: &mut Exchange, share: &mut Held) -> Result<Bytes, Trouble> {
         let stall = self.edge.gateway.settings.routing.stall_timeout;
         let mut first = Bytes::new();
         let mut body = BytesMut::new();
@@ -356,6 +365,9 @@ impl Attempt<'_, '_> {
                 return Err(Transport::Malformed.into());
             }
             body.extend_from_slice(&chunk);
+            if !share.cover(body.capacity()) {
+                return Err(Transport::NoRoom.into());
+            }
         }
         Ok(if body.is_empty() { first } else { body.freeze() })
     }

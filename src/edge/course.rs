@@ -5,6 +5,7 @@
 //! goes on with the next, with its body and nothing else, as if it had just come.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -120,6 +121,8 @@ impl Courses {
 pub struct Moved {
     /// The connection.
     pub stream: SocketStream,
+    /// Who it is from; none where it is no client's.
+    pub caller: Option<SocketAddr>,
     /// What has been read of the next request.
     pub prefix: Bytes,
     /// Until it has gone, this process has it open.

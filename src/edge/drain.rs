@@ -18,7 +18,8 @@ use crate::observe::Recorder;
 
 /// How long before the end of the drain the streams that are left get their error frame.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-/// How long connections without a request may take to close or to go to the process that has taken over.
+/// For connections to go to the process that has taken over, and for those that cannot to be closed by their clients, beside
+/// the time for which an idle one is kept.
 const GOODBYES: Duration = Duration::from_secs(5);
 /// For connections that were accepted a moment ago to be counted.
 const ACCEPTED: Duration = Duration::from_millis(200);
@@ -140,12 +141,14 @@ impl Drain {
         self.end()
     }
 
-    /// The same after another process has taken over, once connections have gone there as well. Comes back if `is_back`
-    /// says that this process has to go on after all.
+    /// The same after another process has taken over, once connections have gone there as well, and those that cannot
+    /// (TLS) have had their last answer or were `idle` for long enough. Comes back if `is_back` says that this process has
+    /// to go on after all.
     pub fn leave_to_another(
         &self,
         is_back: impl Fn() -> bool,
         is_needed: impl Fn() -> bool,
+        idle: Duration,
         last: impl FnOnce(),
     ) {
         self.leaving.store(true, Ordering::SeqCst);
@@ -154,8 +157,11 @@ impl Drain {
         self.wait(is_back, &is_needed);
         let start = Instant::now();
         let stays = || self.connections.load(Ordering::SeqCst) > 0 || is_needed();
-        while stays() && start.elapsed() < GOODBYES && !is_back() {
+        while stays() && start.elapsed() < idle + GOODBYES && !is_back() {
             std::thread::sleep(TICK);
+        }
+        if self.in_flight() > 0 {
+            self.wait(is_back, &is_needed);
         }
         if is_back() {
             self.leaving.store(false, Ordering::SeqCst);

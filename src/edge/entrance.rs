@@ -54,14 +54,8 @@ type Rejected = &'static str;
 impl ServerApp for Entrance {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let Ok(socket) = stream.into_any().downcast::<SocketStream>() else { return None };
-        match Box::pin(self.admit(*socket)).await {
-            Ok((stream, begin, _place)) if stream.selected_alpn_proto() == Some(ALPN::H2) => {
-                drop(begin);
-                self.front.http2(stream, shutdown).await;
-            }
-            Ok((stream, begin, _place)) => self.front.connection(stream, begin, shutdown).await,
-            Err(reason) => metrics::rejected(reason),
-        }
+        // Pingora's task has room for a TLS handshake, 10 KiB for as long as the connection is open; ours has not.
+        tokio::spawn(self.clone().receive(socket, shutdown.clone()));
         None
     }
 
@@ -71,6 +65,17 @@ impl ServerApp for Entrance {
 }
 
 impl Entrance {
+    /// A connection, to its end.
+    async fn receive(self: Arc<Self>, socket: Box<SocketStream>, shutdown: ShutdownWatch) {
+        match Box::pin(self.admit(*socket)).await {
+            Ok((stream, _, _place)) if stream.selected_alpn_proto() == Some(ALPN::H2) => {
+                self.front.http2(stream, &shutdown).await;
+            }
+            Ok((stream, begin, _place)) => self.front.connection(stream, begin, &shutdown).await,
+            Err(reason) => metrics::rejected(reason),
+        }
+    }
+
     /// The connection as a caller speaks on it, and its place.
     async fn admit(&self, mut socket: SocketStream) -> Result<(Stream, Begin, Place), Rejected> {
         let edge = self.live.edge();
@@ -80,18 +85,16 @@ impl Entrance {
         let Some(mut place) = self.crowd.enter(server.max_connections) else {
             return Err(full(socket, listener, "connections").await);
         };
-        let proxied = listener.proxy_protocol;
-        if proxied {
+        if listener.proxy_protocol {
             let introduced = timeout(server.header_timeout, introduce(&mut socket, server)).await;
             introduced.map_err(|_| "proxy_protocol")?.ok_or("proxy_protocol")?;
         }
-        if let Some(caller) = peer(&socket).filter(|caller| !stands_for_many(*caller, server)) {
+        if let Some(caller) = counted(&socket, server) {
             if !place.belongs(caller, server.max_connections_per_address) {
                 return Err(full(socket, listener, "connections_per_address").await);
             }
         }
-        let begin =
-            Begin { prefix: BytesMut::new(), first: true, quiet: false, stays: proxied || listener.tls };
+        let begin = Begin { prefix: BytesMut::new(), first: true, quiet: false, stays: listener.tls };
         if !listener.tls {
             return Ok((Box::new(socket), begin, place));
         }
@@ -137,7 +140,7 @@ async fn introduce(socket: &mut SocketStream, server: &Server) -> Option<()> {
 }
 
 /// From now on the connection is from `source`.
-fn rename(socket: &mut SocketStream, source: SocketAddr) {
+pub fn rename(socket: &mut SocketStream, source: SocketAddr) {
     let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
     let _ = digest.peer_addr.set(Some(L4Addr::Inet(source)));
     socket.set_socket_digest(digest);
@@ -148,9 +151,11 @@ fn peer(socket: &SocketStream) -> Option<IpAddr> {
     Some(digest.peer_addr()?.as_inet()?.ip().to_canonical())
 }
 
-/// A proxy or a tunnel, whose connections are those of many.
-fn stands_for_many(caller: IpAddr, server: &Server) -> bool {
-    caller.is_loopback() || is_trusted(caller, &server.trusted_proxies)
+/// The address whose connections are counted; none for a proxy or a tunnel, whose connections are those of many.
+pub fn counted(socket: &SocketStream, server: &Server) -> Option<IpAddr> {
+    let stands_for_many =
+        |caller: IpAddr| caller.is_loopback() || is_trusted(caller, &server.trusted_proxies);
+    peer(socket).filter(|caller| !stands_for_many(*caller))
 }
 
 /// Tells the caller, where it can be told in few words.

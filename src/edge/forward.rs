@@ -5,6 +5,7 @@
 //! process began to serve. It tells them in its log and counts them, since it admits them. The way there is a pair of
 //! sockets, one end of which is given away like a client's connection.
 
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +41,7 @@ pub async fn ask(
 ) -> Result<(), End> {
     ctx.told_elsewhere();
     let head = head(client.req_header(), body.len()).map_err(|_| End::Cut)?;
-    let mut exchange = Exchange::on(connect(line).await.map_err(|_| End::Cut)?);
+    let mut exchange = Exchange::on(connect(line, caller(client)).await.map_err(|_| End::Cut)?);
     exchange.send(head, &Body::whole(body.clone())).await.map_err(|_| End::Cut)?;
     client_or(client, ctx, pin!(exchange.head(None))).await?.map_err(|_| End::Cut)?;
     let Some(answer) = exchange.response() else { return Err(End::Cut) };
@@ -81,29 +82,33 @@ fn passed_on(answer: &ResponseHeader) -> pingora::Result<Box<ResponseHeader>> {
     Ok(Box::new(head))
 }
 
-/// A connection to the other process.
-async fn connect(line: &Line) -> pingora::Result<SocketStream> {
+fn caller(client: &ServerSession) -> Option<SocketAddr> {
+    client.client_addr()?.as_inet().copied()
+}
+
+/// A connection to the other process, as from `caller`.
+async fn connect(line: &Line, caller: Option<SocketAddr>) -> pingora::Result<SocketStream> {
     let (ours, theirs) = UnixStream::pair().or_err(ErrorType::SocketError, "no pair of sockets")?;
-    line.give(Moved { stream: theirs.into(), prefix: Bytes::new(), open: None });
+    line.give(Moved { stream: theirs.into(), caller, prefix: Bytes::new(), open: None });
     Ok(ours.into())
 }
 
 /// Dials the other process for Pingora's own phases.
 #[derive(Debug)]
-struct Dial(Line);
+struct Dial(Line, Option<SocketAddr>);
 
 #[async_trait]
 impl Connect for Dial {
     async fn connect(&self, _: &L4Addr) -> pingora::Result<SocketStream> {
-        connect(&self.0).await
+        connect(&self.0, self.1).await
     }
 }
 
 /// The other process as a peer of Pingora's. Its connections are for one request each.
-pub fn peer(line: Line) -> HttpPeer {
-    let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+pub fn peer(line: Line, client: &ServerSession) -> HttpPeer {
+    let nowhere = SocketAddr::from(([127, 0, 0, 1], 1));
     let mut peer = HttpPeer::new(nowhere, false, String::new());
-    peer.options.custom_l4 = Some(Arc::new(Dial(line)));
+    peer.options.custom_l4 = Some(Arc::new(Dial(line, caller(client))));
     peer.options.idle_timeout = Some(Duration::ZERO);
     peer
 }

@@ -15,7 +15,7 @@ use http::HeaderMap;
 use pingora::apps::{HttpPersistentSettings, HttpServerApp, ReusedHttpStream, ServerApp};
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::l4::stream::Stream as SocketStream;
-use pingora::protocols::Stream;
+use pingora::protocols::{GetSocketDigest, Stream};
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 use pingora::time::timeout;
@@ -27,6 +27,7 @@ use super::course::{Line, Live, Moved};
 use super::crowd::Crowd;
 use super::door::{self, Served, Way};
 use super::drain::Connected;
+use super::entrance::counted;
 use super::frames::Counted;
 use super::http1::read_once;
 use super::linger::Linger;
@@ -43,8 +44,6 @@ const PROBE: Duration = Duration::from_secs(5);
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n";
 /// An HTTP/2 connection is asked to end after this, so that none outlives what it was opened for.
 const H2_AGE: Duration = Duration::from_secs(60 * 60);
-/// How long a connection that cannot be given away waits for one more request.
-const LAST_REQUEST: Duration = Duration::from_secs(3);
 
 /// The front of the proxy service.
 pub struct Front {
@@ -61,17 +60,16 @@ pub struct Begin {
     pub first: bool,
     /// Its requests are not told.
     pub quiet: bool,
-    /// It means nothing to another process: its keys are here, or who it is from.
+    /// It means nothing to another process, because its keys are here. It goes on as ever, until an answer says that
+    /// the connection is over: to close one that is idle could cost a request that is on its way.
     pub stays: bool,
 }
 
 /// For what a connection waits.
-#[derive(Clone, Copy)]
-enum Wait {
-    First,
-    Next,
-    /// Another process serves, and the connection cannot go there.
-    Last,
+struct Expected {
+    prefix: BytesMut,
+    first: bool,
+    stays: bool,
 }
 
 /// A request whose head has been read.
@@ -104,7 +102,11 @@ impl Front {
 
     /// A connection that another process has begun with; `prefix` is what it has read of the next request.
     pub async fn take_over(&self, stream: SocketStream, prefix: BytesMut, shutdown: &ShutdownWatch) {
-        let _place = self.crowd.enter(None);
+        let mut place = self.crowd.enter(None);
+        let caller = counted(&stream, &self.live.edge().gateway.settings.server);
+        if let (Some(place), Some(caller)) = (&mut place, caller) {
+            place.belongs(caller, None);
+        }
         let begin = Begin { prefix, first: false, quiet: false, stays: false };
         self.connection(Box::new(stream), begin, shutdown).await;
     }
@@ -130,25 +132,20 @@ impl Front {
         matches!(answered, Ok(Ok(true)))
     }
 
-    async fn next_head(&self, edge: &Edge, stream: &mut Stream, mut head: BytesMut, wait: Wait) -> Head {
+    async fn next_head(&self, edge: &Edge, stream: &mut Stream, expected: Expected) -> Head {
+        let Expected { prefix: mut head, first, stays } = expected;
         let server = &edge.gateway.settings.server;
-        let patience = match wait {
-            Wait::First => server.header_timeout,
-            Wait::Next => server.keepalive_timeout,
-            Wait::Last => LAST_REQUEST,
-        };
+        let patience = if first { server.header_timeout } else { server.keepalive_timeout };
         if head.is_empty() {
             let begin = timeout(patience, read_more(stream, &mut head));
             let begun = tokio::select! {
                 biased;
                 begun = begin => begun,
-                line = edge.courses.leaves(), if !matches!(wait, Wait::Last) => return Head::Leaves(line),
+                line = edge.courses.leaves(), if !stays => return Head::Leaves(line),
             };
             match begun {
                 Ok(Ok(read)) if read > 0 => {}
-                Err(_) if matches!(wait, Wait::First) => {
-                    return Head::Refused(408, "the request head did not come in time")
-                }
+                Err(_) if first => return Head::Refused(408, "the request head did not come in time"),
                 _ => return Head::Gone,
             }
         }
@@ -220,23 +217,16 @@ impl Front {
     /// A connection: one request after the other, each with the edge as it then is. Between two requests it can go to
     /// the process that has taken over.
     pub async fn connection(&self, mut stream: Stream, begin: Begin, shutdown: &ShutdownWatch) {
-        let Begin { mut prefix, first, quiet, stays } = begin;
-        let mut wait = if first { Wait::First } else { Wait::Next };
+        let Begin { mut prefix, mut first, quiet, stays } = begin;
         let mut kept: Option<HttpPersistentSettings> = None;
         let mut edge = self.live.edge();
         let mut open = Some(edge.drain.connected());
         loop {
-            let (head, http2) = match self
-                .next_head(&edge, &mut stream, std::mem::take(&mut prefix), wait)
-                .await
-            {
+            let expected = Expected { prefix: std::mem::take(&mut prefix), first, stays };
+            let (head, http2) = match self.next_head(&edge, &mut stream, expected).await {
                 Head::Read(head) => (head, false),
                 Head::Http2(head) => (head, true),
                 Head::Refused(status, why) => return Box::pin(refuse(&edge, &mut stream, status, why)).await,
-                Head::Leaves(_) if stays => {
-                    wait = Wait::Last;
-                    continue;
-                }
                 Head::Leaves(line) => return give(&line, stream, Bytes::new(), open.take()),
                 Head::Gone => return,
             };
@@ -254,7 +244,7 @@ impl Front {
             let served = Box::pin(self.request(&edge, stream, next, shutdown)).await;
             let Some(reused) = served else { return };
             (stream, kept) = reused.consume();
-            wait = Wait::Next;
+            first = false;
         }
     }
 
@@ -340,7 +330,9 @@ fn inner(session: ServerSession) -> Option<Stream> {
 /// Gives a connection to the process that has taken over.
 fn give(line: &Line, stream: Stream, prefix: Bytes, open: Option<Connected>) {
     if let Ok(stream) = stream.into_any().downcast::<SocketStream>() {
-        line.give(Moved { stream: *stream, prefix, open });
+        let caller = GetSocketDigest::get_socket_digest(&*stream)
+            .and_then(|peer| peer.peer_addr()?.as_inet().copied());
+        line.give(Moved { stream: *stream, caller, prefix, open });
     }
 }
 

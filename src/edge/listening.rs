@@ -22,7 +22,13 @@ use pingora::protocols::Stream;
 use pingora::server::{Fds, ListenFds, ShutdownWatch};
 use pingora::services::listening::Service as Accepting;
 use pingora::services::Service;
+use socket2::SockRef;
 use tokio::sync::watch;
+
+/// What the kernel holds of an answer that its client does not read, beside what is on its way; connections have it from
+/// the socket that they come from. The kernel's own bound is some megabytes for each (tcp(7), `tcp_wmem`), more than
+/// the router itself needs for a thousand of them.
+const MOST_UNSENT: u32 = 512 * 1024;
 
 /// A listening socket.
 pub enum Socket {
@@ -40,9 +46,12 @@ impl Socket {
         })
     }
 
-    fn set_nonblocking(&self) -> io::Result<()> {
+    fn prepare(&self) -> io::Result<()> {
         match self {
-            Self::Tcp(socket) => socket.set_nonblocking(true),
+            Self::Tcp(socket) => {
+                SockRef::from(socket).set_tcp_notsent_lowat(MOST_UNSENT)?;
+                socket.set_nonblocking(true)
+            }
             Self::Unix(socket) => socket.set_nonblocking(true),
         }
     }
@@ -117,7 +126,7 @@ impl Sockets {
     }
 
     fn keep(&self, place: String, socket: Socket) -> io::Result<Arc<Socket>> {
-        socket.set_nonblocking()?;
+        socket.prepare()?;
         let socket = Arc::new(socket);
         self.used.lock().unwrap_or_else(PoisonError::into_inner).push((place, socket.clone()));
         Ok(socket)

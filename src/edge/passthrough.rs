@@ -124,7 +124,7 @@ pub async fn peer(
                 }
                 Step::Moved => {
                     if let Some(line) = moved(edge, client, ctx).await? {
-                        return Ok(Box::new(forward::peer(line)));
+                        return Ok(Box::new(forward::peer(line, client)));
                     }
                     continue;
                 }

@@ -21,7 +21,7 @@ use crate::llm::endpoint::Endpoint;
 use crate::llm::error::ApiError;
 use crate::llm::request::BadBody;
 use crate::observe::metrics;
-use crate::providers::{Blame, Next};
+use crate::providers::{Blame, Next, Transport};
 use crate::routing::{Bound, Plan, Stopped, UnknownModel, Which};
 
 /// A body that cannot be read: 400 with the place.
@@ -37,6 +37,11 @@ pub fn unfit(why: Untranslatable) -> Box<Refusal> {
     let mut refusal = Refusal::new(ApiError::bad_request(&why.why, param), "unfit");
     refusal.should_retry = Some(false);
     refusal
+}
+
+/// What is set aside for bodies and whole answers is in use: 503.
+pub fn out_of_buffers() -> Box<Refusal> {
+    Refusal::new(ApiError::out_of_buffers(), "buffers").retry_after(Duration::from_secs(1))
 }
 
 /// A model that nobody serves: 404 with the nearest names.
@@ -198,6 +203,9 @@ pub fn stopped(
 
 /// The answer for a failed attempt that was the last.
 pub fn from_failure(edge: &Edge, failure: Failure) -> Box<Refusal> {
+    if failure.reason == Transport::NoRoom.as_str() {
+        return out_of_buffers();
+    }
     let secretless = |text: &str| edge.gateway.scrubber.scrub(text).into_owned();
     let message = secretless(&failure.error.message);
     let mut refusal = match failure.verdict.blame {

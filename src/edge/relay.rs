@@ -12,6 +12,7 @@ use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use pingora::time::{sleep, timeout};
 
+use super::admission::Held;
 use super::attempt::Answer;
 use super::context::{Broken, RequestContext};
 use super::door::Served;
@@ -74,10 +75,12 @@ impl Accepted<'_> {
         ctx.outcome.credential = Some(upstream.name.clone());
         ctx.outcome.model_served = Some(self.lease.model().clone());
         match answer {
-            Answer::Unary { head, body, facts } => {
-                Box::pin(self.unary(head, body, facts, client, ctx)).await.map(|()| None)
+            Answer::Unary { head, body, facts, share } => {
+                let sent = Box::pin(self.unary(head, body, facts, client, ctx)).await;
+                drop(share);
+                sent.map(|()| None)
             }
-            Answer::Stream { exchange, watch, translated, held, over } => {
+            Answer::Stream { exchange, watch, translated, held, share, over } => {
                 let _open = OpenStream::enter();
                 let Accepted { edge, endpoint, prompt, lease, plan, told } = *self;
                 let lease = Some(lease);
@@ -90,6 +93,7 @@ impl Accepted<'_> {
                     plan,
                     exchange,
                     watch,
+                    share,
                     translated,
                     told,
                     last,
@@ -153,6 +157,8 @@ struct Stream<'a> {
     plan: Plan,
     exchange: Exchange,
     watch: Box<dyn AnswerStream>,
+    /// Of the budget, for an event whose end has not come.
+    share: Held,
     translated: bool,
     told: Option<Box<Told>>,
     /// When the upstream has said something.
@@ -223,6 +229,9 @@ impl Stream<'_> {
                             out = heartbeat(self.endpoint.wire());
                         }
                         self.forward(std::mem::take(&mut out), client, ctx).await?;
+                        if !self.share.cover(self.watch.pending()) {
+                            return Err(Stop::Fault(Failure::transport(Transport::NoRoom), Ended::Truncated));
+                        }
                     }
                     Err(fault) => {
                         self.forward(std::mem::take(&mut out), client, ctx).await?;
@@ -280,7 +289,8 @@ impl Stream<'_> {
             1 => out.swap_remove(0),
             _ => {
                 let mut joined = BytesMut::with_capacity(out.iter().map(Bytes::len).sum());
-                out.iter().for_each(|part| joined.extend_from_slice(part));
+                // Each goes when it is copied: a slow reader may take its time for the whole.
+                out.drain(..).for_each(|part| joined.extend_from_slice(&part));
                 joined.freeze()
             }
         };

@@ -73,7 +73,8 @@ impl Mail {
                 Outgoing::Message(message) => wire::send(socket, &message, &[]),
                 Outgoing::Connection(moved) => {
                     let fd = moved.stream.as_raw_fd();
-                    let sent = wire::send(socket, &Message::Connection(moved.prefix.to_vec()), &[fd]);
+                    let message = Message::Connection { caller: moved.caller, prefix: moved.prefix.to_vec() };
+                    let sent = wire::send(socket, &message, &[fd]);
                     drop(moved);
                     sent
                 }
@@ -308,7 +309,8 @@ fn follow(running: &Arc<Running>, edge: &Edge, candidate: Candidate, mail: &Mail
     }
     let is_back = || gone.load(Ordering::SeqCst);
     let is_needed = || running.before.is_there() || !mail.is_empty();
-    running.drain.leave_to_another(is_back, is_needed, || running.last_words());
+    let idle = edge.gateway.settings.server.keepalive_timeout;
+    running.drain.leave_to_another(is_back, is_needed, idle, || running.last_words());
     log::error!("process {}, which had taken over, is gone; this one serves again", candidate.number());
     edge.gateway.memory.bequeath(None);
     edge.gateway.pool.reopen();

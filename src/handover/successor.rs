@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::Ordering;
@@ -20,6 +21,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::wire::{self, receive, Estate, Message, PROTOCOL};
 use super::{own, Running};
+use crate::edge::entrance;
 use crate::observe::metrics;
 use crate::server::places;
 use crate::supervisor;
@@ -34,6 +36,8 @@ pub struct Predecessor(UnixStream);
 pub struct Arrived {
     /// A TCP connection, or one end of a pair that the old process uses itself.
     pub socket: OwnedFd,
+    /// Who it is from, as the old process knows.
+    pub caller: Option<SocketAddr>,
     /// Read already.
     pub prefix: Bytes,
 }
@@ -132,10 +136,10 @@ fn hear(running: &Running, arrivals: &UnboundedSender<Arrived>, message: Message
         Message::Learned(learned) => edge.gateway.memory.learn(learned),
         Message::Note(note) => edge.tell(edge.gateway.pool.hear(&note, Instant::now())),
         Message::Used(note) => edge.gateway.roster.hear(&note),
-        Message::Connection(prefix) => {
+        Message::Connection { caller, prefix } => {
             let prefix = Bytes::from(prefix);
             for socket in fds {
-                let _ = arrivals.send(Arrived { socket, prefix: prefix.clone() });
+                let _ = arrivals.send(Arrived { socket, caller, prefix: prefix.clone() });
             }
         }
         other => log::debug!("the process before this one said {:?} out of turn", other.kind()),
@@ -168,7 +172,7 @@ fn inherit(running: &Running, estate: &Estate) {
 impl Arrived {
     /// As Pingora knows connections. Must be called inside the runtime that is to serve it.
     pub fn stream(self) -> io::Result<(SocketStream, Bytes)> {
-        let stream = match socket_domain(&self.socket)? {
+        let mut stream: SocketStream = match socket_domain(&self.socket)? {
             AddressFamily::UNIX => {
                 let socket = UnixStream::from(self.socket);
                 socket.set_nonblocking(true)?;
@@ -180,6 +184,9 @@ impl Arrived {
                 tokio::net::TcpStream::from_std(socket)?.into()
             }
         };
+        if let Some(caller) = self.caller {
+            entrance::rename(&mut stream, caller);
+        }
         Ok((stream, self.prefix))
     }
 }

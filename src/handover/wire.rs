@@ -5,6 +5,7 @@
 //! that they belong to exactly one frame: the kernel ends a read before the bytes that carry the next ones.
 
 use std::io::{self, IoSlice, Read, Write};
+use std::net::SocketAddr;
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::gateway::Learned;
 use crate::routing::{Ledger, Note};
 
 /// The version of these messages. Two processes that differ in it cannot take over from each other.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 /// A longer frame is none.
 const MOST: usize = 1 << 30;
 
@@ -48,8 +49,8 @@ pub enum Message {
     Note(Note),
     /// From the old process: one of its requests has changed what its client has used.
     Used(clients::Note),
-    /// From the old process: a client's connection, and what has been read of its next request.
-    Connection(Vec<u8>),
+    /// From the old process: a client's connection, who it is from, and what has been read of its next request.
+    Connection { caller: Option<SocketAddr>, prefix: Vec<u8> },
 }
 
 /// What an old process leaves.
@@ -85,7 +86,7 @@ impl Message {
             Self::Parting => "parting",
             Self::Note(_) => "note",
             Self::Used(_) => "used",
-            Self::Connection(_) => "connection",
+            Self::Connection { .. } => "connection",
         }
     }
 }
@@ -135,14 +136,17 @@ mod tests {
         let mut files: Vec<File> = (0..2).map(|_| tempfile::tempfile().unwrap()).collect();
         files[1].write_all(b"second").unwrap();
         send(&here, &Message::Proven, &[]).unwrap();
-        send(&here, &Message::Connection(vec![1]), &[files[0].as_raw_fd()]).unwrap();
-        send(&here, &Message::Connection(vec![2; 100_000]), &[files[1].as_raw_fd()]).unwrap();
+        let caller = "192.0.2.1:4711".parse().ok();
+        let connection = |prefix| Message::Connection { caller, prefix };
+        send(&here, &connection(vec![1]), &[files[0].as_raw_fd()]).unwrap();
+        send(&here, &connection(vec![2; 100_000]), &[files[1].as_raw_fd()]).unwrap();
         drop(here);
         let (first, none) = receive(&there).unwrap().unwrap();
         assert!(matches!(first, Message::Proven) && none.is_empty());
         assert_eq!(receive(&there).unwrap().unwrap().1.len(), 1);
         let (third, mut fds) = receive(&there).unwrap().unwrap();
-        assert!(matches!(third, Message::Connection(prefix) if prefix.len() == 100_000));
+        let Message::Connection { caller: arrived, prefix } = third else { panic!("{}", third.kind()) };
+        assert_eq!((arrived, prefix.len()), (caller, 100_000));
         let mut file = File::from(fds.remove(0));
         file.rewind().unwrap();
         let mut text = String::new();

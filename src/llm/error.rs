@@ -240,9 +240,9 @@ impl ApiError {
         Self::new(409, "conflict_error", "credential_unavailable", message)
     }
 
-    /// The memory set aside for request bodies is in use.
+    /// The memory set aside for request bodies and whole answers is in use.
     pub fn out_of_buffers() -> Self {
-        let message = "Too many request bodies are being received; try again in a moment.";
+        let message = "Too many large requests or answers are under way; try again in a moment.";
         Self::new(503, "server_error", "overloaded", message)
     }
 

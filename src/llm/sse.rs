@@ -151,6 +151,11 @@ impl SseDecoder {
         Ok(Some(frame))
     }
 
+    /// Bytes of an event whose end has not come.
+    pub fn pending(&self) -> usize {
+        self.tail.capacity()
+    }
+
     /// At the end of the stream: what came after the last blank line.
     pub fn finish(&mut self) -> Option<Frame> {
         if self.tail.is_empty() {

@@ -89,6 +89,9 @@ pub trait AnswerStream: Send {
     /// The id, where the upstream keeps the answer under it and a later request may refer to it.
     fn stored_id(&self) -> Option<&str>;
 
+    /// Memory of an event whose end has not come.
+    fn pending(&self) -> usize;
+
     /// Frames seen, dropped ones included.
     fn frames(&self) -> usize;
 
@@ -233,6 +236,10 @@ impl AnswerStream for StreamWatch {
 
     fn stored_id(&self) -> Option<&str> {
         self.id().filter(|_| self.stored)
+    }
+
+    fn pending(&self) -> usize {
+        self.decoder.pending()
     }
 
     fn frames(&self) -> usize {

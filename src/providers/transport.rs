@@ -31,6 +31,8 @@ pub enum Transport {
     Diverged,
     /// This machine could not try: no descriptors, no ports.
     LocalFault,
+    /// All answers that are being read whole take up what room there is.
+    NoRoom,
     /// The request's time was over, most of it spent on other attempts.
     OutOfTime,
 }
@@ -52,6 +54,7 @@ impl Transport {
             Self::Truncated => "truncated",
             Self::Diverged => "diverged",
             Self::LocalFault => "local_fault",
+            Self::NoRoom => "buffers",
             Self::OutOfTime => "out_of_time",
         }
     }
@@ -72,6 +75,7 @@ impl Transport {
             Self::Truncated => "The upstream's answer broke off before its end.",
             Self::Diverged => "The upstream's answer is not the one that had begun.",
             Self::LocalFault => "The router could not open a connection.",
+            Self::NoRoom => "The router has no room for so large an answer at the moment.",
             Self::OutOfTime => "The time for this request was over before the upstream answered.",
         }
     }
@@ -88,10 +92,12 @@ pub fn judge_transport(transport: Transport) -> Verdict {
         Transport::Malformed | Transport::Truncated => (Blame::Pair, 502, false),
         // A model may say things in more than one way: the host is well.
         Transport::Diverged => (Blame::Local, 502, false),
-        Transport::LocalFault => (Blame::Local, 503, false),
+        Transport::LocalFault | Transport::NoRoom => (Blame::Local, 503, false),
         Transport::OutOfTime => (Blame::Local, 504, true),
     };
-    Verdict { timed_out, ..Verdict::new(blame, Next::Other, code) }
+    // Another answer to the same question would cost as much again, and be as large.
+    let next = if transport == Transport::NoRoom { Next::Stop } else { Next::Other };
+    Verdict { timed_out, ..Verdict::new(blame, next, code) }
 }
 
 #[cfg(test)]
@@ -116,5 +122,7 @@ mod tests {
     #[test]
     fn our_own_faults_blame_nobody() {
         assert_eq!(judge_transport(Transport::LocalFault).blame, Blame::Local);
+        let verdict = judge_transport(Transport::NoRoom);
+        assert_eq!((verdict.blame, verdict.next, verdict.code), (Blame::Local, Next::Stop, 503));
     }
 }

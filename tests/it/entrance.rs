@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::authority::{Authority, Secure};
@@ -144,6 +145,8 @@ fn an_upgrade_keeps_every_place_and_finishes_what_was_asked_over_tls() {
         let busy = scope.spawn(move || busy.ask(&asked));
         upstream.wait_for(0);
         router.upgrade();
+        // Nobody can know whether a request is on its way: an idle connection is not closed before its time.
+        std::thread::sleep(ms(4500));
         let last = idle.ask(&Request::get("/v1/models").bytes(&router)).expect("one more request is served");
         assert!(last.starts_with("http/1.1 200") && last.contains("connection: close"), "{last}");
         busy.join().unwrap()
@@ -243,6 +246,28 @@ fn the_proxy_protocol_names_the_caller_where_it_is_expected_and_nowhere_else() {
     let stranger = config.server(&format!("{listen}\ntrusted_proxies: [10.0.0.0/8]")).start();
     assert_eq!(introduced(port, line, &request), "", "a stranger was believed");
     assert_eq!(stranger.metric("auto_ai_router_rejected_total", &[("reason", "proxy_protocol")]), Some(1.0));
+}
+
+#[test]
+fn a_connection_that_was_introduced_moves_over_an_upgrade_and_keeps_its_caller() {
+    let port = free_port();
+    let listen = format!("listen: [{{address: \"127.0.0.1:{port}\", proxy_protocol: true}}]");
+    let config = Config::single(&Upstream::healthy().url());
+    let mut router = config.server(&format!("{listen}\ntrusted_proxies: [127.0.0.1]")).start();
+    let mut conn = Conn::open(([127, 0, 0, 1], port).into());
+    conn.write(&version_2());
+    for old in [true, false] {
+        conn.write(&Request::get("/v1/models").bytes(&router));
+        assert_ne!(conn.answer().expect(200).header("connection"), Some("close"));
+        until("the caller is named", || {
+            let named = |line: &Value| line["client_ip"] == "203.0.113.9";
+            router.access_log().iter().filter(|line| named(line)).count() == 2 - usize::from(old)
+        });
+        if old {
+            router.upgrade();
+            assert!(router.exit(secs(5)).is_some(), "the old process has kept the connection");
+        }
+    }
 }
 
 #[test]

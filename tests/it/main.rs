@@ -8,6 +8,7 @@ mod admin;
 mod admission;
 mod architecture;
 mod bans;
+mod bounds;
 mod browsers;
 mod chains;
 mod command;

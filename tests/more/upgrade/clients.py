@@ -16,6 +16,8 @@ import time
 KEY = "sk-chaos-master-0123456789"
 # For anything to come.
 PATIENCE = 30
+# What is spoken over TLS: by port and version.
+TLS = {}
 
 
 class Lost(Exception):
@@ -94,7 +96,7 @@ class Connection:
     @classmethod
     async def open(cls, port):
         """Connects."""
-        return cls(*await asyncio.open_connection("127.0.0.1", port, limit=1 << 20))
+        return cls(*await asyncio.open_connection("127.0.0.1", port, limit=1 << 20, ssl=TLS.get((port, 1))))
 
     def close(self):
         """Leaves."""

@@ -55,9 +55,10 @@ def free_port():
 
 
 class Router:
-    """The binary under test, with a configuration and a runtime directory of its own."""
+    """The binary under test, with a configuration and a runtime directory of its own. `plain` is where it does not speak TLS."""
 
-    def __init__(self, binary, config, runtime=None):
+    def __init__(self, binary, config, runtime=None, server=""):
+        self.server, self.plain = server, None
         self.binary, self.config, self.port = binary, config, free_port()
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="upgrade-"))
         self.runtime = pathlib.Path(runtime or self.dir / "run")
@@ -68,7 +69,7 @@ class Router:
     def write(self, config=None):
         """Puts a configuration into the file."""
         self.config = config or self.config
-        head = f"server: {{host: 127.0.0.1, port: {self.port}, master_key: {KEY}, threads: 2, drain_timeout: 60s}}\n"
+        head = f"server: {{host: 127.0.0.1, port: {self.port}, master_key: {KEY}, threads: 2, drain_timeout: 60s{self.server}}}\n"
         state = f"state: {{dir: {self.dir}/state}}\n" if "\nstate:" not in "\n" + self.config else ""
         self.file.write_text(head + "monitoring: {prometheus_listen: \"off\"}\n" + state + self.config)
 
@@ -101,7 +102,7 @@ class Router:
     def fetch(self, path):
         """The same, waiting."""
         headers = {"Authorization": f"Bearer {KEY}"}
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers=headers)
+        request = urllib.request.Request(f"http://127.0.0.1:{self.plain or self.port}{path}", headers=headers)
         try:
             with urllib.request.urlopen(request, timeout=10) as answer:
                 return answer.status, answer.read()

@@ -11,7 +11,7 @@ import asyncio
 import hpack
 from hyperframe import frame as frames
 
-from clients import KEY, Lost, chat, check_plain, check_stream, soon
+from clients import KEY, TLS, Lost, chat, check_plain, check_stream, soon
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 REFUSED_STREAM = 7
@@ -38,7 +38,7 @@ class Http2:
     @classmethod
     async def open(cls, port):
         """Connects."""
-        return cls(*await asyncio.open_connection("127.0.0.1", port))
+        return cls(*await asyncio.open_connection("127.0.0.1", port, ssl=TLS.get((port, 2))))
 
     @property
     def is_done(self):

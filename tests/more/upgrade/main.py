@@ -12,6 +12,7 @@ import time
 import alone
 import fleet
 import scenarios
+import secure
 from upstream import Upstream
 
 # With one router under load from beginning to end.
@@ -30,6 +31,7 @@ ALONE = {
     "limits": alone.limits,
     "disk": alone.full_disk,
     "idle": alone.idle,
+    "tls": secure.upgrades,
     "stop": alone.stopped,
     "reload": alone.reloads,
 }
@@ -56,7 +58,7 @@ async def main(binary, wanted):
     try:
         long = [stage.alone(name, ALONE[name]) for name in ("limits",) if name in wanted]
         await asyncio.gather(loaded(stage, wanted), *long)
-        for name in ("disk", "idle", "stop", "reload"):
+        for name in ("disk", "idle", "tls", "stop", "reload"):
             if name in wanted:
                 await stage.alone(name, ALONE[name])
     finally:
