@@ -389,7 +389,8 @@ fn demo(port: Option<u16>) -> ExitCode {
     let key = demo::fresh_key();
     let text = demo::config(port, upstream_port, &key);
     let source = Source { path: Path::new("demo.yaml"), text: &text };
-    let loaded = config::load(source, &|_| None, &|_| Err(std::io::ErrorKind::NotFound.into()));
+    let missing = |_: &Path| Err(std::io::ErrorKind::NotFound.into());
+    let loaded = config::load(source, &|_| None, &missing, std::time::SystemTime::now());
     let Some(settings) = loaded.settings else {
         complain(&loaded.render(false));
         return ExitCode::from(BAD_CONFIG);

@@ -18,7 +18,8 @@ fn settings(keys: &str) -> Settings {
         "server: {{master_key: {MASTER_KEY}}}\ncredentials: [{{name: a, api_key: k, base_url: 'https://h'}}]\nclient_keys:\n{keys}"
     );
     let none = |_: &Path| Err(io::ErrorKind::NotFound.into());
-    let loaded = load(Source { path: Path::new("config.yaml"), text: &text }, &|_| None, &none);
+    let source = Source { path: Path::new("config.yaml"), text: &text };
+    let loaded = load(source, &|_| None, &none, SystemTime::UNIX_EPOCH);
     let rendered = loaded.render(false);
     loaded.settings.unwrap_or_else(|| panic!("{rendered}"))
 }

@@ -231,8 +231,10 @@ pub fn permit(
     if ctx.client.as_ref().is_some_and(closed) {
         return Err(refusals::closed_model(model));
     }
+    let now = Instant::now();
+    ctx.sit(now).map_err(refusals::client_limited)?;
     match &mut ctx.seat {
-        Some(seat) => seat.count(tokens, Instant::now()).map_err(refusals::client_limited),
+        Some(seat) => seat.count(tokens, now).map_err(refusals::client_limited),
         None => Ok(()),
     }
 }
