@@ -50,8 +50,8 @@ fn secs(seconds: u64) -> Duration {
 
 /// Counts a request of `tokens` whose end is not waited for.
 fn ask(account: &Arc<Account>, tokens: u64, now: Instant) -> Result<Seat, Full> {
-    let mut seat = account.enter(now, WALL)?;
-    seat.count(tokens, now)?;
+    let mut seat = account.enter(now, WALL, 1)?;
+    seat.count(tokens, now, 1)?;
     Ok(seat)
 }
 
@@ -112,11 +112,11 @@ fn a_place_comes_back_when_its_seat_is_dropped() {
     let now = Instant::now();
     let roster = roster(&one("max_concurrent: 2"), None, now);
     let account = account(&roster);
-    let seats = [account.enter(now, WALL).unwrap(), account.enter(now, WALL).unwrap()];
-    assert_eq!(account.enter(now, WALL).expect_err("the third").which, Which::Concurrency);
+    let seats = [account.enter(now, WALL, 1).unwrap(), account.enter(now, WALL, 1).unwrap()];
+    assert_eq!(account.enter(now, WALL, 1).expect_err("the third").which, Which::Concurrency);
     drop(seats);
     assert_eq!(account.standing(now).in_flight, 0);
-    assert!(account.enter(now, WALL).is_ok());
+    assert!(account.enter(now, WALL, 1).is_ok());
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn a_reload_keeps_what_a_key_has_used_and_takes_the_new_limits() {
     let second = roster(&one("rpm: 3, max_concurrent: 1"), Some(&first), now);
     let new = account(&second);
     assert!(Arc::ptr_eq(&old, &new));
-    assert_eq!(new.enter(now, WALL).expect_err("the old request is still there").which, Which::Concurrency);
+    assert_eq!(new.enter(now, WALL, 1).expect_err("the old request is still there").which, Which::Concurrency);
     drop(seat);
     asked(&new, 1, now).unwrap();
     asked(&new, 1, now).unwrap();
