@@ -390,7 +390,7 @@ impl Seat {
     /// The fleet has refused it: it counts no longer, and for a moment nobody asks again.
     pub fn deny(&mut self, full: Full, now: Instant) {
         let tokens = self.reserved;
-        self.uncount();
+        self.withdraw();
         self.account.books().held = Some(Held { full, tokens, at: now });
     }
 
@@ -400,11 +400,12 @@ impl Seat {
     /// A limit is full.
     pub fn recount(&mut self, now: Instant, among: u32) -> Result<(), Full> {
         let tokens = self.reserved;
-        self.uncount();
+        self.withdraw();
         self.count(tokens, now, among)
     }
 
-    fn uncount(&mut self) {
+    /// It counts no longer.
+    pub fn withdraw(&mut self) {
         let back = (u64::from(self.counted), self.reserved);
         self.account.change(&mut self.account.books(), Change { back, ..Change::at(self.at) });
         (self.counted, self.reserved) = (false, 0);
@@ -415,7 +416,13 @@ impl Seat {
         if let Some(mut receipt) = self.receipt.take() {
             receipt.settled(self.counted, self.reserved);
         }
-        self.uncount();
+        self.withdraw();
+    }
+}
+
+impl fmt::Debug for Seat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Seat").field("account", &self.account).finish_non_exhaustive()
     }
 }
 
@@ -424,7 +431,8 @@ impl Drop for Seat {
         let unused = self.reserved.saturating_sub(self.cost);
         let mut books = self.account.books();
         self.account.change(&mut books, Change { places: -1, back: (0, unused), ..Change::at(self.at) });
-        books.held.take_if(|held| held.full.which == Which::Concurrency);
+        // Not for one that never had its place.
+        books.held.take_if(|held| self.counted && held.full.which == Which::Concurrency);
         drop(books);
         if let Some(receipt) = &mut self.receipt {
             receipt.settled(false, unused);

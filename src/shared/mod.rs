@@ -164,7 +164,10 @@ impl Fleet {
             let Some(mut line) = self.line() else {
                 let among = self.among();
                 match self.shared.on_outage {
-                    OnOutage::Reject => return Approval::Rejected,
+                    OnOutage::Reject => {
+                        seat.withdraw();
+                        return Approval::Rejected;
+                    }
                     OnOutage::LocalShare if question.among < among => {
                         if let Err(full) = seat.recount(Instant::now(), among) {
                             return Approval::Denied(full);
