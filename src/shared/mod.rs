@@ -11,8 +11,13 @@
 //! question to all routers in the very moment when all are busy, and a dead router takes its part along until it
 //! expires. One script is exact at every moment, and has nothing to hand back.
 //!
-//! In an outage (`circuit`) each router goes on with its part of every limit, or refuses, as configured; afterwards it
-//! charges the store with what it has admitted. A question that was late may still be charged by the store: it counts
+//! A client's key with limits is asked about in the same way, by the same script, before its request has a lease
+//! (`approve`). One round trip for both would need them on one node of a cluster, and would charge a credential for who is
+//! refused.
+//!
+//! In an outage (`circuit`) each router goes on with its part of every limit, or refuses, as configured; of a day, with its
+//! part of what was left when it last looked, a second ago (`worker`). Afterwards it charges the store with what it has
+//! admitted. A question that was late may still be charged by the store: it counts
 //! for a minute, to the safe side.
 
 mod answer;
