@@ -364,6 +364,9 @@ impl Seat {
     /// What the fleet is to be asked about it, where nobody has said so yet; none if nothing limits its key. `salt` is for
     /// the key's digest, by which the fleet knows it.
     pub fn question(&self, salt: &str) -> Option<Question> {
+        if self.receipt.is_some() {
+            return None;
+        }
         let books = self.account.books();
         let limited = books.meter.iter().flat_map(Meter::limited);
         let asked = |(span, [requests, tokens]): (&Span, [Option<u64>; 2])| Asked {
@@ -374,7 +377,7 @@ impl Seat {
         };
         let limits: Vec<Asked> = limited.map(asked).collect();
         let most = books.allowance.most;
-        if self.receipt.is_some() || limits.is_empty() && most.is_none() {
+        if limits.is_empty() && most.is_none() {
             return None;
         }
         let credential = self.account.digest.id(salt).into();
