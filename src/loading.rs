@@ -4,6 +4,7 @@
 //! file is. Read at start, by `check`, and at each reload; the pure parts are `config` and `import`.
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::config::{self, Loaded, Settings, Source};
 use crate::import::environment;
@@ -75,7 +76,10 @@ pub fn load(origin: &Origin) -> Result<Loaded, String> {
     let bytes = origin.read()?;
     let path = origin.name();
     Ok(match std::str::from_utf8(&bytes) {
-        Ok(text) => config::load(Source { path, text }, &variable, &|path| std::fs::read_to_string(path)),
+        Ok(text) => {
+            let read = |path: &Path| std::fs::read_to_string(path);
+            config::load(Source { path, text }, &variable, &read, SystemTime::now())
+        }
         Err(fault) => config::not_utf8(path, &bytes, fault.valid_up_to()),
     })
 }

@@ -17,7 +17,7 @@ mod sections;
 mod state;
 mod tls;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use quotas::Limited;
 
@@ -75,14 +75,14 @@ impl Check<'_, '_> {
 }
 
 /// The settings that `file` makes, with the limits of `models.yaml`. They hold only if no error was reported.
-pub(super) fn settings(file: File, limits: ModelsFile, check: &mut Check) -> Settings {
+pub(super) fn settings(file: File, limits: ModelsFile, now: SystemTime, check: &mut Check) -> Settings {
     let default_rpm = check.limit("server.default_models_rpm", file.server.default_models_rpm);
     let routing = check.routing(&file.routing, &file.server);
     let server = check.server(&file.server);
     let names = file.credentials.iter().filter_map(|credential| credential.name.clone()).collect::<Vec<_>>();
     let zone = check.zone("routing.time_zone", file.routing.time_zone.as_deref(), &Zone::default());
     let rings = keyrings::keyrings(&file.credentials);
-    let client_keys = check.client_keys(file.client_keys, &file.server, &zone);
+    let client_keys = check.client_keys(file.client_keys, &file.server, &zone, now);
     check.callers(&file.server, &client_keys);
     let credentials = check.credentials(file.credentials, &server, &zone);
     let binding = file.models.iter().any(|model| model.models.is_empty());

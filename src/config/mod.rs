@@ -28,6 +28,7 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -77,8 +78,9 @@ pub struct Loaded {
     masked: Vec<(Arc<str>, String)>,
 }
 
-/// Reads and checks a configuration. `env` is the environment, `read` reads a file that the configuration names.
-pub fn load(source: Source, env: Variables, read: Files) -> Loaded {
+/// Reads and checks a configuration. `env` is the environment, `read` reads a file that the configuration names, and
+/// `now` tells what is over.
+pub fn load(source: Source, env: Variables, read: Files, now: SystemTime) -> Loaded {
     let outside = Outside { env, read };
     let mut loaded = Loaded { settings: None, problems: Vec::new(), masked: Vec::new() };
     let text = Text::new(&source.path.to_string_lossy(), source.text);
@@ -93,8 +95,8 @@ pub fn load(source: Source, env: Variables, read: Files) -> Loaded {
     let names: Vec<String> =
         file.credentials.iter().filter_map(|credential| credential.name.clone()).collect();
     let limits = loaded.limits(source.path, &names, outside);
-    let mut settings =
-        check::settings(file, limits, &mut check::Check { report: &mut report, places: &places, outside });
+    let mut check = check::Check { report: &mut report, places: &places, outside };
+    let mut settings = check::settings(file, limits, now, &mut check);
     settings.digest = digest(source.text);
     loaded.take(&text, report, &places);
     let refused = loaded.problems.iter().any(|problem| problem.severity == Severity::Error);

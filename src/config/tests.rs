@@ -10,6 +10,7 @@ mod secrets;
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use super::*;
 
@@ -37,7 +38,9 @@ impl World {
             let found = path.to_str().and_then(|path| self.files.get(path));
             found.cloned().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
         };
-        load(Source { path: Path::new("config.yaml"), text }, &env, &read)
+        // Before 2027 and after 2020.
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000);
+        load(Source { path: Path::new("config.yaml"), text }, &env, &read, now)
     }
 }
 

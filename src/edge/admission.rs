@@ -264,7 +264,8 @@ mod tests {
     fn roster(text: &str) -> Roster {
         let text = format!("{text}\ncredentials: [{{name: a, api_key: k, base_url: 'https://h'}}]\n");
         let source = crate::config::Source { path: std::path::Path::new("c"), text: &text };
-        let loaded = crate::config::load(source, &|_| None, &|_| Err(std::io::ErrorKind::NotFound.into()));
+        let missing = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
+        let loaded = crate::config::load(source, &|_| None, &missing, SystemTime::UNIX_EPOCH);
         let rendered = loaded.render(false);
         let settings = loaded.settings.unwrap_or_else(|| panic!("{rendered}"));
         Roster::new(&settings, crate::secret::Secret::new("spare"), None, std::time::Instant::now())

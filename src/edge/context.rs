@@ -13,7 +13,7 @@ use http::HeaderValue;
 use super::drain::InFlight;
 use super::passage::Passage;
 use super::random::Random;
-use crate::clients::{Client, Seat};
+use crate::clients::{Client, Full, Seat};
 use crate::llm::error::ApiError;
 use crate::llm::Wire;
 use crate::observe::metrics;
@@ -126,6 +126,18 @@ impl RequestContext {
     pub fn recognize(&mut self, client: &Arc<Client>) {
         self.outcome.client = Some(client.name.clone());
         self.client = Some(client.clone());
+    }
+
+    /// Takes its place among the requests of its key, if it has none yet. Each limit is divided by `among`.
+    ///
+    /// # Errors
+    /// There is none, or another limit of the key is full.
+    pub fn sit(&mut self, now: Instant, among: u32) -> Result<(), Full> {
+        if let (None, Some(client)) = (&self.seat, &self.client) {
+            let wall = self.outcome.at + now.saturating_duration_since(self.started);
+            self.seat = Some(client.account.enter(now, wall, among)?);
+        }
+        Ok(())
     }
 
     /// Whose turn is first where requests wait.

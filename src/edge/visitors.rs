@@ -194,7 +194,8 @@ mod tests {
              credentials: [{{name: a, api_key: sk-a-0123456789, base_url: 'http://127.0.0.1:9'}}]\n"
         );
         let source = Source { path: Path::new("c.yaml"), text: &text };
-        let loaded = config::load(source, &|_| None, &|_| Err(std::io::ErrorKind::NotFound.into()));
+        let missing = |_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into());
+        let loaded = config::load(source, &|_| None, &missing, SystemTime::UNIX_EPOCH);
         let report = loaded.render(false);
         Roster::new(
             &loaded.settings.expect(&report),

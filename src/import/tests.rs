@@ -11,7 +11,7 @@ use crate::config::{self, Settings, Source};
 pub(super) fn checked(yaml: &str, env: &dyn Fn(&str) -> Option<String>) -> Settings {
     let source = Source { path: Path::new("imported"), text: yaml };
     let missing = |_: &Path| Err(std::io::ErrorKind::NotFound.into());
-    let loaded = config::load(source, env, &missing);
+    let loaded = config::load(source, env, &missing, std::time::SystemTime::UNIX_EPOCH);
     let report = loaded.render(false);
     loaded.settings.unwrap_or_else(|| panic!("{yaml}\n{report}"))
 }

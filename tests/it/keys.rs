@@ -120,6 +120,36 @@ fn limits_of_a_key_are_exact_and_say_when_to_come_back() {
 }
 
 #[test]
+fn a_key_at_its_limit_is_first_told_that_a_model_is_not_for_it() {
+    let upstream = Upstream::scripted(|call| match call.model().as_str() {
+        "slow" => Reply::silence(),
+        _ => Reply::good(call),
+    });
+    let config = Config::single(&upstream.url())
+        .client("a", "rpm: 1\nmodels: [m]")
+        .client("b", "max_concurrent: 1\nmodels: [m, slow]")
+        .client("c", "rpm: 1");
+    let router = config.start();
+    let other = |client: &str| Request::chat(&chat("secret")).by(client).send(&router);
+    ask("a").send(&router).expect(200);
+    ask("a").send(&router).expect(429);
+    assert_eq!(other("a").expect(403).code(), "model_not_found");
+    let mut slow = Conn::open(router.address());
+    slow.write(&Request::chat(&chat("slow")).by("b").bytes(&router));
+    upstream.wait_for(1);
+    ask("b").send(&router).expect(429);
+    other("b").expect(403);
+    ask("c").send(&router).expect(200);
+    let mut early = Conn::open(router.address());
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: r\r\nauthorization: Bearer {}\r\ncontent-length: 9999\r\n\r\n",
+        client_key("c")
+    );
+    early.write(head.as_bytes());
+    assert_eq!(early.answer().status, 429, "a key for every model is refused by its head alone");
+}
+
+#[test]
 fn tokens_of_a_key_are_what_its_answers_say() {
     let upstream = Upstream::healthy();
     let router = Config::single(&upstream.url()).client("a", "tpm: 100000").start();
@@ -165,6 +195,8 @@ fn an_expired_key_is_refused() {
     std::thread::sleep(soon.duration_since(SystemTime::now()).unwrap_or_default());
     ask("a").send(&router).expect(401);
     assert_eq!(router.get("/auth/status").json()["valid_keys_count"], 1, "the master key");
+    let warning = "this key is refused: it has expired at 2020-01-31T00:00:00Z";
+    assert!(router.stderr().contains(warning), "{}", router.stderr());
 }
 
 #[test]

@@ -33,6 +33,7 @@ impl Check<'_, '_> {
         files: Vec<file::ClientKey>,
         server: &file::Server,
         zone: &Zone,
+        now: SystemTime,
     ) -> Vec<ClientKey> {
         let mut names: HashMap<String, usize> = HashMap::new();
         let mut digests: HashMap<Digest, String> = HashMap::new();
@@ -47,7 +48,7 @@ impl Check<'_, '_> {
                 let help = format!("client_keys[{first}] has it; names must be unique");
                 self.error(&format!("{path}.name"), Fault::new(message).help(help));
             }
-            let Some(key) = self.client_key(&path, file, zone) else { continue };
+            let Some(key) = self.client_key(&path, file, zone, now) else { continue };
             match digests.insert(key.digest, format!("`{}`", key.name)) {
                 Some(owner) => {
                     let fault = Fault::new(format!("`{}` has the same key as {owner}", key.name));
@@ -68,7 +69,13 @@ impl Check<'_, '_> {
         keys
     }
 
-    fn client_key(&mut self, path: &str, file: file::ClientKey, zone: &Zone) -> Option<ClientKey> {
+    fn client_key(
+        &mut self,
+        path: &str,
+        file: file::ClientKey,
+        zone: &Zone,
+        now: SystemTime,
+    ) -> Option<ClientKey> {
         let at = |key: &str| format!("{path}.{key}");
         let name = file.name.as_deref().and_then(|name| self.client_name(&at("name"), name));
         let known = self.digest(path, &file);
@@ -77,7 +84,7 @@ impl Check<'_, '_> {
         let Limited { rpm, tpm, quotas } = self.quotas(path, &file.quotas, minute, zone);
         let max_concurrent = self.count(&at("max_concurrent"), file.max_concurrent);
         let models = file.models.map(|models| self.patterns(&at("models"), models));
-        let expires = file.expires.and_then(|text| self.moment(&at("expires"), &text));
+        let expires = file.expires.and_then(|text| self.moment(&at("expires"), &text, now));
         let ((digest, hint), name) = (known?, name?);
         Some(ClientKey {
             name,
@@ -142,7 +149,7 @@ impl Check<'_, '_> {
         models
     }
 
-    fn moment(&mut self, path: &str, text: &str) -> Option<SystemTime> {
+    fn moment(&mut self, path: &str, text: &str, now: SystemTime) -> Option<SystemTime> {
         let text = text.trim();
         let day = text.len() == "2027-01-31".len();
         let whole = if day { format!("{text}T00:00:00Z") } else { text.to_owned() };
@@ -150,6 +157,11 @@ impl Check<'_, '_> {
         if moment.is_none() {
             let fault = Fault::new("`expires` is no day and no moment");
             self.error(path, fault.help("write `2027-01-31`, or `2027-01-31T12:00:00Z` in UTC"));
+        }
+        if let Some(over) = moment.filter(|moment| *moment <= now) {
+            let since = humantime::format_rfc3339_seconds(over);
+            let fault = Fault::new(format!("this key is refused: it has expired at {since}"));
+            self.warn(path, fault.help("remove the key, or write a later day"));
         }
         moment
     }
@@ -209,7 +221,8 @@ impl Check<'_, '_> {
             let fault = Fault::new(
                 "without keys the router serves this host only, and `server.host` is not on loopback",
             );
-            let help = "set `server.host: 127.0.0.1`, or, where something in front asks for keys, `server.allow_unauthenticated: true`";
+            let help = "set `server.host: 127.0.0.1`, or, where something in front asks for keys, \
+                        `server.allow_unauthenticated: true` (without a file: ALLOW_UNAUTHENTICATED=true)";
             self.error(path, fault.help(help));
         }
     }

@@ -63,6 +63,11 @@ fn a_key_that_cannot_be_meant_is_refused() {
     key(&format!("{{{good}}}, {{name: a, key: {other}}}"), &["2 the name `a` is taken"]);
     key(&format!("{{{good}, models: []}}"), &["2 an empty list allows no model at all"]);
     key(&format!("{{{good}, rpm: 0}}"), &["2 a limit of 0 would refuse everything"]);
+    key(
+        &format!("{{{good}, expires: 2020-01-31}}"),
+        &["2 this key is refused: it has expired at 2020-01-31T00:00:00Z"],
+    );
+    key(&format!("{{{good}, expires: 2027-01-31}}"), &[]);
     key(&format!("{{{good}, expires: tomorrow}}"), &["2 `expires` is no day and no moment"]);
     key(
         &format!("{{{good}, priority: urgent}}"),

@@ -20,7 +20,8 @@ fn gateway(keys: &str) -> Arc<Gateway> {
         true => Ok(ACCOUNT.replace("TOKEN_URI", "http://127.0.0.1:1/token")),
         false => Err(std::io::ErrorKind::NotFound.into()),
     };
-    let loaded = load(Source { path: Path::new("config.yaml"), text: &text }, &|_| None, &read);
+    let source = Source { path: Path::new("config.yaml"), text: &text };
+    let loaded = load(source, &|_| None, &read, std::time::SystemTime::UNIX_EPOCH);
     let rendered = loaded.render(false);
     Gateway::assemble(loaded.settings.unwrap_or_else(|| panic!("{rendered}")), Pinboard::in_memory())
 }
