@@ -5,7 +5,8 @@
 //! "All settings" (config_settings), "Config.yaml", "Fallbacks" and the routing strategies. It listens on every address
 //! at port 4000, tries twice again (`num_retries`), and leaves a deployment out for `cooldown_time` seconds after more
 //! than `allowed_fails` failures in a minute. Its `timeout` is that of each try, and of the first token where there is no
-//! `stream_timeout`; `request_timeout` stands in for it (its `router.py`: `timeout or litellm.request_timeout`).
+//! `stream_timeout`; `request_timeout` stands in for it (its `router.py`: `timeout or litellm.request_timeout`). Answers name
+//! the model as it was asked for (`common_request_processing.py`).
 
 mod deployments;
 
@@ -49,7 +50,7 @@ enum Time {
 pub fn read(name: &str, yaml: &Json) -> Result<Imported, String> {
     let mut file = Members::of("", yaml)?;
     let mut settings = Settings::default();
-    settings.server.set("host", "0.0.0.0").set("port", PORT);
+    settings.server.set("host", "0.0.0.0").set("port", PORT).set("echo_model", true);
     general(&mut file, &mut settings)?;
     // The sections name some things twice; the router's own section counts.
     for section in ["router_settings", "litellm_settings"] {

@@ -61,6 +61,7 @@ fn a_litellm_file_becomes_credentials_with_their_models() {
     let routing = &settings.routing;
     let times = [routing.deadline, routing.response_timeout, routing.first_token_timeout];
     assert_eq!(times, [360, 30, 30].map(|seconds| Some(std::time::Duration::from_secs(seconds))));
+    assert!(settings.server.echo_model);
     assert_eq!(settings.credentials[4].api_key.as_ref().unwrap().expose(), "sk-${not}-a-reference");
     assert_eq!((settings.routing.strategy, settings.credentials[1].weight), (Strategy::Latency, 3));
     let listed: Vec<_> = settings.models.iter().map(|model| model.name.as_str()).collect();
