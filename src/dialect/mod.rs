@@ -31,6 +31,7 @@ use crate::llm::body::{Body, BodyWriter};
 use crate::llm::Wire;
 use conversation::{Conversation, Signer, Untranslatable};
 use reply::{Piece, Reply, Sink};
+use responses::standing::Standing;
 
 /// A client's request in one of the dialects of text. `stream`: the answer is to be a stream.
 ///
@@ -81,6 +82,8 @@ pub fn reader(wire: Wire, stamp: Stamp) -> Box<dyn ReadReply> {
     match wire {
         Wire::Messages => Box::new(messages::reader::MessagesReader::new(stamp)),
         Wire::Gemini => Box::new(gemini::reader::GeminiReader::new(stamp)),
+        Wire::Completions => Box::new(completions::reader::CompletionsReader::default()),
+        Wire::Responses => Box::new(responses::reader::ResponsesReader::default()),
         _ => Box::new(chat::reader::ChatReader::new(stamp)),
     }
 }
@@ -199,6 +202,9 @@ pub trait WriteReply: Send {
 
     /// The body of a whole answer.
     fn whole(&mut self, reply: &Reply) -> Vec<u8>;
+
+    /// The client stands here in the middle of an answer, with this much of its text: this goes on from there.
+    fn stand(&mut self, _at: &Standing, _text: &str) {}
 
     /// It was to go on with another answer, and this one is not its beginning: nothing more is written.
     fn diverged(&self) -> bool {

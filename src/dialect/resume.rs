@@ -9,16 +9,19 @@
 //!
 //! Only plain text can go on so. A call, a picture, a refusal, a second choice, likelihoods, an answer that has ended:
 //! none of these has a point at which another model could be said to agree. In Messages a block must still be open, and
-//! thoughts must have their proof, because an agent sends them back to be checked.
+//! thoughts must have their proof, because an agent sends them back to be checked. In Responses ids and numbers are the
+//! client's to check, and are taken over as they were (`responses::standing`); what is stored under its id is nobody's
+//! to go on with, as the host that has the id has half of it.
 
 use bytes::Bytes;
 use memchr::memmem;
 use serde::Deserialize;
 
-use super::conversation::{Conversation, Part, Role, Turn};
+use super::conversation::{Conversation, Part, Role, Tool, Turn};
 use super::json::Str;
 use super::messages;
 use super::reply::{Block, Piece, Reply};
+use super::responses::standing::Standing;
 use super::{Habits, ReadReply, Seen, Stamp, WriteReply, Written};
 use crate::llm::sse::SseDecoder;
 use crate::llm::Wire;
@@ -37,6 +40,8 @@ pub struct Told {
     created: Option<u64>,
     /// Messages: how many blocks have begun.
     begun: usize,
+    /// Responses: the ids and numbers.
+    standing: Option<Standing>,
     /// There is something in it that cannot go on.
     lost: bool,
 }
@@ -44,7 +49,7 @@ pub struct Told {
 impl Told {
     /// Nothing yet, to a client of this dialect. None: answers in this dialect cannot be read back.
     pub fn new(wire: Wire) -> Option<Self> {
-        let readable = matches!(wire, Wire::Chat | Wire::Messages | Wire::Gemini);
+        let readable = !matches!(wire, Wire::Objects | Wire::Opaque);
         readable.then(|| Self {
             wire,
             decoder: SseDecoder::default(),
@@ -52,6 +57,7 @@ impl Told {
             reply: Reply::default(),
             created: None,
             begun: 0,
+            standing: (wire == Wire::Responses).then(Standing::default),
             lost: false,
         })
     }
@@ -80,7 +86,8 @@ impl Told {
 
     /// The text that another answer must begin with; none where it cannot go on.
     pub fn text(&self) -> Option<&str> {
-        let blocks = self.blocks().filter(|_| !self.lost)?;
+        let settled = self.standing.as_ref().is_none_or(Standing::is_settled);
+        let blocks = self.blocks().filter(|_| settled && !self.lost)?;
         match blocks.split_last() {
             Some((Block::Text(text), before)) => {
                 before.iter().all(|block| self.is_over(block)).then_some(text)
@@ -100,7 +107,9 @@ impl Told {
         let expected = expected.to_owned();
         let begun = self.reply != Reply::default();
         let mut said = Vec::new();
-        if begun {
+        if let Some(standing) = self.standing.as_ref().filter(|_| begun) {
+            writer.stand(standing, text);
+        } else if begun {
             self.reply.pieces(&mut Written { writer: writer.as_mut(), out: &mut said });
         }
         if self.wire == Wire::Messages && memmem::find_iter(&said, BLOCK_START).count() != self.begun {
@@ -148,6 +157,9 @@ impl Told {
             let said = self.blocks().is_some_and(|blocks| matches!(blocks.last(), Some(Block::Text(_))));
             self.begun += usize::from(&*event.kind == "content_block_start");
             self.lost |= &*event.kind == "content_block_stop" && said;
+        } else if let Some(standing) = &mut self.standing {
+            self.lost |= !standing.hear(data);
+            self.created = standing.created;
         } else if self.created.is_none() {
             self.created = serde_json::from_slice::<Chunk>(data).ok().and_then(|chunk| chunk.created);
         }
@@ -215,11 +227,13 @@ pub fn begun<'c>(
     Some((conversation, begins))
 }
 
-/// Whether an answer to this request is one text, from which another could go on.
-pub fn is_plain(conversation: &Conversation) -> bool {
+/// Whether an answer to this request is one text, from which another could go on. Tools of a host and groups of tools
+/// make items in Responses that only it can write.
+pub fn is_plain(conversation: &Conversation, wire: Wire) -> bool {
     let one = conversation.answers.is_none_or(|answers| answers <= 1);
     let text = conversation.modalities.iter().all(|kind| kind.eq_ignore_ascii_case("text"));
-    one && text
+    let functions = conversation.tools.iter().all(|tool| matches!(tool, Tool::Function { .. }));
+    one && text && (wire != Wire::Responses || functions && conversation.grouped.is_empty())
 }
 
 /// A writer in the middle of an answer, which writes what goes beyond.

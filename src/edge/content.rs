@@ -109,6 +109,11 @@ impl Content {
         matches!(self, Self::Json(request) if request.stores())
     }
 
+    /// Whether the answer is kept, in an API where that is so `by_default`.
+    pub fn is_stored(&self, by_default: bool) -> bool {
+        matches!(self, Self::Json(request) if request.is_stored(by_default))
+    }
+
     /// Ids of stored things that the request refers to.
     pub fn ids(&self) -> &[String] {
         match self {

@@ -4,13 +4,12 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
-use http::header::AUTHORIZATION;
 use serde_json::{json, Value};
 
 use super::reply::Refusal;
 use super::{view, Edge};
 use crate::clients::Client;
-use crate::llm::endpoint::{self, Page};
+use crate::llm::endpoint::Page;
 use crate::llm::error::ApiError;
 use crate::observe::seeds::{Caller, Callers, Desk, Service, Window};
 use crate::observe::view::Used;
@@ -22,7 +21,6 @@ pub type Reload = OnceLock<Box<dyn Fn() -> (Reloaded, usize) + Send + Sync>>;
 
 /// What `page` shows to `asks`; none for other pages.
 pub fn page(edge: &Edge, page: &Page, asks: &Arc<Client>) -> Option<Value> {
-    let header = edge.gateway.settings.server.auth_header.as_ref().map(|header| header.as_str());
     let desk = || desk(edge, asks);
     Some(match page {
         Page::Root => desk().root(),
@@ -33,7 +31,6 @@ pub fn page(edge: &Edge, page: &Page, asks: &Arc<Client>) -> Option<Value> {
         Page::RateLimits => desk().rate_limits(),
         Page::Keys => desk().keys(),
         Page::KeyMetrics => desk().key_metrics(),
-        Page::OpenApi => endpoint::document(crate::VERSION, header),
         _ => return None,
     })
 }
@@ -85,7 +82,8 @@ fn desk(edge: &Edge, asks: &Arc<Client>) -> Desk {
     let services = snapshot.credentials.iter().enumerate();
     let roster = &gateway.roster;
     let seen = roster.clients().iter().filter(|client| asks.is_master || Arc::ptr_eq(client, asks));
-    let header = gateway.settings.server.auth_header.as_ref().unwrap_or(&AUTHORIZATION);
+    let header =
+        gateway.settings.server.auth_header.as_ref().map_or("Authorization", |header| header.as_str());
     Desk {
         version: crate::VERSION,
         services: services.map(|(at, seen)| service(edge, at, seen, asks.is_master, now)).collect(),
@@ -93,7 +91,7 @@ fn desk(edge: &Edge, asks: &Arc<Client>) -> Desk {
         callers: Callers {
             enabled: !roster.is_open(),
             valid: roster.valid(wall),
-            header: header.as_str().to_owned(),
+            header: header.to_owned(),
             rows: seen.map(|client| caller(client, now)).collect(),
         },
         now: Some(wall),

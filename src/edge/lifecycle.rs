@@ -249,7 +249,9 @@ fn patience_of(edge: &Edge) -> Option<Instant> {
 /// A place for what the client is told, where another answer may go on with one that breaks off.
 fn resumable(edge: &Edge, endpoint: &Endpoint, content: &Content) -> Option<Box<Told>> {
     let wanted = edge.gateway.settings.routing.resume == Resume::Verify;
-    if !(wanted && content.stream() && endpoint.generates()) {
+    // The id of a stored answer leads to one host, which has half of it.
+    let stored = content.is_stored(endpoint.wire() == Wire::Responses);
+    if !(wanted && content.stream() && endpoint.generates()) || stored {
         return None;
     }
     Told::new(endpoint.wire()).map(Box::new)

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use serde::Serialize;
@@ -22,12 +22,11 @@ use crate::clients::Client;
 use crate::llm::endpoint::Page;
 use crate::llm::ANTHROPIC_VERSION;
 use crate::observe::outcome::Ended;
-use crate::observe::seeds::docs;
 use crate::observe::{health, metrics};
 use crate::routing::Listed;
 
-const JSON: &str = "application/json";
-const HTML: &str = "text/html; charset=utf-8";
+pub(super) const JSON: &str = "application/json";
+pub(super) const HTML: &str = "text/html; charset=utf-8";
 /// The description needs nothing but its own style.
 const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
 
@@ -69,7 +68,7 @@ pub async fn answer(
             let told = acted(edge, &which, asks.as_deref()).await?;
             (200, JSON, to_json(&told))
         }
-        (Page::Docs, Some(_)) => (200, HTML, docs::render().into()),
+        (page @ (Page::Docs | Page::OpenApi), Some(_)) => return describe(edge, page, client, ctx).await,
         (Page::Models | Page::GeminiModels, Some(asks)) => (200, JSON, models(edge, &which, client, asks)?),
         (Page::Model(id) | Page::GeminiModel(id), Some(asks)) => {
             (200, JSON, model(edge, &which, id, client, asks)?)
@@ -160,6 +159,29 @@ async fn permit(client: &mut ServerSession, ctx: &mut RequestContext) -> Result<
     let mut head = ResponseHeader::build_no_case(200, Some(8)).map_err(|_| End::Cut)?;
     cors::permit(&mut head, client.req_header()).map_err(|_| End::Cut)?;
     reply::send(client, ctx, head, Bytes::new()).await.map_err(|_| End::ClientGone)?;
+    ctx.ended(Ended::Complete);
+    Ok(())
+}
+
+/// The router's own description, which stays as it is.
+async fn describe(
+    edge: &Edge,
+    which: &Page,
+    client: &mut ServerSession,
+    ctx: &mut RequestContext,
+) -> Result<(), End> {
+    let header = edge.gateway.settings.server.auth_header.as_ref().map(|header| header.as_str());
+    let headers = &client.req_header().headers;
+    let sheet = edge.manual.sheet(which, header).ok_or(End::Cut)?;
+    let status = if sheet.is_known(headers) { 304 } else { 200 };
+    let mut head = ResponseHeader::build_no_case(status, Some(8)).map_err(|_| End::Cut)?;
+    let built = head
+        .insert_header(CONTENT_TYPE, sheet.kind)
+        .and_then(|()| head.insert_header(CACHE_CONTROL, "private, no-cache"))
+        .and_then(|()| head.insert_header(ETAG, sheet.tag.as_str()))
+        .and_then(|()| if sheet.kind == HTML { secure(&mut head) } else { Ok(()) });
+    built.map_err(|_| End::Cut)?;
+    reply::send(client, ctx, head, sheet.body.clone()).await.map_err(|_| End::ClientGone)?;
     ctx.ended(Ended::Complete);
     Ok(())
 }

@@ -36,6 +36,7 @@ pub mod lifecycle;
 mod linger;
 pub mod listening;
 pub mod local;
+pub mod manual;
 pub mod origin;
 pub mod passage;
 pub mod passthrough;
@@ -65,6 +66,7 @@ use exchange::Dialer;
 use failure::Failure;
 use http::header::{HeaderName, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
+use manual::Manual;
 use pingora::http::ResponseHeader;
 use reply::Refusal;
 use visitors::Visitors;
@@ -100,6 +102,8 @@ pub struct Edge {
     pub courses: Courses,
     /// Who looks at the page.
     pub visitors: Visitors,
+    /// What it says of itself.
+    pub manual: Manual,
 }
 
 impl Edge {
@@ -117,6 +121,7 @@ impl Edge {
             recorder: Arc::new(Recorder { meters, access: self.recorder.access.clone(), recent }),
             courses: Courses::default(),
             visitors: self.visitors.renewed(),
+            manual: Manual::default(),
         }
     }
 

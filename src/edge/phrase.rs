@@ -263,7 +263,7 @@ impl<'a> Spoken<'a> {
 
     /// Whether another answer could go on with one to this request.
     pub fn is_plain(&self) -> bool {
-        self.conversation().is_ok_and(resume::is_plain)
+        self.conversation().is_ok_and(|conversation| resume::is_plain(conversation, self.endpoint.wire()))
     }
 
     fn conversation(&self) -> Result<&Conversation<'a>, Untranslatable> {

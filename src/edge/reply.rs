@@ -116,7 +116,9 @@ pub async fn send(
     ctx.answered(head.status.as_u16());
     ctx.outcome.bytes_out += body.len() as u64;
     let unread = !client.is_body_done();
-    let body = if client.req_header().method == http::Method::HEAD { Bytes::new() } else { body };
+    let silent =
+        client.req_header().method == http::Method::HEAD || head.status == http::StatusCode::NOT_MODIFIED;
+    let body = if silent { Bytes::new() } else { body };
     let downstream = client;
     downstream.write_response_header(Box::new(head)).await?;
     downstream.write_response_body(body, true).await?;

@@ -43,13 +43,19 @@ impl Map {
     }
 
     /// Adds all lines of another.
-    pub fn append(&mut self, mut other: Self) {
+    pub fn append(&mut self, mut other: Self) -> &mut Self {
         self.0.append(&mut other.0);
+        self
     }
 
     /// Whether there is neither a key nor a remark.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether there is no key, though there may be remarks.
+    pub fn is_keyless(&self) -> bool {
+        self.0.iter().all(|line| matches!(line, Line::Remark(_)))
     }
 
     /// Whether it has the key.

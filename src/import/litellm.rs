@@ -4,7 +4,9 @@
 //! address become one credential (`deployments`). Names, defaults and meanings of settings: LiteLLM's documentation,
 //! "All settings" (config_settings), "Config.yaml", "Fallbacks" and the routing strategies. It listens on every address
 //! at port 4000, tries twice again (`num_retries`), and leaves a deployment out for `cooldown_time` seconds after more
-//! than `allowed_fails` failures in a minute.
+//! than `allowed_fails` failures in a minute. Its `timeout` is that of each try, and of the first token where there is no
+//! `stream_timeout`; `request_timeout` stands in for it (its `router.py`: `timeout or litellm.request_timeout`). Answers name
+//! the model as it was asked for (`common_request_processing.py`).
 
 mod deployments;
 
@@ -13,10 +15,12 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 
 use super::draft::{Map, Value};
-use super::members::Members;
+use super::members::{plain, Members};
 use super::Imported;
 
 const PORT: u64 = 4000;
+/// Where it says nothing of retries.
+const TRIES: u64 = 3;
 
 /// The settings that lie in several of its sections.
 #[derive(Default)]
@@ -29,13 +33,24 @@ struct Settings {
     fallbacks: BTreeMap<String, Vec<String>>,
     default_fallbacks: Vec<String>,
     aliases: Map,
+    /// Of each try.
+    timeout: Option<Time>,
+    /// Of each model.
+    tries: Option<u64>,
+}
+
+/// A time as that file has it.
+enum Time {
+    Milliseconds(u64),
+    /// A reference to seconds.
+    Elsewhere(String),
 }
 
 /// The configuration that `yaml` makes.
 pub fn read(name: &str, yaml: &Json) -> Result<Imported, String> {
     let mut file = Members::of("", yaml)?;
     let mut settings = Settings::default();
-    settings.server.set("host", "0.0.0.0").set("port", PORT);
+    settings.server.set("host", "0.0.0.0").set("port", PORT).set("echo_model", true);
     general(&mut file, &mut settings)?;
     // The sections name some things twice; the router's own section counts.
     for section in ["router_settings", "litellm_settings"] {
@@ -43,6 +58,7 @@ pub fn read(name: &str, yaml: &Json) -> Result<Imported, String> {
             settings.section(members)?;
         }
     }
+    settings.tries();
     let found = deployments::read(file.list("model_list")?)?;
     if found.credentials.is_empty() {
         return Err(format!("{name}: model_list has no deployment that has an equal here"));
@@ -54,13 +70,24 @@ pub fn read(name: &str, yaml: &Json) -> Result<Imported, String> {
     found.lost.iter().for_each(|lost| {
         whole.remark(lost);
     });
+    for model in
+        settings.fallbacks.keys().filter(|model| found.pairs.iter().all(|pair| pair.model != **model))
+    {
+        whole.remark(&format!(
+            "The fallbacks of `{model}` have no equal here: no deployment has just this name."
+        ));
+    }
     let models = models(&found, &settings);
     let Settings { routing, fail2ban, server, state, aliases, .. } = settings;
     whole.set("server", server);
     let sections =
         [("routing", routing), ("fail2ban", fail2ban), ("state", state), ("model_aliases", aliases)];
-    for (key, section) in sections.into_iter().filter(|(_, section)| !section.is_empty()) {
-        whole.set(key, section);
+    for (key, section) in sections {
+        // Without a key it would be no section.
+        match section.is_keyless() {
+            true => whole.append(section),
+            false => whole.set(key, section),
+        };
     }
     let notes = found.notes.clone();
     whole.set("credentials", found.credentials);
@@ -96,22 +123,27 @@ impl Settings {
             self.strategy(&strategy);
         }
         if let Some(retries) = members.number("num_retries")? {
-            once(&mut self.routing, "max_attempts", retries.saturating_add(1));
+            self.tries.get_or_insert(retries.saturating_add(1));
         }
         for key in ["timeout", "request_timeout"] {
-            if let Some(time) = time(&mut members, key)? {
-                once(&mut self.routing, "deadline", time.clone());
-                once(&mut self.routing, "response_timeout", time);
+            match time(&mut members, key)? {
+                Some(time) if self.timeout.is_none() => self.timeout = Some(time),
+                Some(_) => {
+                    let why =
+                        members.wrong(key, "counted only where no other timeout was set, and does not here.");
+                    self.routing.remark(&why);
+                }
+                None => {}
             }
         }
         if let Some(time) = time(&mut members, "stream_timeout")? {
-            once(&mut self.routing, "first_token_timeout", time);
+            once(&mut self.routing, "first_token_timeout", time.written());
         }
         if let Some(fails) = members.number("allowed_fails")? {
             once(&mut self.fail2ban, "max_attempts", fails.saturating_add(1));
         }
         if let Some(time) = time(&mut members, "cooldown_time")? {
-            once(&mut self.fail2ban, "ban_duration", time);
+            once(&mut self.fail2ban, "ban_duration", time.written());
         }
         if members.get("disable_cooldowns").is_some_and(|off| off == true) {
             once(&mut self.fail2ban, "error_codes", Vec::<Value>::new());
@@ -137,12 +169,34 @@ impl Settings {
             "simple-shuffle" => "round_robin",
             "latency-based-routing" => "latency",
             "least-busy" | "usage-based-routing" | "usage-based-routing-v2" => "least_used",
+            "cost-based-routing" => {
+                self.routing.remark("`cost-based-routing` has no equal here, where prices are not known:");
+                self.routing.remark("`priority` of credentials says who is asked first.");
+                return;
+            }
             _ => {
                 self.routing.remark(&format!("The strategy `{strategy}` has no equal here."));
                 return;
             }
         };
         once(&mut self.routing, "strategy", ours);
+    }
+
+    /// How often a request is tried, which there is said for each model, and in what time: all tries end after five
+    /// minutes here where nothing else is said.
+    fn tries(&mut self) {
+        let lists = self.fallbacks.values().chain([&self.default_fallbacks]);
+        let models = lists.map(Vec::len).max().unwrap_or_default() as u64 + 1;
+        if let Some(tries) = self.tries {
+            self.routing.set("max_attempts", tries.saturating_mul(models));
+        }
+        let Some(time) = self.timeout.take() else { return };
+        if let Time::Milliseconds(ms) = time {
+            let all = self.tries.unwrap_or(TRIES).saturating_mul(models);
+            self.routing.set("deadline", Time::Milliseconds(ms.saturating_mul(all)).written());
+        }
+        self.routing.set("response_timeout", time.written());
+        once(&mut self.routing, "first_token_timeout", time.written());
     }
 
     fn aliases(&mut self, members: &mut Members) -> Result<(), String> {
@@ -179,32 +233,43 @@ fn inside(text: &str) -> String {
     text.strip_prefix("os.environ/").map_or_else(|| text.to_owned(), |name| format!("${{{name}}}"))
 }
 
-/// Seconds, as the file spells times.
-fn time(members: &mut Members, key: &'static str) -> Result<Option<String>, String> {
+impl Time {
+    /// As the file spells times.
+    fn written(&self) -> String {
+        match self {
+            Self::Milliseconds(ms) if ms % 1000 == 0 => format!("{}s", ms / 1000),
+            Self::Milliseconds(ms) => format!("{ms}ms"),
+            Self::Elsewhere(reference) => format!("{reference}s"),
+        }
+    }
+}
+
+/// Seconds.
+fn time(members: &mut Members, key: &'static str) -> Result<Option<Time>, String> {
     match members.get(key) {
         None => Ok(None),
         Some(Json::Number(number)) => {
             let ms = number.as_f64().map_or(0, |seconds| (seconds * 1000.0).max(0.0) as u64);
-            Ok(Some(if ms % 1000 == 0 { format!("{}s", ms / 1000) } else { format!("{ms}ms") }))
+            Ok(Some(Time::Milliseconds(ms)))
         }
-        Some(Json::String(text)) => Ok(Some(format!("{}s", inside(text)))),
+        Some(Json::String(text)) => Ok(Some(Time::Elsewhere(inside(&plain(text))))),
         Some(_) => Err(members.wrong(key, "must be a number of seconds")),
     }
 }
 
 /// An entry for each pair, with the fallbacks of the model on its first one.
 fn models(found: &deployments::Found, settings: &Settings) -> Vec<Map> {
-    let served =
-        |name: &String| found.pairs.iter().any(|pair| pair.model == *name) || settings.aliases.has(name);
+    let served = |name: &String| {
+        let begins = |beginning: &String| name.starts_with(beginning.as_str());
+        found.pairs.iter().any(|pair| pair.model == *name)
+            || found.beginnings.iter().any(begins)
+            || settings.aliases.has(name)
+    };
     let mut seen = Vec::new();
     let entries = found.pairs.iter().map(|pair| {
         let mut entry = Map::default();
         entry.set("name", pair.model.as_str()).set("credential", pair.credential.as_str());
-        for (key, limit) in [("rpm", pair.rpm), ("tpm", pair.tpm)] {
-            if let Some(limit) = limit.filter(|limit| *limit > 0) {
-                entry.set(key, limit);
-            }
-        }
+        deployments::limits(&mut entry, pair.rpm, pair.tpm);
         if seen.contains(&&pair.model) {
             return entry;
         }

@@ -32,11 +32,11 @@ impl<'o> Members<'o> {
         self.members.get(key).filter(|value| !value.is_null() && value.as_str() != Some(""))
     }
 
-    /// A text; numbers are taken for one.
+    /// A text, as it is written here; numbers are taken for one.
     pub fn text(&mut self, key: &'static str) -> Result<Option<String>, String> {
         match self.get(key) {
             None => Ok(None),
-            Some(Json::String(text)) => Ok(Some(text.clone())),
+            Some(Json::String(text)) => Ok(Some(plain(text))),
             Some(Json::Number(number)) => Ok(Some(number.to_string())),
             Some(_) => Err(self.wrong(key, "must be a text")),
         }
@@ -71,7 +71,7 @@ impl<'o> Members<'o> {
     /// A list of texts.
     pub fn texts(&mut self, key: &'static str) -> Result<Vec<String>, String> {
         let items = self.list(key)?.iter();
-        let texts = items.map(|item| item.as_str().map(str::to_owned));
+        let texts = items.map(|item| item.as_str().map(plain));
         texts.collect::<Option<_>>().ok_or_else(|| self.wrong(key, "must be a list of texts"))
     }
 
@@ -95,4 +95,10 @@ impl<'o> Members<'o> {
             format!("{}.{key}", self.place)
         }
     }
+}
+
+/// A text of another program as it is written here. None of them reads `${…}` as a reference; `os.environ/` is LiteLLM's
+/// own word, and means the same.
+pub fn plain(text: &str) -> String {
+    text.replace("${", "$${")
 }

@@ -74,7 +74,7 @@ pub struct Request {
     addressed: Option<(String, bool)>,
     stream: bool,
     stream_end: usize,
-    stores: bool,
+    store: Option<bool>,
     options: Options,
     ids: Vec<String>,
     needs: Abilities,
@@ -150,7 +150,12 @@ impl Request {
 
     /// Whether the upstream is asked to keep the answer (`"store": true`).
     pub fn stores(&self) -> bool {
-        self.stores
+        self.is_stored(false)
+    }
+
+    /// Whether the answer is kept, in an API where that is so `by_default`.
+    pub fn is_stored(&self, by_default: bool) -> bool {
+        self.store.unwrap_or(by_default)
     }
 
     /// Ids of stored things that the request refers to: files, batches, responses, conversations.
@@ -266,7 +271,7 @@ impl<'a> Reader<'a> {
             b"messages" | b"input" | b"contents" if first == b'[' => return self.turns(),
             b"tools" | b"functions" if first == b'[' => return self.tools(key),
             b"metadata" if first == b'{' => return self.metadata(),
-            b"store" => self.request.stores = first == b't',
+            b"store" => self.request.store = (first != b'n').then_some(first == b't'),
             _ => {}
         }
         self.cursor.skip(key, &mut self.notes)?;

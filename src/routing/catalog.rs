@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::limits::Limits;
 use super::meaning::Meanings;
+use super::pattern::Pattern;
 use super::{Binding, Blueprint, Strategy};
 use crate::llm::ability::Abilities;
 
@@ -63,6 +64,8 @@ struct Listing {
     has_list: bool,
     /// and this is it: name here -> name there.
     list: HashMap<Arc<str>, Arc<str>>,
+    /// Beginnings of names in it.
+    patterns: Vec<Pattern>,
     /// Sorted.
     learned: Option<Vec<Arc<str>>>,
 }
@@ -94,17 +97,17 @@ pub(super) struct Candidate {
 impl Catalog {
     /// What the configuration says; nothing is learned yet.
     pub(super) fn new(blueprint: &Blueprint) -> Self {
-        let credentials = blueprint.credentials.iter().map(|spec| Listing {
-            tier: spec.tier,
-            weight: i64::from(spec.weight.max(1)),
-            has_list: spec.models.is_some(),
-            list: spec
-                .models
-                .iter()
-                .flatten()
-                .map(|(here, there)| (Arc::from(&**here), Arc::from(&**there)))
-                .collect(),
-            learned: None,
+        let credentials = blueprint.credentials.iter().map(|spec| {
+            let (mut list, mut patterns) = (HashMap::new(), Vec::new());
+            for (here, there) in spec.models.iter().flatten() {
+                match Pattern::read(here, there) {
+                    Some(pattern) => patterns.push(pattern),
+                    None => drop(list.insert(Arc::from(&**here), Arc::from(&**there))),
+                }
+            }
+            let weight = i64::from(spec.weight.max(1));
+            let has_list = spec.models.is_some();
+            Listing { tier: spec.tier, weight, has_list, list, patterns, learned: None }
         });
         let mut catalog = Self {
             binding: blueprint.binding,
@@ -225,15 +228,27 @@ impl Catalog {
             seen.insert(name);
             listed.push(Listed { name: name.to_string(), configured: true });
         }
-        let unlisted = self.credentials.iter().enumerate();
-        let unlisted = unlisted.filter(|(at, listing)| !listing.has_list && counts(*at));
-        let learned: BTreeSet<&Arc<str>> =
-            unlisted.flat_map(|(_, listing)| listing.learned.iter().flatten()).collect();
-        let shows = |name: &Arc<str>| self.binding != Binding::Models && served(name);
+        let learned: BTreeSet<Arc<str>> = (0..self.credentials.len())
+            .filter(|at| counts(*at))
+            .flat_map(|at| self.learned_here(at))
+            .collect();
         // A learned name is listed only where asking for it would not be refused.
-        let more = learned.into_iter().filter(|name| !seen.contains(&***name) && shows(name));
+        let more = learned.iter().filter(|name| !seen.contains(&***name) && served(name));
         listed.extend(more.map(|name| Listed { name: name.to_string(), configured: false }));
         listed
+    }
+
+    /// What was learned of a credential, as it is asked for here.
+    fn learned_here(&self, credential: usize) -> Vec<Arc<str>> {
+        let Some(listing) = self.credentials.get(credential) else { return Vec::new() };
+        let learned = listing.learned.iter().flatten();
+        match (listing.has_list, self.binding) {
+            (true, _) => {
+                learned.flat_map(|there| listing.patterns.iter().filter_map(|p| p.here(there))).collect()
+            }
+            (false, Binding::Models) => Vec::new(),
+            (false, _) => learned.cloned().collect(),
+        }
     }
 
     fn upstream_name(&self, credential: usize, name: &Arc<str>) -> Option<Arc<str>> {
@@ -252,7 +267,21 @@ impl Catalog {
                 entered || listing.learned.as_ref().map_or(!self.has_section, |_| listing.has_learned(name))
             }
         };
-        serves.then(|| name.clone())
+        if serves {
+            return Some(name.clone());
+        }
+        let longest = self.pattern(name).filter(|_| !listing.patterns.is_empty())?;
+        listing.patterns.iter().find(|pattern| pattern.beginning() == longest)?.there(name)
+    }
+
+    /// The longest beginning of `name` that a list has, unless the name itself is given to somebody.
+    fn pattern(&self, name: &str) -> Option<&str> {
+        let patterns = self.credentials.iter().flat_map(|listing| &listing.patterns);
+        let fitting = patterns.map(Pattern::beginning).filter(|beginning| name.starts_with(beginning));
+        let longest = fitting.max_by_key(|beginning| beginning.len())?;
+        let entered = self.entries.get(name).is_some_and(|entry| !entry.credentials.is_empty());
+        let given = entered || self.credentials.iter().any(|listing| listing.list.contains_key(name));
+        (!given).then_some(longest)
     }
 
     fn enter(&mut self, blueprint: &Blueprint) {
@@ -278,8 +307,8 @@ impl Catalog {
             }
         }
         let lists = blueprint.credentials.iter().filter_map(|spec| spec.models.as_ref()).flatten();
-        for (here, _) in lists {
-            if !self.entries.contains_key(here.as_str()) {
+        for (here, there) in lists {
+            if Pattern::read(here, there).is_none() && !self.entries.contains_key(here.as_str()) {
                 let name: Arc<str> = here.as_str().into();
                 self.order.push(name.clone());
                 self.entries.insert(name, Entry::default());

@@ -19,6 +19,7 @@ pub(crate) mod limits;
 mod meaning;
 mod outcome;
 mod outlook;
+pub(crate) mod pattern;
 pub mod pins;
 mod plan;
 mod pool;
@@ -98,7 +99,7 @@ pub struct CredentialSpec {
     pub quotas: Vec<Quota>,
     /// Requests at the same time; none = unlimited.
     pub max_concurrent: Option<u32>,
-    /// The only models it serves: name here, name there. None = no such list.
+    /// The only models it serves: name here, name there; `*` at the end of both is any text. None = no such list.
     pub models: Option<Vec<(String, String)>>,
 }
 

@@ -154,8 +154,9 @@ fn tokens_of_a_key_are_what_its_answers_say() {
     let upstream = Upstream::healthy();
     let router = Config::single(&upstream.url()).client("a", "tpm: 100000").start();
     ask("a").send(&router).expect(200);
-    let usage = Request::get("/v1/usage").by("a").send(&router).expect(200).json();
-    let own = &usage["clients"]["a"];
+    let own = || Request::get("/v1/usage").by("a").send(&router).expect(200).json()["clients"]["a"].clone();
+    until("the request is counted", || own()["requests"] == 1);
+    let own = own();
     let told = own["prompt_tokens"].as_u64().unwrap() + own["completion_tokens"].as_u64().unwrap();
     assert!(told > 0);
     assert_eq!(own["windows"]["minute"]["tokens"], json!({"used": told, "limit": 100_000}));

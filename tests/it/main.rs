@@ -43,6 +43,7 @@ mod readme;
 mod realtime;
 mod regressions;
 mod rescue;
+mod rescued;
 mod sealed;
 mod seeds;
 mod shared;

@@ -42,6 +42,26 @@ fn a_list_of_models_is_asked_for_on_a_connection_of_its_own() {
 }
 
 #[test]
+fn a_beginning_of_names_leads_to_a_credential_and_is_dropped_on_the_way() {
+    let (openai, claude) =
+        (Upstream::healthy().lists(&["gpt-4o"]), Upstream::healthy().lists(&["claude-x", "claude-y"]));
+    let router = Config::new()
+        .credential("openai", &openai.url(), "models: [{\"openai/*\": \"*\"}]")
+        .credential("claude", &claude.url(), "models: [\"claude-*\", {claude-x: claude-y}]")
+        .start();
+    until("what hosts list has its names here", || {
+        listed(&router) == ["openai/gpt-4o", "claude-x", "claude-y"].map(String::from).into()
+    });
+    router.chat(&chat("openai/gpt-5")).expect(200);
+    assert_eq!(openai.only().model(), "gpt-5");
+    for (name, there) in [("claude-z", "claude-z"), ("claude-x", "claude-y")] {
+        router.chat(&chat(name)).expect(200);
+        assert_eq!(claude.last().model(), there);
+    }
+    assert_eq!(router.chat(&chat("gpt-5")).expect(404).code(), "model_not_found");
+}
+
+#[test]
 fn a_model_is_shown_by_its_id_with_slashes_or_without() {
     let upstream = Upstream::healthy().lists(&["plain", "org/name:free"]);
     let router = Config::single(&upstream.url()).start();

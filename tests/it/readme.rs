@@ -2,18 +2,17 @@
 //! Python runs with the real SDK.
 //!
 //! The configuration's providers are replaced by a scripted one and its port by a free one; all else runs as printed.
-//! Python runs with the interpreter that `SDK_PYTHON` names, as `make test` does, or with any `python3` that has the
-//! SDK; where there is none and nobody asked for it, that one test says so and passes.
+//! Where a language is not here and nobody asked for it, its test says so and passes.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::json;
 use tempfile::TempDir;
 
 use crate::support::router::{binary, command, free_port};
-use crate::support::{eventually, secs, Call, Reply, Upstream};
+use crate::support::{eventually, secs, Call, Language, Reply, Upstream};
 
 const KEY: &str = "sk-readme-0123456789abcdef";
 const VARIABLES: [&str; 5] =
@@ -101,6 +100,12 @@ impl Running {
         run.env("PATH", format!("{}:{path}", own.parent().unwrap().display()));
         run.current_dir(self.dir.path()).arg("-c").arg(text).output().unwrap()
     }
+
+    /// The same in a client's language; what it has printed.
+    fn run_in(&self, language: &Language, text: &str) -> String {
+        language
+            .run_with(self.dir.path(), &self.at_its_address(text), |command| command.env("ROUTER_KEY", KEY))
+    }
 }
 
 impl Drop for Running {
@@ -168,14 +173,10 @@ fn every_shell_block_runs() {
 
 #[test]
 fn every_python_block_runs_with_the_sdk() {
-    let Some(python) = python() else {
-        println!("no Python with the OpenAI SDK here: `make test` brings one");
-        return;
-    };
+    let Some(python) = Language::python() else { return };
     let running = Running::start();
     for block in blocks("python") {
-        let said = assert_success(&running.run(&python, &block), &block);
-        assert!(!said.trim().is_empty(), "nothing was streamed by\n{block}");
+        assert!(!running.run_in(&python, &block).trim().is_empty(), "nothing was streamed by\n{block}");
     }
     assert!(running.provider.last().wants_stream());
 }
@@ -183,27 +184,11 @@ fn every_python_block_runs_with_the_sdk() {
 #[test]
 fn every_block_of_javascript_and_go_runs_where_its_language_is() {
     let running = Running::start();
-    for (language, file, program) in [("javascript", "block.mjs", "node"), ("go", "block.go", "go run")] {
-        let there = Command::new(program.split(' ').next().unwrap()).arg("version").output().is_ok();
-        for block in blocks(language) {
-            std::fs::write(running.dir.path().join(file), running.at_its_address(&block)).unwrap();
-            if !there {
-                println!("no {program} here: its block was not run");
-                continue;
-            }
-            let said = assert_success(&running.run(Path::new("sh"), &format!("{program} {file}")), &block);
-            assert!(!said.trim().is_empty(), "nothing was said by\n{block}");
+    for (name, language) in [("javascript", Language::javascript()), ("go", Language::go())] {
+        let Some(language) = language else { continue };
+        for block in blocks(name) {
+            assert!(!running.run_in(&language, &block).trim().is_empty(), "nothing was said by\n{block}");
             assert_eq!(running.provider.last().model(), "gpt-4o");
         }
     }
-}
-
-/// The interpreter that `SDK_PYTHON` names, which must work, or else a `python3` that happens to have the SDK.
-fn python() -> Option<PathBuf> {
-    let named = std::env::var_os("SDK_PYTHON").map(PathBuf::from);
-    let candidate = named.clone().unwrap_or_else(|| "python3".into());
-    let works =
-        Command::new(&candidate).args(["-c", "import openai"]).output().is_ok_and(|o| o.status.success());
-    assert!(works || named.is_none(), "SDK_PYTHON={} has no OpenAI SDK", candidate.display());
-    works.then_some(candidate)
 }

@@ -181,3 +181,18 @@ fn the_description_is_of_what_is_served() {
     assert!(docs.header("content-security-policy").unwrap().starts_with("default-src 'none'"));
     assert!(docs.text().contains("/v1/chat/completions") && docs.body.len() < 60 << 10);
 }
+
+#[test]
+fn who_has_the_description_already_is_told_so() {
+    let (_bad, _good, router) = two_services();
+    for path in ["/openapi.json", "/docs"] {
+        let first = router.get(path).expect(200);
+        let tag = first.header("etag").unwrap().to_owned();
+        assert_eq!(first.header("cache-control"), Some("private, no-cache"));
+        let again = Request::get(path).header("if-none-match", &tag).send(&router).expect(304);
+        assert_eq!((again.body.len(), again.header("etag")), (0, Some(tag.as_str())), "{path}");
+        let other = Request::get(path).header("if-none-match", "\"another\"").send(&router).expect(200);
+        assert_eq!(other.body, first.body);
+        Request::get(path).keyless().header("if-none-match", &tag).send(&router).expect(401);
+    }
+}

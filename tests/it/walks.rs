@@ -1,8 +1,14 @@
 //! Whoever comes from one of the earlier routers, and does here what its README says, from top to bottom: the same
-//! configuration, taken over, and the same requests, with the answers that were promised.
+//! configuration, as it was or taken over, the same requests by curl and by the SDKs, and the answers that were promised,
+//! member by member.
 //!
 //! Providers are scripted ones, and ports are free ones; a provider with a dialect of its own is replaced by one of
 //! OpenAI's, since what is walked is the way in.
+
+mod first;
+mod free_tiers;
+mod services;
+mod vendors;
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -22,18 +28,22 @@ fn moved_in(files: &[(&str, &str)], edit: impl Fn(String) -> String) -> Router {
     let names: Vec<&str> = files.iter().map(|(name, _)| *name).collect();
     let (code, _, err) = run(dir.path(), &[&["import"], &names[..], &["-o", "config.yaml"]].concat());
     assert_eq!(code, 0, "{err}");
-    let path = dir.path().join("config.yaml");
-    let text = edit(std::fs::read_to_string(&path).unwrap());
-    let quiet = format!(
-        "{text}admin: {{listen: \"unix:{0}/admin.sock\"}}\nstate: {{dir: {0}/state}}\nmonitoring: {{prometheus_listen: \"off\"}}\n",
+    let text = edit(std::fs::read_to_string(dir.path().join("config.yaml")).unwrap());
+    started(dir, &format!("{text}monitoring: {{prometheus_listen: \"off\"}}\n"))
+}
+
+/// The router of a ready-made file, which keeps to its directory.
+fn started(dir: TempDir, yaml: &str) -> Router {
+    let own = format!(
+        "admin: {{listen: \"unix:{0}/admin.sock\"}}\nstate: {{dir: {0}/state}}\n",
         dir.path().display()
     );
-    std::fs::write(&path, quiet).unwrap();
+    std::fs::write(dir.path().join("config.yaml"), format!("{yaml}{own}")).unwrap();
     Config::ready_made().start_in(dir)
 }
 
-/// curl, as a README has it, at this router; its words are those after `curl -sS`.
-fn curl(router: &Router, path: &str, words: &[&str]) -> (u16, Value) {
+/// curl, as a README has it, at this router; its words are those after `curl -sS`. The body is text.
+fn curl_text(router: &Router, path: &str, words: &[&str]) -> (u16, String) {
     let url = format!("{}{path}", router.url());
     let output: Output = Command::new("curl")
         .args(["-sS", "-o", "-", "-w", "\n%{http_code}"])
@@ -43,149 +53,99 @@ fn curl(router: &Router, path: &str, words: &[&str]) -> (u16, Value) {
         .expect("curl is there");
     let text = String::from_utf8(output.stdout).unwrap();
     let (body, status) = text.rsplit_once('\n').unwrap();
-    (status.parse().unwrap(), serde_json::from_str(body).unwrap_or(Value::Null))
+    (status.parse().unwrap(), body.to_owned())
+}
+
+/// The same where JSON is promised.
+fn curl(router: &Router, path: &str, words: &[&str]) -> (u16, Value) {
+    let (status, body) = curl_text(router, path, words);
+    (status, serde_json::from_str(&body).unwrap_or(Value::Null))
+}
+
+/// The words that post this body by curl, with this key.
+fn posting(body: &Value, key: Option<&str>) -> Vec<String> {
+    let words = ["-X", "POST", "-H", "Content-Type: application/json", "-d"].map(str::to_owned);
+    let bearer = key.map(|key| format!("Authorization: Bearer {key}"));
+    let bearer = bearer.into_iter().flat_map(|header| ["-H".to_owned(), header]);
+    words.into_iter().chain([body.to_string()]).chain(bearer).collect()
+}
+
+fn post_by_curl(router: &Router, path: &str, key: Option<&str>, body: &Value) -> (u16, Value) {
+    let words = posting(body, key);
+    curl(router, path, &words.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 fn ask_by_curl(router: &Router, path: &str, key: Option<&str>, model: &str) -> (u16, Value) {
-    let body = json!({ "model": model, "messages": [{ "role": "user", "content": "Hello!" }] }).to_string();
-    let bearer = key.map(|key| format!("Authorization: Bearer {key}"));
-    let mut words = vec!["-X", "POST", "-H", "Content-Type: application/json", "-d", &body];
-    words.extend(bearer.iter().flat_map(|header| ["-H", header.as_str()]));
-    curl(router, path, &words)
+    let body = json!({ "model": model, "messages": [{ "role": "user", "content": "Hello!" }] });
+    post_by_curl(router, path, key, &body)
 }
 
-#[test]
-fn from_a_router_of_services_in_the_environment() {
-    let (first, second) =
-        (Upstream::healthy().lists(&["llama3.1-8b"]), Upstream::healthy().lists(&["gpt-4"]));
-    let services = json!([
-        {"name": "primary-cerebras", "backend_type": "cerebras", "base_url": format!("{}/v1", first.url()),
-         "api_key": "csk-0123456789", "priority": 0, "rate_limit_requests": 2, "rate_limit_window": 90},
-        {"name": "fallback-openai", "backend_type": "openai", "base_url": format!("{}/v1", second.url()),
-         "api_key": "sk-0123456789", "priority": 1, "rate_limit_requests": 50, "rate_limit_window": 60},
-    ]);
-    let key = "sk-your-secret-api-key";
-    let dir = TempDir::new().unwrap();
-    let dotenv = format!("ROUTER_SERVICES='{services:#}'\n\nAUTH_KEY={key}\nAUTH_KEY_01=sk-user1-key-0123\n");
-    std::fs::write(dir.path().join(".env"), dotenv).unwrap();
-    let router = Config::fileless().without("MASTER_KEY").start_in(dir);
-    let bearer = format!("Authorization: Bearer {key}");
-    let get = |path: &str| curl(&router, path, &["-H", &bearer]);
-
-    let (status, answer) = ask_by_curl(&router, "/v1/chat/completions", Some(key), "llama3.1-8b");
-    assert_eq!((status, &answer["object"]), (200, &json!("chat.completion")));
-    assert_eq!(first.count(), 1);
-    let by_user = ask_by_curl(&router, "/v1/chat/completions", Some("sk-user1-key-0123"), "llama3.1-8b");
-    assert_eq!(by_user.0, 200);
-    let (_, models) = get("/v1/models");
-    let ids: Vec<_> = models["data"].as_array().unwrap().iter().map(|model| model["id"].clone()).collect();
-    assert!(ids.contains(&json!("llama3.1-8b")) && ids.contains(&json!("gpt-4")), "{ids:?}");
-    assert_eq!(get("/v1/models/llama3.1-8b").1["id"], "llama3.1-8b");
-    assert_eq!(get("/v1/models/no-such-model").0, 404);
-    assert_eq!(curl(&router, "/health", &[]).0, 200);
-    assert!(get("/").1["services"].is_array(), "{}", get("/").1);
-    assert_eq!(get("/backend/info").0, 200);
-    assert!(get("/router/stats").1["total_requests"].is_u64(), "{}", get("/router/stats").1);
-    assert!(get("/router/health").1["services"]["primary-cerebras"].is_object());
-    let limits = get("/router/rate-limits").1;
-    assert_eq!(limits["rate_limiting"]["primary-cerebras"]["rate_limit"], "2/90s", "{limits}");
-    assert_eq!(get("/auth/status").1["enabled"], true);
-    assert_eq!(get("/auth/metrics").0, 200);
-    assert_eq!(curl(&router, "/auth/reload-keys", &["-X", "POST", "-H", &bearer]).0, 200);
-    assert_eq!(ask_by_curl(&router, "/v1/chat/completions", None, "llama3.1-8b").0, 401);
-    assert_eq!(ask_by_curl(&router, "/v1/chat/completions", Some(key), "no-such-model").0, 404);
+/// The data of the events that a streamed question by curl gets.
+fn stream_by_curl(router: &Router, key: Option<&str>, model: &str) -> Vec<String> {
+    let words = posting(&chat_streamed(model), key);
+    let words: Vec<&str> = ["-N"].into_iter().chain(words.iter().map(String::as_str)).collect();
+    let (status, text) = curl_text(router, "/v1/chat/completions", &words);
+    assert_eq!(status, 200, "{text}");
+    text.lines().filter_map(|line| line.strip_prefix("data: ")).map(str::to_owned).collect()
 }
 
-#[test]
-fn from_a_router_of_free_tiers() {
-    let upstream = Upstream::healthy().lists(&["gpt-3.5-turbo:free", "gemini-pro"]);
-    let file = json!({
-        "access_key": "your-proxy-access-key",
-        "model_usage_gap_percentage": 5,
-        "auto-models": ["gpt-3.5-turbo:free", "gemini-pro"],
-        "provider_keys": [
-            {"provider": "openrouter", "key": ["key1", "key2"], "max_request_day": 1500, "max_token_min": 150_000,
-             "max_request_min": 15},
-            {"provider": "gemini", "key": ["key1", "key2"], "max_request_day": 1500, "max_token_min": 150_000,
-             "max_request_min": 15}
-        ]
-    });
-    let address = format!("type: openai\n    base_url: {}/v1", upstream.url());
-    let router = moved_in(&[("config.json", &file.to_string())], |yaml| {
-        yaml.replace("type: openrouter", &address).replace("type: gemini", &address)
-    });
-    let key = "your-proxy-access-key";
-    let (status, answer) = ask_by_curl(&router, "/v1/chat/completions", Some(key), "gpt-3.5-turbo:free");
-    assert_eq!((status, &answer["object"]), (200, &json!("chat.completion")), "{answer}");
-    let (status, answer) = ask_by_curl(&router, "/v1/chat/completions", Some(key), "auto-model");
-    assert_eq!((status, &answer["model"]), (200, &json!("auto-model")), "{answer}");
-    let bearer = format!("Authorization: Bearer {key}");
-    let models = curl(&router, "/v1/models", &["-H", &bearer]).1.to_string();
-    assert!(models.contains("auto-model") && models.contains("gemini-pro"), "{models}");
-    let usage = curl(&router, "/v1/usage", &["-H", &bearer]).1;
-    assert!(usage["overview"].is_object() && usage["details"].is_object(), "{usage}");
-    assert!(!usage.to_string().contains("key1"), "keys are masked: {usage}");
-    assert_eq!(curl(&router, "/v1/usage", &[]).0, 401);
+/// The ids that a list of models has.
+fn ids(list: &Value) -> Vec<&str> {
+    list["data"].as_array().unwrap().iter().filter_map(|model| model["id"].as_str()).collect()
 }
 
-#[test]
-fn from_a_router_of_vendors_and_chance() {
-    let (openai, gemini) = (Upstream::healthy(), Upstream::healthy());
-    let credentials = json!([
-        {"platform": "openai", "type": "api-key", "value": "sk-your-openai-key"},
-        {"platform": "gemini", "type": "api-key", "value": "your-gemini-key"}
-    ]);
-    let models =
-        json!([{"vendor": "gemini", "model": "gemini-2.0-flash"}, {"vendor": "openai", "model": "gpt-4o"}]);
-    let files = [("credentials.json", credentials.to_string()), ("models.json", models.to_string())];
-    let files: Vec<_> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
-    let router = moved_in(&files, |yaml| {
-        let address = format!("type: openai\n    base_url: {}/v1", gemini.url());
-        let yaml = yaml.replace("type: gemini", &address);
-        yaml.replace("https://api.openai.com/v1", &format!("{}/v1", openai.url()))
-    });
-    assert_eq!(curl(&router, "/health", &[]).0, 200);
-    assert!(curl(&router, "/v1/models", &[]).1.to_string().contains("gemini-2.0-flash"));
-    let (status, answer) = ask_by_curl(&router, "/v1/chat/completions", None, "my-preferred-model");
-    assert_eq!((status, &answer["model"]), (200, &json!("my-preferred-model")), "{answer}");
-    let before = openai.count();
-    for _ in 0..4 {
-        let (status, answer) = ask_by_curl(&router, "/v1/chat/completions?vendor=gemini", None, "my-model");
-        assert_eq!((status, &answer["model"]), (200, &json!("my-model")), "{answer}");
+/// Asserts that each member of a documented value is there, and of the same kind; null stands for any.
+#[track_caller]
+fn promised(documented: &Value, found: &Value) {
+    fn lack(at: &str, documented: &Value, found: &Value) -> Vec<String> {
+        match (documented, found) {
+            (Value::Null, _) | (Value::Bool(_), Value::Bool(_)) | (Value::String(_), Value::String(_)) => {
+                vec![]
+            }
+            (Value::Number(_), Value::Number(_)) => vec![],
+            (Value::Object(wanted), Value::Object(found)) => {
+                let of = |(key, wanted): (&String, &Value)| {
+                    let at = format!("{at}.{key}");
+                    found
+                        .get(key)
+                        .map_or_else(|| vec![format!("{at} is missing")], |found| lack(&at, wanted, found))
+                };
+                wanted.iter().flat_map(of).collect()
+            }
+            (Value::Array(wanted), Value::Array(found)) => match (wanted.first(), found.first()) {
+                (Some(wanted), Some(found)) => lack(&format!("{at}[0]"), wanted, found),
+                (Some(_), None) => vec![format!("{at} is empty")],
+                (None, _) => vec![],
+            },
+            _ => vec![format!("{at} is {found}, not such as {documented}")],
+        }
     }
-    assert_eq!(openai.count(), before, "a vendor that is named serves alone");
-    assert_eq!(ask_by_curl(&router, "/v1/chat/completions?vendor=nobody", None, "my-model").0, 400);
+    let lacking = lack("", documented, found);
+    assert!(lacking.is_empty(), "{lacking:?} in {found:#}");
+}
+
+/// What OpenAI documents of a completion.
+fn completion() -> Value {
+    json!({
+        "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "m",
+        "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+    })
+}
+
+/// What all of them document of an error.
+fn error() -> Value {
+    json!({"error": {"message": "Error description", "type": "error_type"}})
 }
 
 #[test]
-fn from_the_router_of_the_first_generation() {
-    let (main, fallback) =
-        (Upstream::always(respond(429).error("full", "rate_limit", None)), Upstream::healthy());
-    let dir = TempDir::new().unwrap();
-    let yaml = format!(
-        "server:\n  port: 8080\n  max_body_size_mb: 100\n  request_timeout: 30s\n  logging_level: info\n  \
-         master_key: \"sk-your-master-key-here\"\n  default_models_rpm: 50\nfail2ban:\n  max_attempts: 3\n  \
-         ban_duration: permanent\n  error_codes: [401, 403, 429, 500, 502, 503, 504]\nmonitoring:\n  \
-         prometheus_enabled: true\ncredentials:\n  - name: openai_main\n    type: openai\n    api_key: sk-proj-0123\n    \
-         base_url: {}\n    rpm: 100\n    tpm: 50000\n  - name: proxy_fallback\n    type: proxy\n    base_url: {}\n    \
-         api_key: sk-remote-key\n    rpm: -1\n    tpm: -1\n    is_fallback: true\n",
-        main.url(),
-        fallback.url()
-    );
-    let own = format!(
-        "admin: {{listen: \"unix:{0}/admin.sock\"}}\nstate: {{dir: {0}/state}}\n",
-        dir.path().display()
-    );
-    std::fs::write(dir.path().join("config.yaml"), yaml + &own).unwrap();
-    let router = Config::ready_made().start_in(dir);
-    let key = "sk-your-master-key-here";
-    assert_eq!(ask_by_curl(&router, "/v1/chat/completions", Some(key), "gpt-4o").0, 200);
-    assert_eq!((main.count(), fallback.count()), (1, 1));
-    let bearer = format!("Authorization: Bearer {key}");
-    let health = curl(&router, "/health", &["-H", &bearer]).1;
-    assert_eq!(health["credentials"]["proxy_fallback"]["is_fallback"], true, "{health}");
-    let metrics = Request::get("/metrics").send(&router).text();
-    assert!(metrics.contains("auto_ai_router_requests_total{"), "{metrics}");
+fn a_promise_that_is_not_kept_is_named() {
+    let kept =
+        |documented: Value, found: Value| std::panic::catch_unwind(|| promised(&documented, &found)).is_ok();
+    assert!(kept(json!({"a": [{"b": 1}], "c": null}), json!({"a": [{"b": 2.5, "d": 0}, 7], "c": "x"})));
+    assert!(!kept(json!({"a": {"b": 1}}), json!({"a": {}})));
+    assert!(!kept(json!({"a": 1}), json!({"a": "1"})));
+    assert!(!kept(json!({"a": [1]}), json!({"a": []})));
 }
 
 #[test]

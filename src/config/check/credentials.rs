@@ -15,6 +15,7 @@ use crate::config::secret_text::SecretText;
 use crate::config::settings::{Credential, Kind, Server};
 use crate::names::CredentialName;
 use crate::providers::{vertex, Home, KeyNeed};
+use crate::routing::pattern::REST;
 use crate::secret::Secret;
 
 /// Headers that belong to the connection or to the attempt, never to the file.
@@ -195,9 +196,24 @@ impl Check<'_, '_> {
                         .help("a name here leads to one name there");
                     self.error(path, fault);
                 }
+                misplaced(&here, &there).into_iter().for_each(|fault| self.error(path, fault));
                 pairs.push((here, there));
             }
         }
         pairs
     }
+}
+
+/// What is wrong with a `*` in a pair of names.
+fn misplaced(here: &str, there: &str) -> Option<Fault> {
+    let inside = |name: &&str| name.strip_suffix(REST).unwrap_or(name).contains(REST);
+    if let Some(name) = [here, there].iter().find(|name| inside(name)) {
+        let fault = Fault::new(format!("`*` in `{name}` is not at the end of the name"));
+        return Some(
+            fault.help("`openai/*` is every name that begins so; `openai/*: \"*\"` drops that beginning"),
+        );
+    }
+    let lone = there.ends_with(REST) && !here.ends_with(REST);
+    let fault = || Fault::new(format!("`*` there has nothing to stand for: `{here}` has none"));
+    lone.then(|| fault().help("write it at the end of both names"))
 }

@@ -11,6 +11,7 @@ use crate::config::file;
 use crate::config::problem::Fault;
 use crate::config::settings::Strategy;
 use crate::config::suggest::nearest;
+use crate::routing::pattern::REST;
 
 /// The name that means any that nobody serves.
 const ANY: &str = "*";
@@ -33,6 +34,8 @@ const OF_MODELS: [(&str, &str); 10] = [
 pub(super) struct Names<'f> {
     /// Of models.
     models: HashSet<&'f str>,
+    /// What other models' names begin with.
+    beginnings: Vec<&'f str>,
     /// Of lists.
     lists: HashSet<&'f str>,
     /// Whether there may be others.
@@ -43,18 +46,21 @@ impl<'f> Names<'f> {
     /// Those of these entries, and of credentials.
     pub(super) fn new(files: &'f [file::Model], around: &'f Around) -> Self {
         let own = around.credentials.iter().filter_map(|credential| credential.models.as_ref()).flatten();
+        let own = own.map(|(here, _)| here.as_str());
+        let beginnings = own.clone().filter_map(|here| here.strip_suffix(REST)).collect();
         let named = |list: bool| {
             let files = files.iter().filter(move |file| file.models.is_empty() != list);
             files.filter_map(|file| file.name.as_deref())
         };
-        let models: HashSet<&str> = named(false).chain(own.map(|(here, _)| here.as_str())).collect();
+        let models: HashSet<&str> = named(false).chain(own.filter(|here| !here.ends_with(REST))).collect();
         let open = around.learns || named(false).next().is_none();
-        Self { models, lists: named(true).collect(), open }
+        Self { models, beginnings, lists: named(true).collect(), open }
     }
 
     /// Whether `name` may be a model.
     fn may_be_model(&self, name: &str) -> bool {
-        self.models.contains(name) || self.open && !self.lists.contains(name)
+        let fits = || self.beginnings.iter().any(|beginning| name.starts_with(beginning));
+        self.models.contains(name) || (self.open || fits()) && !self.lists.contains(name)
     }
 
     /// What is wrong with naming `name`, which is `shown`, as a model; `what` says where.

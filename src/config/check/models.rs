@@ -15,6 +15,7 @@ use crate::config::quantity::Limit;
 use crate::config::settings::{Credential, Model};
 use crate::config::suggest::nearest;
 use crate::names::CredentialName;
+use crate::routing::pattern::REST;
 
 /// What a model is checked against.
 pub(super) struct Around<'c> {
@@ -69,7 +70,11 @@ impl Check<'_, '_> {
         if let Some(served_by) = served_by {
             self.above(&rpm_at, "rpm", rpm, served_by.rpm);
             self.above(&format!("{path}.tpm"), "tpm", tpm, served_by.tpm);
-            if served_by.models.as_ref().is_some_and(|models| models.iter().all(|(here, _)| *here != name)) {
+            if served_by
+                .models
+                .as_ref()
+                .is_some_and(|models| models.iter().all(|(here, _)| !names(here, &name)))
+            {
                 let fault =
                     Fault::new("the `models` of this credential do not name this model, so nobody serves it");
                 self.warn(
@@ -161,6 +166,11 @@ impl Check<'_, '_> {
             }
         }
     }
+}
+
+/// Whether an entry of a credential's list means `name`.
+fn names(entry: &str, name: &str) -> bool {
+    entry == name || entry.strip_suffix(REST).is_some_and(|beginning| name.starts_with(beginning))
 }
 
 /// Fills what the listing of the same model left open; whether there was one.

@@ -45,7 +45,8 @@ pub struct Credential {
     pub priority: u16,
     /// Whether it is the last tier, for when all others are exhausted. Default false.
     pub is_fallback: bool,
-    /// The models that it serves: names, and maps of a name here to a name there. Default: all that `models` allows.
+    /// The models that it serves: names, and maps of a name here to a name there; `*` at the end is any text. Default: all
+    /// that `models` allows.
     pub models: Option<Names>,
     /// Requests at one time. Default -1: no limit.
     pub max_concurrent: Limit,

@@ -215,6 +215,8 @@ fn credentials() {
     );
     credential("project_id: p", &["3:27 this key is for `type: vertex-ai` only, and is not used here"]);
     credential("models: [m, {m: n}]", &["3:15 a model is listed twice here"]);
+    credential("models: [\"a*b\"]", &["3:15 `*` in `a*b` is not at the end of the name"]);
+    credential("models: [{m: \"n*\"}]", &["3:15 `*` there has nothing to stand for: `m` has none"]);
     credential("headers: {\"a b\": c}", &["3:32 this is not the name of a header"]);
     credential("headers: {Host: c}", &["3:31 the header `host` is set by the router itself"]);
     told(&GOOD.replace("name: a", "name: \"a\\n\""), &["3:12 `name`: a name holds printable characters only, and character 2 of this one is not printable"]);

@@ -301,11 +301,19 @@ fn models_of_a_credential_are_names_and_aliases() {
     for (written, pairs) in [
         ("[m, {fast: gpt-4o-mini}]", vec![pair("m", "m"), pair("fast", "gpt-4o-mini")]),
         ("{fast: gpt-4o-mini}", vec![pair("fast", "gpt-4o-mini")]),
+        ("[\"claude-*\", {\"openai/*\": \"*\"}]", vec![pair("claude-*", "claude-*"), pair("openai/*", "*")]),
         ("[]", vec![]),
     ] {
         let text = GOOD.replace("api_key:", &format!("models: {written}, api_key:"));
         assert_eq!(settings(&text).credentials[0].models, Some(pairs), "{written}");
     }
+}
+
+#[test]
+fn a_model_may_be_named_that_a_beginning_means() {
+    let text = GOOD.replace("api_key:", "models: [a, \"x/*\"], api_key:");
+    let more = "models: [{name: x/m, credential: a, fallbacks: [x/n]}, {name: both, models: [x/m, a]}]\nmodel_aliases: {m: x/m}\n";
+    assert_eq!(settings(&format!("{text}{more}")).models[0].fallbacks, ["x/n"]);
 }
 
 #[test]

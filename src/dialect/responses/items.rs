@@ -94,6 +94,14 @@ impl Item {
         }
     }
 
+    /// An item that is whole already.
+    pub(super) fn whole(json: &str) -> Self {
+        Self {
+            body: Body::Closed(json.as_bytes().to_vec()),
+            ..Self::new(0, "", "", Body::Closed(Vec::new()))
+        }
+    }
+
     /// A message, empty.
     pub(super) fn message(index: usize, id: &str, pen: &mut Pen) -> Self {
         let item = Self::new(index, "message", id, Body::Message(Message::default()));

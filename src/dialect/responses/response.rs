@@ -129,14 +129,14 @@ enum EchoTool<'e> {
 impl Response {
     /// The response to a request.
     pub(super) fn new(conversation: &Conversation, stamp: &Stamp) -> Self {
-        let head = format!(
-            r#"{{"id":"{}","object":"response","created_at":{},"error":null"#,
-            stamp.id("resp_", 0),
-            stamp.created
-        );
         let mut echo = Vec::new();
         value(&mut echo, &Echo::new(conversation));
-        Self { head: head.into_bytes(), echo }
+        Self { head: head(&stamp.id("resp_", 0), stamp.created), echo }
+    }
+
+    /// The client knows it by another id.
+    pub(super) fn known_as(&mut self, id: &str, created: u64) {
+        self.head = head(id, created);
     }
 
     /// The model is known now.
@@ -169,6 +169,10 @@ impl Response {
         value(out, &usage.map(Counts::from));
         out.push(b'}');
     }
+}
+
+fn head(id: &str, created: u64) -> Vec<u8> {
+    format!(r#"{{"id":"{id}","object":"response","created_at":{created},"error":null"#).into_bytes()
 }
 
 impl Status {

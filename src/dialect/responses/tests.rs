@@ -3,6 +3,7 @@
 mod lifecycle;
 mod recorded;
 mod request;
+mod resumed;
 mod writer;
 
 use serde_json::Value;

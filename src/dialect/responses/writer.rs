@@ -15,6 +15,7 @@ use super::items::Item;
 use super::pen::{value, Pen};
 use super::response::{Response, Status};
 use super::seal;
+use super::standing::Standing;
 use crate::dialect::conversation::{Conversation, Signer, Tool};
 use crate::dialect::reply::{Finish, Piece, Reply, Sink};
 use crate::dialect::{Stamp, WriteReply};
@@ -225,6 +226,23 @@ impl WriteReply for ResponsesWriter {
         let completed = self.status == Status::Completed;
         let name = if completed { "response.completed" } else { "response.incomplete" };
         self.event(name, self.status, out);
+    }
+
+    fn stand(&mut self, at: &Standing, text: &str) {
+        // Of all this the client has heard.
+        let mut heard = Vec::new();
+        self.response.known_as(&at.id, at.created.unwrap_or(self.stamp.created));
+        self.begin(&at.model, &mut heard);
+        self.items = at.whole.iter().map(|json| Item::whole(json)).collect();
+        if let Some(id) = &at.message {
+            let mut pen = Pen { sequence: &mut self.sequence, out: &mut heard };
+            let mut message = Item::message(self.items.len(), id, &mut pen);
+            if at.begun {
+                message.say(false, text, &mut pen);
+            }
+            self.items.push(message);
+        }
+        self.sequence = at.sequence;
     }
 
     fn whole(&mut self, reply: &Reply) -> Vec<u8> {

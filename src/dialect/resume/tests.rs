@@ -146,8 +146,32 @@ fn google_answers_go_on_too() {
 }
 
 #[test]
+fn older_completions_go_on_too() {
+    let chunk = |text: &str| {
+        let body =
+            json!({"id": "cmpl-1", "created": 17, "model": "m", "choices": [{"text": text, "index": 0}]});
+        format!("data: {body}\n\n")
+    };
+    let mut told = Told::new(Wire::Completions).unwrap();
+    ["Hel", "lo"].iter().for_each(|text| told.hear(chunk(text).into()));
+    assert_eq!((told.text(), told.created()), (Some("Hello"), Some(17)));
+    let stamp = Stamp { seed: 0, created: 17 };
+    let writer = dialect::writer(Wire::Completions, &Conversation::default(), stamp, Wire::Chat);
+    let mut writer = told.resumed(writer, Begins::Again).unwrap();
+    let mut out = Vec::new();
+    ["Hello wor", "ld"].iter().for_each(|text| writer.piece(0, Piece::Text(text), &mut out));
+    let out = String::from_utf8(out).unwrap();
+    let texts = out.split_terminator("\n\n").map(|event| {
+        let event: serde_json::Value = serde_json::from_str(event.strip_prefix("data: ").unwrap()).unwrap();
+        assert_eq!((&event["id"], &event["created"]), (&json!("cmpl-1"), &json!(17)));
+        event["choices"][0]["text"].as_str().unwrap().to_owned()
+    });
+    assert_eq!(texts.collect::<String>(), " world");
+}
+
+#[test]
 fn dialects_that_cannot_be_read_back_are_not_kept() {
-    for wire in [Wire::Completions, Wire::Responses, Wire::Objects, Wire::Opaque] {
+    for wire in [Wire::Objects, Wire::Opaque] {
         assert!(Told::new(wire).is_none());
     }
 }

@@ -3,22 +3,28 @@
 //! `litellm_params.model` is `provider/model`, or a model alone, whose provider its name tells. A deployment without
 //! `api_key` takes the variable of its provider, without `api_base` the provider's address. What belongs to the
 //! connection (address, key, version, weight, order) has to be the same for deployments of one credential; `rpm` and
-//! `tpm` are a deployment's own. Source: LiteLLM's documentation, the pages of its providers.
+//! `tpm` are a deployment's own. A name that ends in `*` is the beginning of names, and where the model does, too, what
+//! follows goes with it; a name that is written out goes before it, and of several beginnings the longest counts, there
+//! as here. Sources: LiteLLM's documentation, the pages of its providers and "Provider specific Wildcard routing"; its
+//! source, `pattern_match_deployments.py`.
 
 use serde_json::Value as Json;
 
 use super::super::draft::{Map, Value};
-use super::super::members::Members;
+use super::super::members::{plain, Members};
 use super::super::services::{NO_KEY, OPENAI};
 use crate::providers::{Home, KeyNeed, Kind};
+use crate::routing::pattern::REST;
 
 /// What the list comes to.
 #[derive(Default)]
 pub struct Found {
     /// As they are written.
     pub credentials: Vec<Map>,
-    /// Every pair of a model and a credential; none where a deployment serves any name.
+    /// Every pair of a model that is written out and a credential.
     pub pairs: Vec<Pair>,
+    /// What the names of other models begin with.
+    pub beginnings: Vec<String>,
     /// Deployments that have no equal.
     pub lost: Vec<String>,
     /// A sentence on each credential.
@@ -39,8 +45,6 @@ struct Group {
     connection: Map,
     /// Name here, name there.
     models: Vec<(String, String)>,
-    /// It serves whatever is asked for.
-    any: bool,
 }
 
 /// A provider's name in front of a model, what it is here, the variable of its key, and its address where the kind has
@@ -84,11 +88,18 @@ pub fn read(list: &[Json]) -> Result<Found, String> {
             return Err(entry.wrong("litellm_params", "is missing"));
         };
         let model = params.needed("model")?;
-        let Some((provider, there)) = provider(&model) else {
-            found
-                .lost
-                .push(format!("{place} has no equal here: there is no type of credential for `{model}`."));
-            continue;
+        let (provider, there) = match (provider(&model), unfit(&name, &model)) {
+            (Some(found), None) => found,
+            (None, _) => {
+                found.lost.push(format!(
+                    "{place} has no equal here: there is no type of credential for `{model}`."
+                ));
+                continue;
+            }
+            (_, Some(why)) => {
+                found.lost.push(format!("{place} has no equal here: {why}."));
+                continue;
+            }
         };
         let (mut rpm, mut tpm) = (params.number("rpm")?, params.number("tpm")?);
         rpm = rpm.or(entry.number("rpm")?);
@@ -96,17 +107,18 @@ pub fn read(list: &[Json]) -> Result<Found, String> {
         // Prices and the like of a model.
         entry.get("model_info");
         let mut connection = connection(provider, &mut params)?;
+        let beginning = name.strip_suffix(REST);
+        if beginning.is_some() {
+            // All that it means share what the deployment may.
+            limits(&mut connection, rpm, tpm);
+        }
         params.remark_rest(&mut connection);
         entry.remark_rest(&mut connection);
-        let any = name.contains('*');
-        let at = place_of(
-            &mut groups,
-            Group { kind: provider.1, connection, models: Vec::new(), any },
-            &name,
-            there,
-        );
-        if !any {
-            pairs.push((at, Pair { model: name, credential: String::new(), rpm, tpm }));
+        let at =
+            place_of(&mut groups, Group { kind: provider.1, connection, models: Vec::new() }, &name, there);
+        match beginning {
+            Some(beginning) => found.beginnings.push(beginning.to_owned()),
+            None => pairs.push((at, Pair { model: name, credential: String::new(), rpm, tpm })),
         }
     }
     finish(groups, pairs, &mut found);
@@ -118,14 +130,13 @@ fn place_of(groups: &mut Vec<Group>, new: Group, name: &str, there: &str) -> usi
     let fits = |group: &Group| {
         group.kind == new.kind
             && group.connection == new.connection
-            && group.any == new.any
             && group.models.iter().all(|(here, _)| here != name)
     };
     let at = groups.iter().position(fits).unwrap_or_else(|| {
         groups.push(new);
         groups.len() - 1
     });
-    if let Some(group) = groups.get_mut(at).filter(|group| !group.any) {
+    if let Some(group) = groups.get_mut(at) {
         group.models.push((name.to_owned(), there.to_owned()));
     }
     at
@@ -146,12 +157,8 @@ fn finish(groups: Vec<Group>, pairs: Vec<(usize, Pair)>, found: &mut Found) {
         let mut map = Map::default();
         map.set("name", name.as_str()).set("type", kind);
         map.append(group.connection);
-        if group.any {
-            map.remark("It stood under a wildcard: it serves any model that `models` gives to nobody else.");
-        }
         let served: Vec<&str> = group.models.iter().map(|(here, _)| here.as_str()).collect();
-        let served = if group.any { "any model".into() } else { served.join(", ") };
-        found.notes.push(format!("the credential {name} serves {served}"));
+        found.notes.push(format!("the credential {name} serves {}", served.join(", ")));
         let models = group.models.into_iter().map(|(here, there)| match here == there {
             true => Value::from(here),
             false => {
@@ -160,15 +167,35 @@ fn finish(groups: Vec<Group>, pairs: Vec<(usize, Pair)>, found: &mut Found) {
                 alias.into()
             }
         });
-        let models: Vec<Value> = models.collect();
-        if !models.is_empty() {
-            map.set("models", models);
-        }
+        map.set("models", models.collect::<Vec<Value>>());
         found.credentials.push(map);
         names.push(name);
     }
     for (at, pair) in pairs {
         found.pairs.push(Pair { credential: names.get(at).cloned().unwrap_or_default(), ..pair });
+    }
+}
+
+/// Sets the limits that there are; 0 is none.
+pub fn limits(map: &mut Map, rpm: Option<u64>, tpm: Option<u64>) {
+    for (key, limit) in [("rpm", rpm), ("tpm", tpm)] {
+        if let Some(limit) = limit.filter(|limit| *limit > 0) {
+            map.set(key, limit);
+        }
+    }
+}
+
+/// Why this pair of names is none here, if it is not.
+fn unfit(name: &str, model: &str) -> Option<&'static str> {
+    let inside = |name: &str| name.strip_suffix(REST).unwrap_or(name).contains(REST);
+    if inside(name) || inside(model) {
+        Some("`*` stands at the end of a name only")
+    } else if model.ends_with(REST) && !name.ends_with(REST) {
+        Some("`*` in its model is a part of the name there")
+    } else if model == "*" {
+        Some("`*` is a model of any provider; give each an entry of its own, such as `openai/*`")
+    } else {
+        None
     }
 }
 
@@ -220,7 +247,7 @@ fn connection(provider: &Provider, params: &mut Members) -> Result<Map, String> 
         headers.set("openai-organization", organization);
     }
     for (name, value) in params.get("extra_headers").and_then(Json::as_object).into_iter().flatten() {
-        headers.set(name, value.as_str().unwrap_or_default());
+        headers.set(name, plain(value.as_str().unwrap_or_default()));
     }
     if !headers.is_empty() {
         map.set("headers", headers);
@@ -245,10 +272,10 @@ fn vertex(params: &mut Members, map: &mut Map) -> Result<bool, String> {
         }
     }
     let Some(account) = params.get("vertex_credentials") else { return Ok(false) };
-    match account.as_str() {
+    match account.as_str().map(plain) {
         Some(path) if !path.trim_start().starts_with('{') => map.set("credentials_file", path),
         Some(json) => map.set("credentials_json", json),
-        None => map.set("credentials_json", account.to_string()),
+        None => map.set("credentials_json", plain(&account.to_string())),
     };
     Ok(true)
 }

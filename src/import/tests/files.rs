@@ -56,13 +56,18 @@ fn names(settings: &Settings) -> Vec<&str> {
 fn a_litellm_file_becomes_credentials_with_their_models() {
     let (yaml, settings) = imported(&[("config.yaml", LITELLM)]);
     assert_eq!(yaml, include_str!("files/litellm.ours.yaml"));
-    assert_eq!(names(&settings), ["openai", "azure", "anthropic", "ollama"]);
-    assert_eq!((settings.server.port, settings.routing.max_attempts), (4000, 4));
+    assert_eq!(names(&settings), ["openai", "azure", "anthropic", "ollama", "anthropic-2"]);
+    assert_eq!((settings.server.port, settings.routing.max_attempts), (4000, 12), "4 of each of 3 models");
+    let routing = &settings.routing;
+    let times = [routing.deadline, routing.response_timeout, routing.first_token_timeout];
+    assert_eq!(times, [360, 30, 30].map(|seconds| Some(std::time::Duration::from_secs(seconds))));
+    assert!(settings.server.echo_model);
+    assert_eq!(settings.credentials[4].api_key.as_ref().unwrap().expose(), "sk-${not}-a-reference");
     assert_eq!((settings.routing.strategy, settings.credentials[1].weight), (Strategy::Latency, 3));
     let listed: Vec<_> = settings.models.iter().map(|model| model.name.as_str()).collect();
     assert_eq!(listed, ["gpt-4o", "gpt-4o", "small", "claude", "local"]);
     assert_eq!((settings.models[0].rpm, settings.models[0].tpm), (Some(100), Some(200_000)));
-    assert_eq!(settings.models[0].fallbacks, ["claude"]);
+    assert_eq!(settings.models[0].fallbacks, ["openai/gpt-5"]);
 }
 
 #[test]
@@ -73,6 +78,10 @@ fn nothing_of_a_litellm_file_is_lost_in_silence_and_no_foreign_secret_is_taken()
         "`general_settings.database_url` has no equal",
         "`litellm_settings.success_callback` has no equal",
         "model_list[4] has no equal",
+        "model_list[8] has no equal here: `*` stands at the end",
+        "model_list[9] has no equal here: `*` is a model of any provider",
+        "The fallbacks of `openai/o3` have no equal",
+        "litellm_settings.request_timeout counted only where",
         "`model_list[3].litellm_params.temperature` has no equal",
         "The fallback `nobody` is served by nobody",
     ] {
@@ -80,6 +89,27 @@ fn nothing_of_a_litellm_file_is_lost_in_silence_and_no_foreign_secret_is_taken()
         assert!(joined.contains(lost), "{lost} in\n{yaml}");
     }
     assert!(!yaml.contains("secret@") && !yaml.contains("sk-lf-secret"), "{yaml}");
+}
+
+#[test]
+fn what_looks_like_a_reference_in_a_foreign_key_is_none() {
+    let keys = r#"{"access_key": "sk-${HOME}-0123", "provider_keys": [{"provider": "gemini", "key": ["$${a}", "${b"]}]}"#;
+    let (_, settings) = imported(&[("config.json", keys)]);
+    assert_eq!(settings.server.master_key.as_ref().unwrap().expose(), "sk-${HOME}-0123");
+    let keys: Vec<_> = settings.credentials.iter().map(|c| c.api_key.as_ref().unwrap().expose()).collect();
+    assert_eq!(keys, ["$${a}", "${b"]);
+    let services =
+        r#"[{"name": "a", "backend_type": "custom", "base_url": "http://x/v1", "api_key": "k${y}"}]"#;
+    let (_, settings) = imported(&[("services.json", services)]);
+    assert_eq!(settings.credentials[0].api_key.as_ref().unwrap().expose(), "k${y}");
+}
+
+#[test]
+fn the_cheapest_deployment_is_known_to_nobody() {
+    let text = "model_list: [{model_name: m, litellm_params: {model: openai/m}}]\nrouter_settings: {routing_strategy: cost-based-routing}\n";
+    let (yaml, settings) = imported(&[("config.yaml", text)]);
+    assert!(yaml.contains("# `cost-based-routing` has no equal here, where prices are not known"), "{yaml}");
+    assert_eq!(settings.routing.strategy, Strategy::RoundRobin);
 }
 
 #[test]

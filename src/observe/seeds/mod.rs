@@ -116,10 +116,19 @@ impl Service {
         self.windows.first().cloned().unwrap_or_default()
     }
 
-    /// The window that these endpoints are about: the first with a limit on requests, else the minute.
+    /// The window that the router's own endpoints are about: the first with a limit on requests, else the minute.
     fn main(&self) -> Window {
         let limited = self.windows.iter().find(|window| window.requests.limit.is_some());
         limited.cloned().unwrap_or_else(|| self.minute())
+    }
+
+    /// The window that usage is about: the day, where it has a limit on requests.
+    fn budget(&self) -> Window {
+        self.day().filter(|day| day.requests.limit.is_some()).cloned().unwrap_or_else(|| self.main())
+    }
+
+    fn day(&self) -> Option<&Window> {
+        self.windows.iter().find(|window| window.seconds.is_none())
     }
 }
 
@@ -318,7 +327,7 @@ impl Desk {
 
 /// Of the services of one type. Their capacity is known only if each of them has a limit.
 fn overview(services: &[&Service]) -> Value {
-    let windows: Vec<Window> = services.iter().map(|service| service.main()).collect();
+    let windows: Vec<Window> = services.iter().map(|service| service.budget()).collect();
     let used: u64 = windows.iter().map(|window| window.requests.current).sum();
     let capacity: Option<u64> = windows.iter().map(|window| window.requests.limit).sum();
     json!({
@@ -330,11 +339,10 @@ fn overview(services: &[&Service]) -> Value {
 
 fn details(services: &[&Service]) -> Value {
     let keys = services.iter().map(|service| {
-        let (main, minute) = (service.main(), service.minute());
-        let day = service.windows.iter().find(|window| window.seconds.is_none());
-        let share = main.requests.limit.map(|limit| percent(main.requests.current.min(limit), limit));
+        let (budget, minute, day) = (service.budget(), service.minute(), service.day());
+        let share = budget.requests.limit.map(|limit| percent(budget.requests.current.min(limit), limit));
         let usage = json!({
-            "requests": main.requests.current,
+            "requests": budget.requests.current,
             "usage_percentage": share,
             "rate_limit_windows": {
                 "req_min": minute.requests.current,

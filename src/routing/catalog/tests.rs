@@ -46,6 +46,42 @@ fn entries_bind() {
     assert_eq!(names(&catalog), ["both", "first"], "what is listed is served");
 }
 
+fn listing(name: &str, models: &[(&str, &str)]) -> CredentialSpec {
+    let models = models.iter().map(|(here, there)| ((*here).to_owned(), (*there).to_owned()));
+    CredentialSpec { models: Some(models.collect()), ..credential(name) }
+}
+
+#[test]
+fn a_name_belongs_to_who_writes_it_out_and_else_to_the_longest_beginning() {
+    let credentials = vec![
+        listing("any", &[("*", "*")]),
+        listing("openai", &[("openai/*", "*"), ("gpt-4o", "gpt-4o")]),
+        listing("also", &[("openai/*", "x/*")]),
+        listing("fixed", &[("openai/o-*", "one")]),
+    ];
+    let models = vec![entry("openai/given", Some(0)), entry("openai/limited", None)];
+    let mut catalog = catalog(Binding::Models, credentials, models);
+    for (name, wanted) in [
+        ("openai/gpt-4o", &[(1, "gpt-4o"), (2, "x/gpt-4o")][..]),
+        ("openai/o-3", &[(3, "one")]),
+        ("gpt-4o", &[(1, "gpt-4o")]),
+        ("else", &[(0, "else")]),
+        ("openai/given", &[(0, "openai/given")]),
+        ("openai/limited", &[(1, "limited"), (2, "x/limited")]),
+    ] {
+        let found = catalog.candidates(Some(&name.into()));
+        let found: Vec<_> = found.iter().map(|found| (found.credential, &*found.upstream)).collect();
+        assert_eq!(found, wanted, "{name}");
+    }
+    assert!(catalog.objection(1, &"else".into()).is_some());
+    learn(&mut catalog, 1, &["gpt-4o", "o-3"]);
+    assert_eq!(
+        names(&catalog),
+        ["openai/given", "openai/limited", "gpt-4o", "openai/gpt-4o", "openai/o-3"],
+        "what a host lists has its name here"
+    );
+}
+
 #[test]
 fn learned_lists_bind_when_told_to() {
     let mut catalog = catalog(Binding::Learned, vec![credential("a"), credential("b")], Vec::new());

@@ -273,7 +273,7 @@ impl Conn {
         };
         let mut body = Vec::new();
         let mut framing = Framing::of(&head);
-        if method == "HEAD" || status == 204 {
+        if method == "HEAD" || matches!(status, 204 | 304) {
             framing = Framing::Length(0);
         }
         let whole = loop {

@@ -6,6 +6,7 @@ pub mod authority;
 pub mod client;
 pub mod config;
 pub mod h2c;
+pub mod languages;
 pub mod reply;
 pub mod router;
 pub mod stream;
@@ -15,6 +16,7 @@ pub mod wire;
 
 pub use client::{Answer, Conn, Request};
 pub use config::{client_key, key_of, Config, MASTER_KEY};
+pub use languages::Language;
 pub use reply::{chat_frames, chunk, frame, respond, role, stop, word, Reply, DONE};
 pub use router::{free_port, Router};
 pub use stream::{End, Events};

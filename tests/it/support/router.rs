@@ -93,7 +93,10 @@ impl Router {
             None => start.arg("run").env("PORT", port.to_string()),
             Some(yaml) => {
                 std::fs::write(file, yaml).unwrap();
-                start.args(["run", "--config", "config.yaml"])
+                // A file of the first generation is named as there.
+                let named: &[&str] =
+                    if config.found == Found::ReadyMade { &["-config"] } else { &["run", "--config"] };
+                start.args(named).arg("config.yaml")
             }
         };
         let mut child = start

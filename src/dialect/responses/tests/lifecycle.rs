@@ -115,7 +115,7 @@ fn place(event: &Value) -> Value {
 }
 
 /// Reads a stream as a strict client does, and gives the last response.
-fn well_formed(events: &[Value]) -> Value {
+pub(super) fn well_formed(events: &[Value]) -> Value {
     for (number, event) in events.iter().enumerate() {
         assert_eq!(event["sequence_number"], number);
     }

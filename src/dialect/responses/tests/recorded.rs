@@ -3,8 +3,9 @@
 use super::*;
 use crate::dialect::reply::Finish;
 
-const TEXT: &str = include_str!("../../../../tests/golden/streams/pydantic-ai/openai_responses.sse");
-const REASONING: &str =
+pub(super) const TEXT: &str =
+    include_str!("../../../../tests/golden/streams/pydantic-ai/openai_responses.sse");
+pub(super) const REASONING: &str =
     include_str!("../../../../tests/golden/fixtures/vercel-ai/openai-responses-reasoning.txt");
 const REQUESTS: &str = include_str!("../../../../tests/golden/fixtures/pydantic-ai/responses-requests.jsonl");
 
