@@ -35,6 +35,10 @@ pub use vendors::Vendors;
 
 /// Names the routers that a request has passed.
 pub const HOPS: HeaderName = HeaderName::from_static(chained::HOPS);
+/// Says which trace a request is a part of, and whose child (W3C Trace Context).
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// What others want to know of the same trace.
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// One assembled configuration.
 pub struct Gateway {

@@ -135,6 +135,7 @@ mod tests {
             credential: (*name).into(),
             model: "m".into(),
             status: *status,
+            begun: Duration::ZERO,
             took: Duration::ZERO,
             reason: if *status == 200 { "ok" } else { "status" },
             tokens: None,
