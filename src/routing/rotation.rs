@@ -336,14 +336,16 @@ pub(super) fn turn(tier: &mut [Seat], mut available: impl FnMut(&Seat) -> bool) 
 /// their weight, so those of one weight stay in the order that they are in, and only the first of each weight has to be
 /// looked at.
 fn in_turn<'s>(seats: impl Iterator<Item = (usize, &'s Seat)>, order: &mut Vec<usize>) {
-    let mut weights: BTreeMap<i64, Vec<(i64, Reverse<usize>)>> = BTreeMap::new();
+    // What each has, and its place: the earlier seat wins a tie.
+    type Equals = Vec<(i64, Reverse<usize>)>;
+    let mut weights: BTreeMap<i64, Equals> = BTreeMap::new();
     for (at, seat) in seats {
         weights.entry(seat.candidate.weight).or_default().push((seat.current, Reverse(at)));
     }
     // The next one is the last of its list.
     weights.values_mut().for_each(|equals| equals.sort_unstable());
     for turns in 1.. {
-        let gained = |(weight, equals): (&i64, &Vec<(i64, Reverse<usize>)>)| {
+        let gained = |(weight, equals): (&i64, &Equals)| {
             let (current, at) = equals.last()?;
             Some((current.saturating_add(weight.saturating_mul(turns)), *at, *weight))
         };

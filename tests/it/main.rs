@@ -22,6 +22,7 @@ mod hardening;
 mod harness;
 mod headers;
 mod health;
+mod hostile;
 mod images;
 mod kept;
 mod keys;

@@ -264,12 +264,14 @@ mod export {
 #[cfg(not(feature = "otlp"))]
 #[test]
 fn a_program_without_the_export_says_so() {
+    use crate::support::router;
+
     let text =
         "server: {master_key: 0123456789abcdef}\nmonitoring: {otlp: {endpoint: \"http://127.0.0.1:4318\"}}\n\
                 credentials: [{name: a, api_key: k-0123456, base_url: https://h}]\n";
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("config.yaml"), text).unwrap();
-    let (code, out, err) = run(dir.path(), &["check"]);
+    let (code, out, err) = router::run(dir.path(), &["check"]);
     let said = out + &err;
     assert!(code != 0 && said.contains("config.yaml:2:31"), "{said}");
     assert!(said.contains("built without OTLP") && said.contains("--features otlp"), "{said}");

@@ -33,12 +33,13 @@ impl Check<'_, '_> {
             );
         }
         let fits = |url: &Url| {
-            let bare = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+            let open = url.username().is_empty() && url.password().is_none();
+            let bare = url.query().is_none() && url.fragment().is_none() && open;
             bare && matches!(url.scheme(), "http" | "https")
                 && url.host_str().is_some_and(|host| !host.is_empty())
         };
         let Some(mut endpoint) = Url::parse(text.trim()).ok().filter(fits) else {
-            let fault = Fault::new(format!("`endpoint`: {} is no address", self.places.written(PATH)));
+            let fault = Fault::new("`endpoint` is no address of a collector");
             self.error(PATH, fault.help("write `http://host:4318`, or `https://`; keys go into `headers`"));
             return None;
         };
