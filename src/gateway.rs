@@ -126,7 +126,8 @@ impl Gateway {
                 .chain(service_account)
                 .chain(c.headers.iter().map(|(_, value)| value.clone()))
         });
-        let secrets = secrets.chain(settings.server.master_key.clone()).collect();
+        let collectors = settings.otlp.iter().flat_map(|otlp| &otlp.headers).map(|(_, value)| value.clone());
+        let secrets = secrets.chain(settings.server.master_key.clone()).chain(collectors).collect();
         let scrubber = Scrubber::new(secrets);
         let started = before.map_or_else(Instant::now, |before| before.started);
         let vendors = Vendors::new(&settings.credentials);

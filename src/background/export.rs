@@ -1,9 +1,9 @@
 //! Sends what became of requests to a collector, by OTLP over HTTP in protobuf. It outlasts configurations, and goes on
 //! while the process is about to leave, because the last requests end only then.
 //!
-//! Batches go one after the other, on a connection of their own kind from the dialer that upstreams are reached by. What
-//! the collector is too busy for is sent again, ever more rarely; what it refuses is lost. Either is logged when it begins
-//! and when it is over, not for each batch.
+//! Batches go one after the other, by the dialer that upstreams are reached by. What the collector is too busy for is sent
+//! again, ever more rarely; what it refuses is lost. Either is logged when it begins and when it is over, not for each
+//! batch.
 //! Source: OTLP specification 1.x, "OTLP/HTTP": success with partial success, failures that are to be retried (429, 502,
 //! 503, 504), `Retry-After`.
 
@@ -18,7 +18,7 @@ use url::{Position, Url};
 
 use crate::config::Otlp;
 use crate::edge::addresses::{AddressSet, Route};
-use crate::edge::exchange::{Dial, Dialer};
+use crate::edge::exchange::Dial;
 use crate::edge::Edge;
 use crate::handover::Running;
 use crate::llm::body::Body;
@@ -95,7 +95,7 @@ impl Collector {
         let mut tries = 0;
         loop {
             tries += 1;
-            let trying = self.post(&edge.dialer, otlp, &body);
+            let trying = self.post(edge, otlp, &body);
             let told = tokio::time::timeout(PATIENCE, trying).await;
             let told = told.unwrap_or(Err(Transport::ResponseTimeout));
             let (pause, why) = match told.unwrap_or_else(|why| Told::Later(None, why.as_str().to_owned())) {
@@ -114,19 +114,19 @@ impl Collector {
         }
     }
 
-    async fn post(&self, dialer: &Dialer, otlp: &Otlp, body: &Bytes) -> Result<Told, Transport> {
+    async fn post(&self, edge: &Edge, otlp: &Otlp, body: &Bytes) -> Result<Told, Transport> {
         // A name may mean another place by now. One that is not answered for keeps the places known before.
         let _ = self.addresses.refresh().await;
-        let mut exchange = dialer.open(&self.addresses, Dial::Any).await?;
+        let mut exchange = edge.dialer.open(&self.addresses, Dial::Any).await?;
         let head = head(&self.endpoint, otlp, body.len()).map_err(|_| Transport::LocalFault)?;
         exchange.send(head, &Body::whole(body.clone())).await?;
         exchange.head(None).await?;
         let head = exchange.response().ok_or(Transport::Malformed)?;
         let (status, headers) = (head.status.as_u16(), head.headers.clone());
         let answer = exchange.error_body(MOST_ANSWER, ANSWER_TIME).await;
-        dialer.release(exchange).await;
+        edge.dialer.release(exchange).await;
         Ok(match status {
-            200..=299 => Told::Taken(refused(&answer)),
+            200..=299 => Told::Taken(refused(edge, &answer)),
             429 | 502 | 503 | 504 => {
                 Told::Later(retry_after(&headers, SystemTime::now()), format!("status {status}"))
             }
@@ -135,9 +135,10 @@ impl Collector {
     }
 }
 
-fn refused(answer: &[u8]) -> usize {
+fn refused(edge: &Edge, answer: &[u8]) -> usize {
     let Some((refused, why)) = spans::refused(answer) else { return 0 };
     if refused > 0 {
+        let why = edge.gateway.scrubber.scrub(&why);
         log::warn!("the collector has refused {refused} spans: {}", why.escape_debug());
     }
     refused
