@@ -32,6 +32,7 @@ demo: tools ## build a release binary and run it before an embedded upstream: no
 test: tools test-tools ## all tests, those with the OpenAI Python SDK included
 	@.ci/tools redis $(TARGET)/redis
 	SDK_PYTHON=$(abspath $(PYTHON)) $(CARGO) test --locked
+	$(CARGO) test --locked --features otlp --lib --test it -- otlp traces::
 	tests/sdk/run.sh $(TARGET)/debug/auto-ai-router
 
 test-js: binary ## the OpenAI JavaScript SDK, and the examples in JavaScript, at most 5 minutes
@@ -135,6 +136,7 @@ docker-stop: ## ends what docker-run started, and finishes what is under way
 lint: tools ## formatting, clippy, documentation; licences and advisories where cargo-deny is installed
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
 	@if command -v cargo-deny > /dev/null; then $(CARGO) deny --config .cargo/deny.toml check; \
 	else echo "cargo-deny is not installed: licences and advisories were not checked"; fi

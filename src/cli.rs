@@ -330,7 +330,8 @@ fn process(settings: Settings) -> std::io::Result<Process> {
     let access = AccessLog::new(Sink::stdout()?, format(std::io::stdout().is_terminal()), errors);
     let meters = Meters::for_credentials(settings.credentials.iter().map(Credential::counted));
     let names = settings.credentials.iter().map(|credential| credential.name.as_str());
-    let recorder = Recorder { meters, access, recent: Recent::default().for_credentials(names) };
+    let recent = Recent::default().for_credentials(names);
+    let recorder = Recorder { meters, access, recent, traces: settings.otlp.is_some() };
     metrics::reloaded(true);
     Ok(Process { settings, origin: None, predecessor: None, recorder, log, more: Vec::new() })
 }

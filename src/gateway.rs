@@ -35,6 +35,10 @@ pub use vendors::Vendors;
 
 /// Names the routers that a request has passed.
 pub const HOPS: HeaderName = HeaderName::from_static(chained::HOPS);
+/// Says which trace a request is a part of, and whose child (W3C Trace Context).
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+/// What others want to know of the same trace.
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// One assembled configuration.
 pub struct Gateway {
@@ -124,7 +128,8 @@ impl Gateway {
                 .chain(service_account)
                 .chain(c.headers.iter().map(|(_, value)| value.clone()))
         });
-        let secrets = secrets.chain(settings.server.master_key.clone()).collect();
+        let collectors = settings.otlp.iter().flat_map(|otlp| &otlp.headers).map(|(_, value)| value.clone());
+        let secrets = secrets.chain(settings.server.master_key.clone()).chain(collectors).collect();
         let scrubber = Scrubber::new(secrets);
         let started = before.map_or_else(Instant::now, |before| before.started);
         let vendors = Vendors::new(&settings.credentials);

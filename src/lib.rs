@@ -18,7 +18,7 @@
 //! The shell is thin:
 //!
 //! - [`edge`]: the request's path; start reading in `edge::lifecycle`
-//! - [`background`]: name resolution, access tokens, model discovery, the end of bans
+//! - [`background`]: name resolution, access tokens, model discovery, the end of bans, the export of traces
 //! - [`observe`]: log, access log, metrics, `/health`, `/vhealth`
 //! - [`gateway`]: a configuration, assembled; [`server`]: a process, assembled
 //! - [`handover`]: one process takes over from another; [`operator`]: reload and upgrade, asked for from outside;

@@ -7,6 +7,8 @@ pub mod addresses;
 pub mod bans;
 pub mod care;
 pub mod discovery;
+#[cfg(feature = "otlp")]
+mod export;
 pub mod keeping;
 pub mod peers;
 mod question;
@@ -45,6 +47,8 @@ pub struct Background {
 #[async_trait]
 impl BackgroundService for Background {
     async fn start(&self, shutdown: ShutdownWatch) {
+        #[cfg(feature = "otlp")]
+        export::begin(self.running.clone());
         if let Some(fleet) = self.running.live.edge().gateway.fleet.clone() {
             worker::begin(fleet, self.running.live.clone()).await;
         }

@@ -22,6 +22,7 @@ pub fn changes(old: &Settings, new: &Settings) -> Vec<Change> {
     found.value("routing", &old.routing, &new.routing);
     found.value("fail2ban", &old.fail2ban, &new.fail2ban);
     found.monitoring(old, new);
+    found.otlp(old, new);
     found.at_start("admin.listen", &old.admin.listen, &new.admin.listen);
     found.state(old, new);
     found.client_keys(&old.client_keys, &new.client_keys);
@@ -108,6 +109,19 @@ impl Found {
         self.at_start("monitoring.errors_log_path", &old.errors_log_path, &new.errors_log_path);
     }
 
+    fn otlp(&mut self, old: &Settings, new: &Settings) {
+        let parts = |settings: &Settings| {
+            let otlp = settings.otlp.as_ref()?;
+            Some((otlp.endpoint.to_string(), otlp.sample_percentage, otlp.service_name.clone()))
+        };
+        self.value("monitoring.otlp", &parts(old), &parts(new));
+        let headers =
+            |settings: &Settings| settings.otlp.as_ref().map(|otlp| otlp.headers.clone()).unwrap_or_default();
+        if !same_headers(&headers(old), &headers(new)) {
+            self.add("~ monitoring.otlp.headers are others".into(), false);
+        }
+    }
+
     /// Another store knows nothing of what was admitted by this one, so it is for a new process to begin with.
     fn state(&mut self, old: &Settings, new: &Settings) {
         self.at_start("state.dir", &old.state.dir, &new.state.dir);
@@ -181,9 +195,7 @@ impl Found {
         self.value(&at("inline_images"), &old.inline_images, &new.inline_images);
         self.value(&at("tls"), &old.tls, &new.tls);
         self.value(&at("api_version"), &old.api_version, &new.api_version);
-        let same_headers = old.headers.len() == new.headers.len()
-            && old.headers.iter().zip(&new.headers).all(|(a, b)| a.0 == b.0 && same(Some(&a.1), Some(&b.1)));
-        if !same_headers {
+        if !same_headers(&old.headers, &new.headers) {
             self.add(format!("~ {} are others", at("headers")), false);
         }
         let place = |c: &Credential| c.vertex.as_ref().map(|v| (v.project_id.clone(), v.location.clone()));
@@ -219,6 +231,10 @@ fn shown<T: Debug>(value: &T) -> String {
         None if text == "None" => "none".to_owned(),
         None => text,
     }
+}
+
+fn same_headers(a: &[(String, Secret)], b: &[(String, Secret)]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.0 == b.0 && same(Some(&a.1), Some(&b.1)))
 }
 
 fn same(a: Option<&Secret>, b: Option<&Secret>) -> bool {

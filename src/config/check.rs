@@ -12,6 +12,7 @@ mod keys;
 mod listeners;
 mod lists;
 mod models;
+mod otlp;
 mod quotas;
 mod sections;
 mod state;
@@ -98,12 +99,14 @@ pub(super) fn settings(file: File, limits: ModelsFile, now: SystemTime, check: &
             learns: server.replace_v1_models,
         },
     );
+    let monitoring = check.monitoring(&file.monitoring);
     let (credentials, models) = check.one_for_each_key(credentials, models, &rings);
     Settings {
         routing,
         server,
         fail2ban: check.fail2ban(file.fail2ban),
-        monitoring: check.monitoring(file.monitoring),
+        otlp: check.otlp(file.monitoring.otlp),
+        monitoring,
         admin: Admin { listen: check.admin(file.admin.listen) },
         state: check.state(file.state),
         client_keys,

@@ -9,6 +9,7 @@ mod client_key;
 mod credential;
 mod entrance;
 mod images;
+mod otlp;
 mod state;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ pub use client_key::ClientKey;
 pub use credential::{ApiKey, Credential, NameOrAlias, Names};
 pub use entrance::{Listener, ServerTls, UpstreamTls};
 pub use images::Images;
+pub use otlp::Otlp;
 pub use state::{Cluster, State};
 
 /// Auto AI Router: config.yaml.
@@ -307,6 +309,8 @@ pub struct Monitoring {
     pub log_errors: bool,
     /// The file for the lines of failed requests, one JSON object per line.
     pub errors_log_path: Option<String>,
+    /// Where traces go, by OTLP over HTTP. Needs a program built with the feature `otlp`.
+    pub otlp: Otlp,
 }
 
 impl Default for Monitoring {
@@ -319,6 +323,7 @@ impl Default for Monitoring {
             peer_health_interval: seconds(30),
             log_errors: false,
             errors_log_path: None,
+            otlp: Otlp::default(),
         }
     }
 }

@@ -45,8 +45,8 @@ pub use problem::{Problem, Severity};
 pub use schema::{schema, table};
 pub use settings::{
     address, Admin, AdminListen, ClientKey, CodeRule, Credential, Fail2ban, Images, Kind, Listener, LogLevel,
-    Model, Monitoring, Network, OnOutage, Origins, Priority, Resume, Routing, Server, ServerTls, Settings,
-    Shared, State, Term, UpstreamTls, Vertex, FOREVER,
+    Model, Monitoring, Network, OnOutage, Origins, Otlp, Priority, Resume, Routing, Server, ServerTls,
+    Settings, Shared, State, Term, UpstreamTls, Vertex, FOREVER,
 };
 
 /// The smallest configuration that works, shown to whoever has none.

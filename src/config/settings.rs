@@ -3,6 +3,7 @@
 //! Made once at start by `check.rs` and read by everything else; nothing here can be wrong any more.
 
 mod entrance;
+mod otlp;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ pub use crate::providers::Kind;
 use crate::routing::Limits;
 pub use crate::routing::Strategy;
 pub use entrance::{Listener, Presented, ServerTls, UpstreamTls};
+pub use otlp::Otlp;
 
 /// What a time of `-1` becomes where a time must be given: longer than any process lives, and far from where a clock
 /// overflows.
@@ -41,6 +43,8 @@ pub struct Settings {
     pub fail2ban: Fail2ban,
     /// Health, metrics and the log of errors.
     pub monitoring: Monitoring,
+    /// Where traces go, if they go anywhere.
+    pub otlp: Option<Otlp>,
     /// The place where an operator acts.
     pub admin: Admin,
     /// What is kept over a restart, and what several routers share.
@@ -388,9 +392,9 @@ pub struct Credential {
 }
 
 impl Credential {
-    /// What its metrics depend on: the name, and whether it is another router.
-    pub fn counted(&self) -> (&str, bool) {
-        (self.name.as_str(), self.kind == Kind::Proxy)
+    /// What its metrics depend on: the name, and the type.
+    pub fn counted(&self) -> (&str, &'static str) {
+        (self.name.as_str(), self.kind.as_str())
     }
 }
 

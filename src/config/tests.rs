@@ -5,6 +5,8 @@ mod client_keys;
 mod entrances;
 mod examples;
 mod naming;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod secrets;
 
 use std::collections::HashMap;

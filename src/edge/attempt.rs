@@ -189,6 +189,7 @@ impl Attempt<'_, '_> {
                 authorization: &authorization,
                 length: (!socket).then(|| phrased.body.len()),
                 request_id: self.ctx.request_id(),
+                trace: self.ctx.trace(),
                 hop: &self.edge.gateway.hop,
             };
             let dressed = upstream.request(self.client.req_header(), &dress);

@@ -18,6 +18,7 @@ use crate::llm::error::ApiError;
 use crate::llm::Wire;
 use crate::observe::metrics;
 use crate::observe::outcome::{AttemptRecord, Ended, Outcome, Resumed};
+use crate::observe::trace::Trace;
 use crate::observe::Recorder;
 use crate::routing::Class;
 
@@ -88,6 +89,11 @@ impl RequestContext {
     /// The id that client, log and peers see.
     pub fn request_id(&self) -> &str {
         &self.outcome.request_id
+    }
+
+    /// Its place in a trace, and the number of the attempt that is about to be made.
+    pub fn trace(&self) -> Option<(Trace, usize)> {
+        self.outcome.trace.map(|trace| (trace, self.outcome.attempts.len()))
     }
 
     /// Takes over the id of the router in front of us, if it is a sane one.
@@ -167,7 +173,9 @@ impl RequestContext {
         reason: &'static str,
     ) {
         let (credential, model) = (credential.clone(), model.clone());
-        self.outcome.attempts.push(AttemptRecord { credential, model, status, took, reason, tokens: None });
+        let begun = self.started.elapsed().saturating_sub(took);
+        let attempt = AttemptRecord { credential, model, status, begun, took, reason, tokens: None };
+        self.outcome.attempts.push(attempt);
     }
 
     /// The answer of the last attempt broke off for that `reason`, and another is to go on with it. Where that fails,

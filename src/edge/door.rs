@@ -11,24 +11,25 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderName, StatusCode, Version};
+use http::{HeaderMap, HeaderName, StatusCode, Version};
 use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 
 use super::context::RequestContext;
 use super::lifecycle::{self, End};
+use super::random::Random;
 use super::reply::Refusal;
 use super::{admission, cors, dashboard, grammar, local, origin, refusals, relay, reply, Edge};
-use crate::gateway::HOPS;
+use crate::config::Otlp;
+use crate::gateway::{HOPS, TRACEPARENT};
 use crate::llm::endpoint::{Door, Endpoint, Page, Sent};
 use crate::llm::error::ApiError;
 use crate::llm::{socket, Wire, ANTHROPIC_VERSION};
-use crate::observe::outcome::TraceId;
+use crate::observe::trace::Trace;
 use crate::providers::chained;
 
 /// A client that takes no byte of its answer for this long is gone.
 const READER_TIMEOUT: Duration = Duration::from_secs(60);
-const TRACE: HeaderName = HeaderName::from_static("traceparent");
 const CLIENT_RETRY: HeaderName = HeaderName::from_static("x-stainless-retry-count");
 
 /// Where a request goes.
@@ -134,7 +135,7 @@ fn enter(edge: &Edge, client: &mut ServerSession, ctx: &mut RequestContext) -> R
     let endpoint = Endpoint::of(&request.method, if health { "/health" } else { path });
     ctx.outcome.endpoint = endpoint.template();
     ctx.outcome.method = request.method.clone();
-    ctx.outcome.trace_id = request.headers.get(TRACE).and_then(|trace| TraceId::of(trace.as_bytes()));
+    ctx.outcome.trace = Some(trace(&request.headers, edge.gateway.settings.otlp.as_ref()));
     ctx.tongue = tongue(&endpoint, request);
     if is_preflight(request, ctx) {
         return Ok(endpoint);
@@ -159,6 +160,20 @@ fn enter(edge: &Edge, client: &mut ServerSession, ctx: &mut RequestContext) -> R
         }
     }
     Ok(endpoint)
+}
+
+/// The trace that the request is a part of; one that begins here, where its header names none, or two.
+/// Where nothing is exported, it is for those behind us to say whether they want to see it.
+fn trace(headers: &HeaderMap, otlp: Option<&Otlp>) -> Trace {
+    let (mut named, span) = (headers.get_all(TRACEPARENT).iter(), Random::next());
+    let continued = match (named.next(), named.next()) {
+        (Some(named), None) => Trace::continued(named.as_bytes(), span),
+        _ => None,
+    };
+    continued.unwrap_or_else(|| {
+        let sampled = otlp.is_none_or(|otlp| Random::next() % 100 < u64::from(otlp.sample_percentage));
+        Trace::begun(u128::from(Random::next()) << 64 | u128::from(Random::next()), span, sampled)
+    })
 }
 
 /// Whether a browser asks, for a page that may ask, what it may; it sends no key with that.

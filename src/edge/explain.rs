@@ -16,7 +16,7 @@ use super::reply::Refusal;
 use super::{refusals, Edge};
 use crate::clients::Client;
 use crate::llm::error::ApiError;
-use crate::routing::{Ask, Considered, CredentialSnapshot, QuotaUse, StandingSnapshot, Use};
+use crate::routing::{Ask, Considered, CredentialSnapshot, QuotaUse, StandingSnapshot, Use, Why};
 
 /// The answer, as JSON.
 ///
@@ -162,7 +162,7 @@ impl Entry {
             credential: considered.credential.to_string(),
             eligible: considered.turn.is_ok(),
             turn: considered.turn.as_ref().ok().copied(),
-            reason: considered.turn.as_ref().err().or(considered.remark.as_ref()).cloned(),
+            reason: considered.turn.as_ref().err().map(Why::to_string).or(considered.remark.clone()),
             model: considered.model.to_string(),
             upstream_model: considered.upstream_model.to_string(),
             tier: considered.tier,

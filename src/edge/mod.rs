@@ -112,13 +112,14 @@ impl Edge {
         let meters = Meters::for_credentials(settings.credentials.iter().map(Credential::counted));
         let names = settings.credentials.iter().map(|credential| credential.name.as_str());
         let recent = self.recorder.recent.for_credentials(names);
+        let (access, traces) = (self.recorder.access.clone(), settings.otlp.is_some());
         Self {
             gateway: self.gateway.reassemble(settings),
             dialer: self.dialer.clone(),
             budget: self.budget.clone(),
             drain: self.drain.clone(),
             reload: self.reload.clone(),
-            recorder: Arc::new(Recorder { meters, access: self.recorder.access.clone(), recent }),
+            recorder: Arc::new(Recorder { meters, access, recent, traces }),
             courses: Courses::default(),
             visitors: self.visitors.renewed(),
             manual: Manual::default(),

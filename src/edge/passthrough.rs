@@ -201,9 +201,10 @@ pub fn dress(
     let upstream = edge.gateway.upstream(passage.credential);
     let length = door::declared_length(client);
     ctx.outcome.bytes_in = length.unwrap_or(0) as u64;
-    let (request_id, hop) = (ctx.request_id(), &*edge.gateway.hop);
+    let (request_id, trace, hop) = (ctx.request_id(), ctx.trace(), &*edge.gateway.hop);
     let dressed = passage.way.as_ref().map(|(route, authorization)| {
-        upstream.request(client, &Dress { route, headers: &[], authorization, length, request_id, hop })
+        upstream
+            .request(client, &Dress { route, headers: &[], authorization, length, request_id, trace, hop })
     });
     if let Some(lease) = passage.lease.as_mut() {
         lease.sent();

@@ -18,7 +18,7 @@ use crate::routing::{
 };
 
 /// How many pairs of credential and model are considered for one look: each model's order takes a moment of the pool.
-const MOST_PAIRS: usize = 5_000;
+const MOST_PAIRS: usize = 120_000;
 
 impl Edge {
     /// The router at this moment.
@@ -76,6 +76,7 @@ fn routes(pool: &Pool, credentials: usize, text: &str) -> (Vec<RouteView>, usize
 
 fn route(considered: Vec<Considered>, model: String) -> RouteView {
     let mut route = RouteView { model, order: Vec::new(), others: Vec::new() };
+    let mut last = None;
     for Considered { credential, model, turn, remark, .. } in considered {
         match turn {
             Ok(_) => {
@@ -84,10 +85,18 @@ fn route(considered: Vec<Considered>, model: String) -> RouteView {
             }
             // A fallback's candidates are told where it is shown itself.
             Err(_) if *model != *route.model => {}
-            Err(why) => match route.others.iter_mut().find(|(known, _)| *known == why) {
-                Some((_, names)) => names.push(credential),
-                None => route.others.push((why, vec![credential])),
-            },
+            // One after the other, they often have the same reason: only another one is put into words.
+            Err(why) if last.as_ref() == Some(&why) => {
+                route.others.last_mut().into_iter().for_each(|(_, names)| names.push(credential.clone()));
+            }
+            Err(why) => {
+                let said = why.to_string();
+                last = Some(why);
+                let known = route.others.iter().position(|(known, _)| *known == said);
+                let mut reason = known.map_or_else(|| (said, Vec::new()), |at| route.others.remove(at));
+                reason.1.push(credential);
+                route.others.push(reason);
+            }
         }
     }
     route.others.sort_by_key(|(_, names)| std::cmp::Reverse(names.len()));

@@ -13,12 +13,13 @@ use http::{HeaderMap, HeaderValue, Method};
 use pingora::http::RequestHeader;
 use url::Url;
 
-use super::{Peer, HOPS};
+use super::{Peer, HOPS, TRACEPARENT, TRACESTATE};
 use crate::config::Credential;
 use crate::edge::addresses::AddressSet;
 use crate::edge::reply::REQUEST_ID;
 use crate::edge::token::Token;
 use crate::llm::ANTHROPIC_VERSION;
+use crate::observe::trace::Trace;
 use crate::providers::headers::{keep_dialect_header, keep_request_header};
 use crate::providers::{chained, Ask, Provider, Route, Site, Transport, Versions, NEWEST_ANTHROPIC};
 
@@ -69,6 +70,8 @@ pub struct Dress<'a> {
     pub length: Option<usize>,
     /// The id of the request.
     pub request_id: &'a str,
+    /// Its place in a trace, and the number of the attempt.
+    pub trace: Option<(Trace, usize)>,
     /// This router's name among the hops.
     pub hop: &'a str,
 }
@@ -179,6 +182,13 @@ impl Upstream {
         }
         let hops = client.headers.get(HOPS).and_then(|hops| hops.to_str().ok());
         self.finish(&mut head, dress.authorization, chained::passed(hops, dress.hop))?;
+        if let Some((trace, attempt)) = dress.trace {
+            head.insert_header(TRACEPARENT, trace.traceparent(attempt))?;
+            let states = client.headers.get_all(TRACESTATE).iter().filter(|_| trace.parent.is_some());
+            for state in states {
+                head.append_header(TRACESTATE, state)?;
+            }
+        }
         if let Some(length) = dress.length {
             head.insert_header(CONTENT_LENGTH, length)?;
         }

@@ -66,7 +66,8 @@ impl Reach {
     /// What a configuration needs.
     pub fn of(settings: &Settings) -> Self {
         let any = |needs: fn(&Credential) -> bool| settings.credentials.iter().any(needs);
-        Self { tls: any(|c| c.base_url.scheme() == "https"), http2: any(|c| c.http2) }
+        let collector = settings.otlp.as_ref().is_some_and(|otlp| otlp.endpoint.scheme() == "https");
+        Self { tls: collector || any(|c| c.base_url.scheme() == "https"), http2: any(|c| c.http2) }
     }
 
     /// Whether that is enough for another one.
@@ -74,6 +75,10 @@ impl Reach {
         (self.tls || !other.tls) && (self.http2 || !other.http2)
     }
 }
+
+/// How long the last traces may take.
+#[cfg(feature = "otlp")]
+const LAST_TRACES: Duration = Duration::from_secs(1);
 
 impl Running {
     /// Begins the way out: the process ends as soon as nothing is in flight, here or in the process before this one,
@@ -99,6 +104,8 @@ impl Running {
         if let Some(fleet) = &self.live.edge().gateway.fleet {
             fleet.leave();
         }
+        #[cfg(feature = "otlp")]
+        crate::observe::otlp::flush(LAST_TRACES);
     }
 
     /// Writes what the next process is to remember, if this one still has the say.

@@ -26,14 +26,14 @@
 //! | `frames_dropped` | stream frames that were not JSON |
 //! | `client_retry` | the client's own retry count |
 //! | `upstream_request_id` | the provider's id |
-//! | `trace_id` | of the client's `traceparent` |
+//! | `trace_id` | of the trace that the client's `traceparent` is about, or that began here |
 
 use std::cell::RefCell;
 use std::fmt::Write;
 
 use super::json::{push_millis, push_string, Object};
 use super::logging::Format;
-use super::outcome::{AttemptRecord, Ended, Outcome, Resumed, TraceId};
+use super::outcome::{AttemptRecord, Ended, Outcome, Resumed};
 use super::sink::Sink;
 
 /// How many attempts a line shows. The default of `routing.max_attempts` is 5.
@@ -115,7 +115,9 @@ pub fn json_line(line: &mut String, outcome: &Outcome) {
         object.number("client_retry", retry.into());
     }
     object.text_if("upstream_request_id", outcome.upstream_request_id.as_deref(), 256);
-    object.text_if("trace_id", outcome.trace_id.as_ref().map(TraceId::as_str), 32);
+    if let Some(trace) = outcome.trace {
+        let _ = write!(object.field("trace_id"), "\"{trace}\"");
+    }
     object.end();
     line.push('\n');
 }

@@ -22,10 +22,14 @@ use prometheus::{
     Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, TextEncoder,
 };
 
+use super::gen_ai;
 use super::outcome::{AttemptRecord, Ended, Outcome, TokenCount};
 
 /// What every name begins with.
 pub(super) const PREFIX: &str = "auto_ai_router_";
+
+/// The type of credentials that are routers, and count for themselves.
+const PROXY: &str = "proxy";
 
 /// The `credential` label of requests that no credential answered.
 const NONE: &str = "none";
@@ -125,15 +129,15 @@ impl Table {
     }
 }
 
-const VALID: &str = "the names and labels in this file are valid: a test registers all of them";
+pub(super) const VALID: &str = "the names and labels in this room are valid: a test registers all of them";
 
 /// Makes a metric known to the default registry. A second registration cannot happen: the table is made once.
-fn registered<C: Collector + Clone + 'static>(metric: C) -> C {
+pub(super) fn registered<C: Collector + Clone + 'static>(metric: C) -> C {
     let _ = prometheus::register(Box::new(metric.clone()));
     metric
 }
 
-fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+pub(super) fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     registered(IntCounterVec::new(Opts::new(format!("{PREFIX}{name}"), help), labels).expect(VALID))
 }
 
@@ -295,6 +299,7 @@ struct CredentialMeters {
 
 /// What is counted here and not by a router behind.
 struct OwnMeters {
+    kind: &'static str,
     succeeded: IntCounter,
     errors: IntCounter,
     first_token: Histogram,
@@ -302,13 +307,16 @@ struct OwnMeters {
 }
 
 impl Meters {
-    /// Makes the meters of all credentials: name, and whether it is of `type: proxy`.
-    pub fn for_credentials<'n>(credentials: impl IntoIterator<Item = (&'n str, bool)>) -> Self {
+    /// Makes the meters of all credentials: name, and type.
+    pub fn for_credentials<'n>(credentials: impl IntoIterator<Item = (&'n str, &'static str)>) -> Self {
         static NUMBERS: AtomicUsize = AtomicUsize::new(1);
         Lazy::force(&TABLE);
-        let meters = credentials.into_iter().map(|(name, is_proxy)| {
+        let meters = credentials.into_iter().map(|(name, kind)| {
             let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-            (Box::from(name), CredentialMeters { number, own: (!is_proxy).then(|| OwnMeters::of(name)) })
+            (
+                Box::from(name),
+                CredentialMeters { number, own: (kind != PROXY).then(|| OwnMeters::of(name, kind)) },
+            )
         });
         Self(Arc::new(meters.collect()))
     }
@@ -353,11 +361,15 @@ impl Meters {
         };
         SERIES.with_borrow_mut(|known| {
             let name = named.map_or(NONE, |(name, _)| name);
+            let kind = named.and_then(|(_, meters)| Some(meters.own.as_ref()?.kind));
             let series =
-                known.entry(key).or_insert_with(|| Series::of(name, outcome.endpoint, outcome.status));
+                known.entry(key).or_insert_with(|| Series::of(name, kind, outcome.endpoint, outcome.status));
             series.requests.inc();
             series.durations.observe(outcome.total.as_secs_f64());
             series.overhead.observe(outcome.overhead().as_secs_f64());
+            if let Some(meters) = &series.gen_ai {
+                meters.record(outcome);
+            }
         });
     }
 
@@ -377,8 +389,9 @@ impl Meters {
 }
 
 impl OwnMeters {
-    fn of(name: &str) -> Self {
+    fn of(name: &str, kind: &'static str) -> Self {
         Self {
+            kind,
             succeeded: TABLE.attempts.with_label_values(&["ok", name]),
             errors: TABLE.errors.with_label_values(&[name]),
             first_token: TABLE.first_token.with_label_values(&[name]),
@@ -412,14 +425,17 @@ struct Series {
     requests: IntCounter,
     durations: Histogram,
     overhead: Histogram,
+    /// Where a provider has answered.
+    gen_ai: Option<gen_ai::Meters>,
 }
 
 impl Series {
-    fn of(credential: &str, endpoint: &str, status: u16) -> Self {
+    fn of(credential: &str, kind: Option<&'static str>, endpoint: &str, status: u16) -> Self {
         Self {
             requests: TABLE.requests.with_label_values(&[credential, endpoint, &status.to_string()]),
             durations: TABLE.durations.with_label_values(&[credential, endpoint]),
             overhead: TABLE.overhead.with_label_values(&[endpoint]),
+            gen_ai: kind.and_then(|kind| gen_ai::Meters::of(endpoint, kind)),
         }
     }
 }

@@ -7,10 +7,13 @@
 pub mod access_log;
 mod chain;
 pub mod gauges;
+mod gen_ai;
 pub mod health;
 mod json;
 pub mod logging;
 pub mod metrics;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 pub mod outcome;
 pub mod page;
 pub mod query;
@@ -18,6 +21,7 @@ pub mod recent;
 pub mod seeds;
 pub mod sheet;
 pub mod sink;
+pub mod trace;
 pub mod view;
 
 use access_log::AccessLog;
@@ -34,6 +38,8 @@ pub struct Recorder {
     pub access: AccessLog,
     /// Remembers for the page.
     pub recent: Recent,
+    /// Whether a collector is to hear of it.
+    pub traces: bool,
 }
 
 impl Recorder {
@@ -42,5 +48,9 @@ impl Recorder {
         self.meters.record(outcome);
         self.recent.note(outcome);
         self.access.write(outcome);
+        #[cfg(feature = "otlp")]
+        if self.traces {
+            otlp::note(outcome);
+        }
     }
 }

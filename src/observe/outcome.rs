@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::trace::Trace;
 use crate::llm::usage::Usage;
 
 /// One request from its first byte to its last.
@@ -62,32 +63,8 @@ pub struct Outcome {
     pub client_retry: Option<u8>,
     /// The upstream's id of the answer.
     pub upstream_request_id: Option<String>,
-    /// The trace that the client's request is a part of.
-    pub trace_id: Option<TraceId>,
-}
-
-/// The 32 hexadecimal digits of a trace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TraceId([u8; 32]);
-
-impl TraceId {
-    /// The one in a `traceparent` (W3C Trace Context, section 3.2): `00-TRACE-PARENT-FLAGS`. Higher versions may have more
-    /// behind that.
-    pub fn of(traceparent: &[u8]) -> Option<Self> {
-        let mut parts = traceparent.splitn(4, |byte| *byte == b'-');
-        let (version, trace, parent) = (parts.next()?, parts.next()?, parts.next()?);
-        let flags = parts.next()?;
-        let is_hex = |part: &[u8]| part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-        let known = version.len() == 2 && version != b"ff" && (version != b"00" || flags.len() == 2);
-        let sound = parent.len() == 16 && [version, trace, parent].into_iter().all(is_hex);
-        let trace: [u8; 32] = trace.try_into().ok()?;
-        (known && sound && trace != [b'0'; 32]).then_some(Self(trace))
-    }
-
-    /// As text.
-    pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0).unwrap_or_default()
-    }
+    /// Its place in a trace; none where nobody looked at its headers.
+    pub trace: Option<Trace>,
 }
 
 /// One attempt.
@@ -99,6 +76,8 @@ pub struct AttemptRecord {
     pub model: Arc<str>,
     /// The upstream's status; 502 where it could not be reached, 504 where it was too slow.
     pub status: u16,
+    /// From the request's head to taking the lease.
+    pub begun: Duration,
     /// From taking the lease to the verdict (for the accepted answer: to its head).
     pub took: Duration,
     /// `ok`, or why it failed. From a fixed set: it is a metric label.
@@ -231,7 +210,7 @@ impl Outcome {
             frames_dropped: 0,
             client_retry: None,
             upstream_request_id: None,
-            trace_id: None,
+            trace: None,
         }
     }
 
@@ -243,29 +222,5 @@ impl Outcome {
     /// What the router itself took.
     pub fn overhead(&self) -> Duration {
         self.total.saturating_sub(self.waited)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_trace_is_taken_from_a_sound_header_and_no_other() {
-        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
-        let of = |text: &str| TraceId::of(text.as_bytes()).map(|id| id.as_str().to_owned());
-        assert_eq!(of(&format!("00-{trace}-00f067aa0ba902b7-01")).as_deref(), Some(trace));
-        assert_eq!(of(&format!("cc-{trace}-00f067aa0ba902b7-01-more")).as_deref(), Some(trace));
-        for odd in [
-            format!("ff-{trace}-00f067aa0ba902b7-01"),
-            format!("00-{trace}-00f067aa0ba902b7-01-more"),
-            format!("00-{}-00f067aa0ba902b7-01", trace.to_uppercase()),
-            format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32)),
-            format!("00-{trace}-00f0-01"),
-            format!("00-{trace}"),
-            String::new(),
-        ] {
-            assert_eq!(of(&odd), None, "{odd}");
-        }
     }
 }

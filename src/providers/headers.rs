@@ -36,7 +36,11 @@ pub fn keep_request_header(name: &str) -> bool {
         Some(b'r') => name == "referer",
         // Of this hop; one that opens a WebSocket is dressed anew.
         Some(b's') => name.starts_with("sec-websocket-"),
-        Some(b't') => matches!(name, "te" | "trailer" | "transfer-encoding" | "true-client-ip"),
+        // The place in a trace is said anew for each attempt.
+        Some(b't') => matches!(
+            name,
+            "te" | "trailer" | "transfer-encoding" | "true-client-ip" | "traceparent" | "tracestate"
+        ),
         Some(b'u') => name == "upgrade",
         Some(b'v') => name == "via",
         Some(b'x') => is_private_extension(name),
@@ -143,6 +147,8 @@ mod tests {
             "te",
             "trailer",
             "transfer-encoding",
+            "traceparent",
+            "tracestate",
             "connection",
             "keep-alive",
             "upgrade",
@@ -174,7 +180,6 @@ mod tests {
             "anthropic-beta",
             "openai-beta",
             "idempotency-key",
-            "traceparent",
             "x-client-request-id",
             "http-referer",
             "x-title",

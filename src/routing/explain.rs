@@ -4,14 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::availability::Availability;
-use super::catalog::Candidate;
 use super::clock::Tick;
 use super::limits::Need;
 use super::outlook::Outlook;
 use super::plan::Plan;
-use super::rotation::Row;
+use super::rotation::{Row, Seat};
 use super::state::State;
 use super::strategy::{Choice, Strategy};
+use crate::llm::ability::Abilities;
 
 /// One credential and one model, considered. `Display` is a line of the dry run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,9 +25,22 @@ pub struct Considered {
     /// Name there.
     pub upstream_model: Arc<str>,
     /// Which attempt it would be, from 1, or why it would not be tried.
-    pub turn: Result<u32, String>,
+    pub turn: Result<u32, Why>,
     /// Why others come before it.
     pub remark: Option<String>,
+}
+
+/// Why somebody would not be tried. `Display` says it after the credential's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Something is in the way.
+    Unavailable(Availability),
+    /// A request has so many attempts, and others come first.
+    Past(u32),
+    /// The request has named another vendor.
+    OtherVendor,
+    /// The model cannot do what the request needs.
+    Lacks(Abilities),
 }
 
 /// All credentials for the models of `plan`, those that would be tried first.
@@ -57,38 +70,38 @@ impl View<'_> {
     fn consider(&self, row: &Row, max: u32, turn: &mut u32, into: &mut Vec<Considered>) {
         let State { members, usage_gap: gap, .. } = self.state;
         let Self { plan, tick, .. } = *self;
-        let availability = |candidate: &Candidate| {
-            let member = members.get(candidate.credential).filter(|_| plan.takes(candidate));
-            member.map(|member| member.availability(row.pair(candidate.credential), self.need, tick))
+        let availability = |seat: &Seat| {
+            let member = members.get(seat.candidate.credential).filter(|_| plan.takes(&seat.candidate));
+            member.map(|member| member.availability(seat.pair.as_deref(), self.need, tick))
         };
         let strategy = if plan.draws() { Strategy::Even } else { row.strategy };
         let choice = Choice { strategy, gap: *gap, members, plan, tick };
-        let order = row.order(&choice, |seat| availability(&seat.candidate)?.outlook());
-        for seat in order.iter().filter_map(|&at| row.seats.get(at)) {
+        let mut tried = vec![false; row.seats.len()];
+        let order = row.order(&choice, |seat| availability(seat)?.outlook());
+        for (at, seat) in order.into_iter().filter_map(|at| Some((at, row.seats.get(at)?))) {
+            tried[at] = true;
             *turn += 1;
-            let turn = if *turn <= max {
-                Ok(*turn)
-            } else {
-                Err(format!("is past the {max} attempts of a request"))
-            };
+            let turn = if *turn <= max { Ok(*turn) } else { Err(Why::Past(max)) };
             let considered = self.considered(seat.candidate.credential, &seat.candidate.upstream, turn);
-            into.extend(
-                considered
-                    .map(|c| Considered { remark: c.remark.or(strategy.remark().map(str::to_owned)), ..c }),
-            );
+            into.extend(considered.map(|considered| match considered.turn {
+                Ok(_) => Considered {
+                    remark: considered.remark.or(strategy.remark().map(str::to_owned)),
+                    ..considered
+                },
+                Err(_) => considered,
+            }));
         }
-        let left = row.seats.iter().enumerate().filter(|(at, _)| !order.contains(at));
-        for (_, seat) in left {
-            let why = match availability(&seat.candidate) {
-                Some(why) => why.to_string(),
-                None if !plan.may_ask(seat.candidate.credential) => "is not of the vendor asked for".into(),
-                None => format!("has a model that cannot do {}", plan.lacks(&seat.candidate)),
+        for (seat, _) in row.seats.iter().zip(tried).filter(|(_, tried)| !tried) {
+            let why = match availability(seat) {
+                Some(why) => Why::Unavailable(why),
+                None if !plan.may_ask(seat.candidate.credential) => Why::OtherVendor,
+                None => Why::Lacks(plan.lacks(&seat.candidate)),
             };
             into.extend(self.considered(seat.candidate.credential, &seat.candidate.upstream, Err(why)));
         }
         for credential in 0..members.len() {
             if let Some(why) = self.state.catalog.objection(credential, self.name) {
-                let why = Availability::Unserved(why).to_string();
+                let why = Why::Unavailable(Availability::Unserved(why));
                 into.extend(self.considered(credential, self.name, Err(why)));
             }
         }
@@ -98,7 +111,7 @@ impl View<'_> {
         &self,
         credential: usize,
         upstream: &Arc<str>,
-        turn: Result<u32, String>,
+        turn: Result<u32, Why>,
     ) -> Option<Considered> {
         let member = self.state.members.get(credential)?;
         let behind = turn.is_ok() && member.outlook != Outlook::Fair;
@@ -128,9 +141,21 @@ impl fmt::Display for Considered {
         if self.upstream_model != self.model {
             write!(f, " as {:?}", self.upstream_model)?;
         }
-        match self.turn.as_ref().err().or(self.remark.as_ref()) {
-            Some(why) => write!(f, ": {why}"),
-            None => Ok(()),
+        match (&self.turn, &self.remark) {
+            (Err(why), _) => write!(f, ": {why}"),
+            (Ok(_), Some(remark)) => write!(f, ": {remark}"),
+            (Ok(_), None) => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unavailable(why) => why.fmt(f),
+            Self::Past(most) => write!(f, "is past the {most} attempts of a request"),
+            Self::OtherVendor => f.write_str("is not of the vendor asked for"),
+            Self::Lacks(abilities) => write!(f, "has a model that cannot do {abilities}"),
         }
     }
 }

@@ -42,7 +42,7 @@ use crate::llm::ability::Abilities;
 pub use availability::Availability;
 pub use bans::{BanPolicy, CodeRule, Term};
 pub use catalog::{Listed, UnknownModel};
-pub use explain::Considered;
+pub use explain::{Considered, Why};
 pub use fleet::{Asked, Day, Denial, Fact, Question, Receipt, Scope, Spent, Word};
 pub use lease::Lease;
 pub use ledger::{Heir, Ledger, Note};

@@ -5,7 +5,8 @@
 //! are made when a model is first asked for. Under an open binding anybody can make up names, so rows for names that
 //! the configuration does not know are bounded; forgetting one costs no limit, because such pairs have none.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::catalog::{Candidate, Catalog};
@@ -262,19 +263,21 @@ impl Row {
         choice: &Choice,
         available: impl FnMut(&Seat) -> Option<Outlook>,
     ) -> Vec<usize> {
-        let mut open: Vec<Option<Outlook>> = self.seats.iter().map(available).collect();
-        if choice.strategy != Strategy::RoundRobin {
-            let group =
-                |at: usize| group(&self.seats, &open, at).map(|group| (group, choice.rank(&self.seats[at])));
-            let mut ranked: Vec<_> = (0..self.seats.len()).filter_map(|at| Some((group(at)?, at))).collect();
-            ranked.sort_by(|((a, x), _), ((b, y), _)| a.cmp(b).then(x.total_cmp(y)));
-            return ranked.into_iter().map(|(_, at)| at).collect();
-        }
-        let mut currents: Vec<i64> = self.seats.iter().map(|seat| seat.current).collect();
-        let mut order = Vec::new();
-        while let Some(at) = next_in_turn(&self.seats, &mut currents, &open) {
-            order.push(at);
-            open[at] = None;
+        let outlooks = self.seats.iter().map(available).enumerate();
+        let mut open: Vec<_> =
+            outlooks.filter_map(|(at, outlook)| Some((group(self.seats.get(at)?, outlook?), at))).collect();
+        open.sort_unstable();
+        let mut order = Vec::with_capacity(open.len());
+        for equals in open.chunk_by(|(one, _), (other, _)| one == other) {
+            let seats = equals.iter().filter_map(|&(_, at)| Some((at, self.seats.get(at)?)));
+            match choice.strategy {
+                Strategy::RoundRobin => in_turn(seats, &mut order),
+                _ => {
+                    let mut ranked: Vec<_> = seats.map(|(at, seat)| (choice.rank(seat), at)).collect();
+                    ranked.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+                    order.extend(ranked.into_iter().map(|(_, at)| at));
+                }
+            }
         }
         order
     }
@@ -329,20 +332,32 @@ pub(super) fn turn(tier: &mut [Seat], mut available: impl FnMut(&Seat) -> bool) 
     Some(at)
 }
 
-/// One step of `rotate` on a copy, for the dry run.
-fn next_in_turn(seats: &[Seat], currents: &mut [i64], open: &[Option<Outlook>]) -> Option<usize> {
-    let first = (0..seats.len()).filter_map(|at| group(seats, open, at)).min()?;
-    let mine = || (0..seats.len()).filter(|&at| group(seats, open, at) == Some(first));
-    mine().for_each(|at| currents[at] += seats[at].candidate.weight);
-    let best = mine().rev().max_by_key(|&at| currents[at])?;
-    currents[best] -= mine().map(|at| seats[at].candidate.weight).sum::<i64>();
-    Some(best)
+/// The order that `turn` gives to `seats`, where each that has had its turn leaves. With each turn all who are left gain
+/// their weight, so those of one weight stay in the order that they are in, and only the first of each weight has to be
+/// looked at.
+fn in_turn<'s>(seats: impl Iterator<Item = (usize, &'s Seat)>, order: &mut Vec<usize>) {
+    // What each has, and its place: the earlier seat wins a tie.
+    type Equals = Vec<(i64, Reverse<usize>)>;
+    let mut weights: BTreeMap<i64, Equals> = BTreeMap::new();
+    for (at, seat) in seats {
+        weights.entry(seat.candidate.weight).or_default().push((seat.current, Reverse(at)));
+    }
+    // The next one is the last of its list.
+    weights.values_mut().for_each(|equals| equals.sort_unstable());
+    for turns in 1.. {
+        let gained = |(weight, equals): (&i64, &Equals)| {
+            let (current, at) = equals.last()?;
+            Some((current.saturating_add(weight.saturating_mul(turns)), *at, *weight))
+        };
+        let Some((_, Reverse(at), weight)) = weights.iter().filter_map(gained).max() else { return };
+        order.push(at);
+        weights.get_mut(&weight).map(Vec::pop);
+    }
 }
 
 /// Seats that are equals have the same; the least is asked first.
-fn group(seats: &[Seat], open: &[Option<Outlook>], at: usize) -> Option<(bool, u16, Outlook)> {
-    let outlook = (*open.get(at)?)?;
-    Some((outlook.is_last(), seats.get(at)?.candidate.tier, outlook))
+fn group(seat: &Seat, outlook: Outlook) -> (bool, u16, Outlook) {
+    (outlook.is_last(), seat.candidate.tier, outlook)
 }
 
 #[cfg(test)]

@@ -282,18 +282,13 @@ fn explain_tells_who_is_eligible_and_why_others_are_not() {
 }
 
 #[test]
-fn every_field_of_an_access_line_is_in_the_readme_and_a_trace_is_one() {
-    let (well, _ill, router) = pair();
-    let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
-    let traceparent = format!("00-{trace}-00f067aa0ba902b7-01");
-    let ask = |body: &Value| Request::chat(body).header("traceparent", &traceparent);
-    ask(&chat("m")).send(&router).expect(200);
-    ask(&chat_streamed("m")).stream(&router).expect(200).rest();
+fn every_field_of_an_access_line_is_in_the_readme() {
+    let (_well, _ill, router) = pair();
+    router.chat(&chat("m")).expect(200);
+    router.stream(&chat_streamed("m")).expect(200).rest();
     router.post("/v1/chat/completions", &serde_json::json!({})).expect(400);
     until("three lines", || router.chat_log().len() == 3);
     let log = router.chat_log();
-    assert_eq!((&log[0]["trace_id"], &log[2]["trace_id"]), (&trace.into(), &Value::Null));
-    assert_eq!(well.wait_for(0).header("traceparent"), Some(&*traceparent));
     let readme = include_str!("../../README.md");
     let table = readme.split("## Logs").nth(1).unwrap();
     for field in log.iter().flat_map(|line| line.as_object().unwrap().keys()) {

@@ -132,7 +132,7 @@ class Page:
         return result["result"].get("value")
 
     def text(self):
-        return self.run("document.body.innerText")
+        return self.run("document.body?.innerText ?? ''")
 
     def judged(self, name):
         """Looks at the page in both themes, wide and narrow; axe finds nothing, and nothing but tables is scrolled."""

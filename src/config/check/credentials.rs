@@ -151,7 +151,11 @@ impl Check<'_, '_> {
         }
     }
 
-    fn headers(&mut self, path: &str, written: BTreeMap<String, SecretText>) -> Vec<(String, Secret)> {
+    pub(super) fn headers(
+        &mut self,
+        path: &str,
+        written: BTreeMap<String, SecretText>,
+    ) -> Vec<(String, Secret)> {
         let checked = written.into_iter().filter_map(|(name, SecretText(value))| {
             let at = format!("{path}.{name}");
             let Ok(header) = HeaderName::from_bytes(name.as_bytes()) else {

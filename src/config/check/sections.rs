@@ -219,9 +219,9 @@ impl Check<'_, '_> {
         self.warn(path, fault.help(help));
     }
 
-    pub(super) fn monitoring(&mut self, file: file::Monitoring) -> Monitoring {
+    pub(super) fn monitoring(&mut self, file: &file::Monitoring) -> Monitoring {
         let path = "monitoring.health_check_path";
-        let health = file.health_check_path;
+        let health = file.health_check_path.clone();
         let clean = health.starts_with('/')
             && health.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'?' | b'#'));
         if !clean {
@@ -240,17 +240,17 @@ impl Check<'_, '_> {
             prometheus_enabled: file.prometheus_enabled,
             health_check_path: health,
             public: file.public,
-            prometheus_listen: self.prometheus_listen(file.prometheus_listen),
+            prometheus_listen: self.prometheus_listen(&file.prometheus_listen),
             peer_health_interval: self.finite("monitoring.peer_health_interval", file.peer_health_interval),
             log_errors: file.log_errors,
-            errors_log_path: file.errors_log_path.map(Into::into),
+            errors_log_path: file.errors_log_path.as_ref().map(Into::into),
         }
     }
 
-    fn prometheus_listen(&mut self, listen: Listen) -> Option<std::net::SocketAddr> {
+    fn prometheus_listen(&mut self, listen: &Listen) -> Option<std::net::SocketAddr> {
         match listen {
             Listen::Off => None,
-            Listen::Tcp(address) => Some(address),
+            Listen::Tcp(address) => Some(*address),
             Listen::Unix(_) => {
                 let fault = Fault::new("metrics are served on an address, not on a unix socket");
                 self.error("monitoring.prometheus_listen", fault.help("write `127.0.0.1:9464`, or `off`"));

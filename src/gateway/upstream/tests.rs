@@ -62,7 +62,8 @@ fn sent(upstream: &Upstream, wire: Wire, composed: &[(HeaderName, String)]) -> B
         Sign::Nothing | Sign::Token(_) => &Authorization(None),
     };
     let (length, request_id, hop) = (Some(2), "req_1", "h");
-    let dress = Dress { route: &route, headers: composed, authorization, length, request_id, hop };
+    let dress =
+        Dress { route: &route, headers: composed, authorization, length, request_id, trace: None, hop };
     upstream.request(&client(), &dress).unwrap()
 }
 

@@ -7,8 +7,9 @@ use super::*;
 use crate::observe::outcome::TokenCount;
 
 fn attempt(credential: &str, status: u16, reason: &'static str) -> AttemptRecord {
-    let took = Duration::from_micros(2_500);
-    AttemptRecord { credential: credential.into(), model: "gpt-5".into(), status, took, reason, tokens: None }
+    let (begun, took) = (Duration::ZERO, Duration::from_micros(2_500));
+    let (credential, model) = (credential.into(), "gpt-5".into());
+    AttemptRecord { credential, model, status, begun, took, reason, tokens: None }
 }
 
 fn served() -> Outcome {

@@ -21,6 +21,7 @@ fn attempt(credential: &str, status: u16, reason: &'static str) -> AttemptRecord
         credential: credential.into(),
         model: "m".into(),
         status,
+        begun: Duration::ZERO,
         took: Duration::ZERO,
         reason,
         tokens: None,
@@ -40,7 +41,7 @@ fn assert_lines(lines: &[&str]) {
 
 #[test]
 fn a_served_request_counts_once_in_every_series() {
-    let meters = Meters::for_credentials([("once-a", false), ("once-b", false)]);
+    let meters = Meters::for_credentials([("once-a", "openai"), ("once-b", "openai")]);
     let mut served = outcome(Some("once-b"), 200);
     served.attempts = vec![attempt("once-a", 500, "status"), attempt("once-b", 200, "ok")];
     served.first_token = Some(Duration::from_millis(80));
@@ -77,7 +78,7 @@ fn a_refused_request_counts_under_none_with_its_reason() {
 
 #[test]
 fn a_peer_appears_in_request_metrics_only() {
-    let meters = Meters::for_credentials([("a-peer", true)]);
+    let meters = Meters::for_credentials([("a-peer", "proxy")]);
     let mut served = outcome(Some("a-peer"), 200);
     served.attempts = vec![attempt("a-peer", 200, "ok"), attempt("a-peer", 500, "status")];
     served.first_token = Some(Duration::from_millis(80));
@@ -109,7 +110,7 @@ fn guards_count_in_and_out() {
 
 #[test]
 fn ban_events_are_counted_by_kind() {
-    Meters::for_credentials([("banned-one", false)]).ban("banned-one", BanEvent::Unbanned);
+    Meters::for_credentials([("banned-one", "openai")]).ban("banned-one", BanEvent::Unbanned);
     assert_lines(&["auto_ai_router_bans_total{credential=\"banned-one\",event=\"unbanned\"} 1"]);
 }
 
@@ -128,7 +129,7 @@ fn no_label_constant_begins_with_another() {
 #[test]
 #[ignore = "a measurement"]
 fn the_cost_of_counting() {
-    let meters = Meters::for_credentials([("bench-a", false), ("bench-b", false)]);
+    let meters = Meters::for_credentials([("bench-a", "openai"), ("bench-b", "openai")]);
     let mut served = outcome(Some("bench-b"), 200);
     served.attempts = vec![attempt("bench-b", 200, "ok")];
     served.first_token = Some(Duration::from_millis(80));

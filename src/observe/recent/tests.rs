@@ -12,7 +12,16 @@ fn at(second: u64) -> SystemTime {
 
 fn attempt(credential: &str, status: u16, took: u64, reason: &'static str) -> AttemptRecord {
     let took = Duration::from_millis(took);
-    AttemptRecord { credential: credential.into(), model: "m".into(), status, took, reason, tokens: None }
+    let begun = Duration::ZERO;
+    AttemptRecord {
+        credential: credential.into(),
+        model: "m".into(),
+        status,
+        begun,
+        took,
+        reason,
+        tokens: None,
+    }
 }
 
 /// A request that `a` answers after `ms`, having begun at `second`.

@@ -1,5 +1,7 @@
 //! A router's configuration, put together line by line, so that a test shows only the keys it is about.
 
+use std::path::PathBuf;
+
 /// The key that clients of a test router present.
 pub const MASTER_KEY: &str = "sk-test-master-0123456789abcdef";
 
@@ -42,6 +44,8 @@ pub struct Config {
     pub(super) plain: Option<u16>,
     /// Where the router finds it, if not in a file of these lines.
     pub(super) found: Found,
+    /// Where its standard output goes, if not to the test.
+    pub(super) stdout: Option<PathBuf>,
     /// Variables of its environment.
     pub(super) environment: Vec<(String, String)>,
 }
@@ -50,6 +54,12 @@ impl Config {
     /// An empty configuration; add at least one credential.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The standard output goes to what is at `path`, whose lines the test does not see.
+    pub fn stdout(mut self, path: impl Into<PathBuf>) -> Self {
+        self.stdout = Some(path.into());
+        self
     }
 
     /// One healthy-looking credential `a` at `url`.

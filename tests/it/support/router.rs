@@ -1,5 +1,6 @@
 //! The real binary, started with a configuration of its own in a directory of its own.
 
+use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::ops::Range;
@@ -101,12 +102,12 @@ impl Router {
         };
         let mut child = start
             .envs(config.environment.iter().cloned())
-            .stdout(Stdio::piped())
+            .stdout(config.stdout.as_ref().map_or_else(Stdio::piped, into_file))
             .stderr(Stdio::piped())
             .process_group(0)
             .spawn()
             .expect("the router starts");
-        let stdout = collect(child.stdout.take().unwrap());
+        let stdout = child.stdout.take().map(collect).unwrap_or_default();
         let stderr = collect(child.stderr.take().unwrap());
         let mut router = Self { port, child, dir, config, stdout, stderr };
         router.wait_until_ready();
@@ -378,6 +379,10 @@ fn whole(mut from: impl Read + Send + 'static) -> JoinHandle<String> {
         let _ = from.read_to_end(&mut bytes);
         String::from_utf8_lossy(&bytes).into_owned()
     })
+}
+
+fn into_file(path: &PathBuf) -> Stdio {
+    OpenOptions::new().write(true).open(path).expect("a place for the lines").into()
 }
 
 fn collect(from: impl Read + Send + 'static) -> Text {
