@@ -6,7 +6,7 @@
 //! Every change to the books is one [`Change`], so that another process can be told of it and do the same.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::ledger::{Change, Heir, Note};
@@ -15,6 +15,7 @@ use crate::config::ClientKey;
 use crate::routing::clock::{Clock, Moment, Tick};
 use crate::routing::limits::{Meter, Need};
 use crate::routing::{Bound, Limits, Per, Which};
+use crate::sync::{Mutex, MutexGuard};
 
 /// When to ask again where only a place is missing: nobody knows when one comes back.
 const A_MOMENT: Duration = Duration::from_secs(1);
