@@ -193,7 +193,9 @@ fn five_credentials_serve_the_same_number_of_requests_however_many_threads_ask()
     std::thread::scope(|scope| {
         for _ in 0..64 {
             let count = || {
-                (0..500).for_each(|_| drop(served[serve(&pool, "m", at(0.0))].fetch_add(1, Ordering::SeqCst)))
+                for _ in 0..500 {
+                    served[serve(&pool, "m", at(0.0))].fetch_add(1, Ordering::SeqCst);
+                }
             };
             scope.spawn(count);
         }
