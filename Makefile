@@ -10,7 +10,12 @@ BINARY := $(TARGET)/debug/auto-ai-router
 RELEASE := $(TARGET)/release/auto-ai-router
 FUZZ_CASES ?= 20000
 FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= head request sse anthropic gemini retry-after config peer-health
+SHUTTLE_ORDERS ?= 100000
 SOAK_SECONDS ?= 120
+# The one thing in a release that tells where it was built: where cargo keeps the sources of crates.
+SAME_PATHS = --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src=crates
+DENY = PATH=$(abspath $(TARGET))/tools/bin:$$PATH .ci/deny
 
 # Most tests wait for a scripted upstream rather than compute.
 export RUST_TEST_THREADS ?= 4
@@ -18,8 +23,8 @@ export RUST_TEST_THREADS ?= 4
 export PATH := $(abspath $(TARGET))/redis:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-js test-go test-clients test-agents test-prometheus test-browser test-shared test-hosts test-packages test-systemd test-image test-upgrade test-fleet fuzz soak build deb rpm \
-	docker-build docker-run docker-stop lint bench clean tools test-tools binary
+.PHONY: help demo test test-js test-go test-clients test-agents test-prometheus test-browser test-shared test-hosts test-packages test-systemd test-image test-upgrade test-fleet fuzz fuzz-targets soak attack build deb rpm \
+	docker-build docker-run docker-stop lint deny sbom reproducible check-threads bench clean tools test-tools binary
 
 help: ## this text
 	@echo "make TARGET, where TARGET is one of:"
@@ -93,13 +98,17 @@ test-image: tools ## the Dockerfile judged by hadolint, its steps in a clean roo
 	$(TARGET)/hadolint/bin/hadolint Dockerfile
 	timeout 300 CARGO_TARGET_DIR=$(abspath $(TARGET)) tests/more/image.sh
 
-fuzz: tools ## many more property tests, and bent recordings for FUZZ_SECONDS (60) a target, about 8 minutes
+fuzz: tools fuzz-targets ## eight targets under libFuzzer, bent recordings, each for FUZZ_SECONDS (60), and many more property tests
 	$(CARGO) test --locked --lib --test golden --no-run
 	PROPTEST_CASES=$(FUZZ_CASES) timeout 300 $(CARGO) test --locked --lib -- llm:: routing:: config::
 	FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test --locked --test golden -- fuzz:: --nocapture
 
+fuzz-targets: # those alone; FUZZ_TARGETS says which
+	@.ci/tools fuzz
+	FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz/run $(TARGET)/fuzz $(FUZZ_TARGETS)
+
 soak: binary ## mixed load and faults for SOAK_SECONDS (120), then leaks are looked for, at most 5 minutes
-	SOAK_SECONDS=$(SOAK_SECONDS) timeout 300 python3 -B tests/more/soak.py $(BINARY)
+	SOAK_SECONDS=$(SOAK_SECONDS) timeout $$(($(SOAK_SECONDS) + 180)) python3 -B tests/more/soak.py $(BINARY)
 
 attack: binary ## slow clients, floods and smuggling, with what they cost, at most 6 minutes
 	timeout 360 python3 -B tests/more/attack.py $(BINARY)
@@ -110,12 +119,12 @@ test-upgrade: binary ## upgrades and reloads under load, and all that can go wro
 	timeout 360 $(TARGET)/upgrade-venv/bin/python -B tests/more/upgrade/main.py $(BINARY)
 
 build: tools ## a release binary in target/release
-	$(CARGO) build --release --locked
+	RUSTFLAGS="$(SAME_PATHS)" $(CARGO) build --release --locked
 
 deb: build ## a Debian package in target/packages
 	@.ci/tools packers $(TARGET)/packers
 	packaging/made $(RELEASE) target/package
-	PATH=$(abspath $(TARGET))/packers/bin:$$PATH $(CARGO) deb --no-build -o $(TARGET)/packages/
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) PATH=$(abspath $(TARGET))/packers/bin:$$PATH $(CARGO) deb --no-build -o $(TARGET)/packages/
 
 rpm: build ## an RPM package in target/packages
 	@.ci/tools packers $(TARGET)/packers
@@ -138,8 +147,22 @@ lint: tools ## formatting, clippy, documentation; licences and advisories where 
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
-	@if command -v cargo-deny > /dev/null; then $(CARGO) deny --config .cargo/deny.toml check; \
-	else echo "cargo-deny is not installed: licences and advisories were not checked"; fi
+	@if [ -x $(TARGET)/tools/bin/cargo-deny ] || command -v cargo-deny > /dev/null; then $(DENY); \
+	else echo "cargo-deny is not installed: licences and sources were not checked; make deny brings it"; fi
+
+deny: ## licences, sources and bans of all crates, and advisories where their database can be had, by cargo-deny
+	@.ci/tools deny $(TARGET)/tools
+	$(DENY)
+
+sbom: ## the crates that are in a release, as CycloneDX, in target/packages, and whether the lock has more
+	@.ci/tools sbom $(TARGET)/tools
+	PATH=$(abspath $(TARGET))/tools/bin:$$PATH packaging/sbom $(TARGET)/packages
+
+reproducible: tools ## two release builds in two directories, and whether they are the same bytes; 20 minutes and more
+	packaging/reproducible $(TARGET)/reproducible
+
+check-threads: tools ## threads that meet in limits, bans, the queue and budgets, in SHUTTLE_ORDERS (100000) orders each
+	SHUTTLE_ORDERS=$(SHUTTLE_ORDERS) $(CARGO) test --locked --lib --features shuttle -- tests::threads
 
 bench: tools ## what single steps cost, in nanoseconds
 	$(CARGO) test --release --locked --lib the_cost_of -- --ignored --nocapture --test-threads 1

@@ -28,6 +28,7 @@ use log::LevelFilter;
 use pingora::services::listening::Service;
 
 use crate::config::{self, Credential, LogLevel, Settings, Source};
+use crate::coredump;
 use crate::demo::{self, DemoUpstream};
 use crate::handover::incumbent;
 use crate::handover::successor::Predecessor;
@@ -176,6 +177,7 @@ enum Verb {
 
 /// Reads the command line, does what it says, and returns the exit code.
 pub fn main() -> ExitCode {
+    coredump::forbid();
     let command = Command::parse_from(go_style(std::env::args_os()));
     let file = command.config.config.as_deref();
     let verb = if command.test { Some(Verb::Check { environment: None }) } else { command.verb };

@@ -23,7 +23,7 @@
 //! - [`gateway`]: a configuration, assembled; [`server`]: a process, assembled
 //! - [`handover`]: one process takes over from another; [`operator`]: reload and upgrade, asked for from outside;
 //!   [`loading`]: the file; [`descriptors`]: sockets that change hands; [`supervisor`]: what the service manager is told;
-//!   [`footprint`]: memory that only the start needed
+//!   [`footprint`]: memory that only the start needed; [`coredump`]: memory that nobody else may see
 //! - [`cli`], [`demo`]: the command, and an upstream to try it without any key
 //!
 //! Words: *downstream* is the client's side, *upstream* the provider's. A *credential* is one key with its limits, a
@@ -36,6 +36,7 @@ pub mod calendar;
 pub mod cli;
 pub mod clients;
 pub mod config;
+pub mod coredump;
 pub mod demo;
 pub mod descriptors;
 pub mod dialect;
@@ -55,6 +56,7 @@ pub mod secret;
 pub mod server;
 pub mod shared;
 pub mod supervisor;
+mod sync;
 
 /// The version of the program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -9,7 +9,7 @@
 //! has; what becomes of the seat is told to a [`Receipt`]. Keys without limits have none.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::ledger::{Change, Heir, Note};
@@ -18,6 +18,7 @@ use crate::config::ClientKey;
 use crate::routing::clock::{Clock, Moment, Tick};
 use crate::routing::limits::{Meter, Need, Span};
 use crate::routing::{Asked, Bound, Limits, Per, Question, Receipt, Scope, Stretch, Which};
+use crate::sync::{Mutex, MutexGuard};
 
 /// When to ask again where only a place is missing: nobody knows when one comes back.
 const A_MOMENT: Duration = Duration::from_secs(1);

@@ -7,6 +7,8 @@ use std::time::Duration;
 use super::*;
 use crate::config::{load, Source};
 use crate::routing::{Receipt, Which};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::threads::{in_many_orders, together};
 
 const A: &str = "sk-of-a-0123456789abcdef";
 /// What the wall clock says has no part in most of this.
@@ -305,4 +307,26 @@ fn patterns_say_which_models_are_open() {
     ] {
         assert_eq!(fits(pattern, text), expected, "{pattern} {text}");
     }
+}
+
+#[test]
+fn threads_never_have_more_places_or_requests_than_a_key_has_and_give_all_back() {
+    in_many_orders(|| {
+        let (now, inside) = (Instant::now(), Arc::new(AtomicU64::new(0)));
+        let client = account(&roster(&one("rpm: 5, max_concurrent: 2"), None, now));
+        let (shared, counted) = (client.clone(), Arc::new(AtomicU64::new(0)));
+        let sent = counted.clone();
+        together(3, move |_| {
+            for _ in 0..3 {
+                let Ok(mut seat) = shared.enter(now, WALL) else { continue };
+                assert!(inside.fetch_add(1, Ordering::SeqCst) < 2);
+                if seat.count(1, now).is_ok() {
+                    assert!(counted.fetch_add(1, Ordering::SeqCst) < 5);
+                }
+                inside.fetch_sub(1, Ordering::SeqCst);
+            }
+        });
+        let standing = client.standing(now);
+        assert_eq!((standing.in_flight, standing.uses[0].1[0].0), (0, sent.load(Ordering::SeqCst)));
+    });
 }

@@ -4,7 +4,6 @@
 //! is bounded, so that a thousand slow uploads cannot exhaust memory. A client's framing fault is the client's: it is
 //! told apart from an upstream's and strikes nobody.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -21,6 +20,7 @@ use super::reply::Refusal;
 use crate::clients::{Client, Roster};
 use crate::llm::error::ApiError;
 use crate::llm::socket;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// What is reserved ahead of the bytes that came; the declared length is the client's word.
 const MOST_RESERVED: usize = 1024 * 1024;
@@ -256,6 +256,7 @@ fn fault(error: &pingora::Error) -> End {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sync::threads::{in_many_orders, together};
 
     fn headers(name: &'static str, value: &'static str) -> HeaderMap {
         HeaderMap::from_iter([(http::HeaderName::from_static(name), http::HeaderValue::from_static(value))])
@@ -356,5 +357,26 @@ mod tests {
         assert!(small.take(SMALL) && !small.take(1));
         let mut only = Budget::new(16 << 20, 16 << 20).hold();
         assert!(only.take(16 << 20), "the largest body that is allowed has no room");
+    }
+
+    #[test]
+    fn threads_hold_no_more_than_the_budget_and_give_all_of_it_back() {
+        in_many_orders(|| {
+            let budget = Budget::new(8, 8);
+            let (shared, held) = (budget.clone(), Arc::new(AtomicU64::new(0)));
+            together(3, move |thread| {
+                for turn in 0..3 {
+                    let (mut own, mut taken) = (shared.hold(), 0);
+                    for bytes in [3, (thread + turn) as u64] {
+                        if own.take(bytes) {
+                            taken += bytes;
+                            assert!(held.fetch_add(bytes, Ordering::SeqCst) + bytes <= 8);
+                        }
+                    }
+                    held.fetch_sub(taken, Ordering::SeqCst);
+                }
+            });
+            assert!(budget.hold().take(8), "all of it is free again");
+        });
     }
 }

@@ -5,10 +5,11 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use crate::observe::metrics;
+use crate::sync::atomic::{AtomicU32, Ordering};
+use crate::sync::Mutex;
 
 /// The open connections.
 #[derive(Default)]
@@ -73,6 +74,7 @@ fn network(address: IpAddr) -> IpAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sync::threads::{in_many_orders, together};
 
     #[test]
     fn a_place_is_free_again_when_its_connection_ends() {
@@ -100,5 +102,24 @@ mod tests {
         drop(_sixth);
         assert!(crowd.by_address.lock().unwrap().is_empty());
         assert_eq!(crowd.all.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn threads_never_have_more_places_than_there_are_and_leave_an_empty_table() {
+        in_many_orders(|| {
+            let (crowd, inside) = (Arc::<Crowd>::default(), Arc::new(AtomicU32::new(0)));
+            let shared = crowd.clone();
+            together(3, move |thread| {
+                for turn in 0..3 {
+                    let Some(mut place) = shared.enter(Some(2)) else { continue };
+                    assert!(inside.fetch_add(1, Ordering::SeqCst) < 2);
+                    let address = IpAddr::from([192, 0, 2, u8::try_from(thread + turn).unwrap() % 2]);
+                    place.belongs(address, Some(1));
+                    inside.fetch_sub(1, Ordering::SeqCst);
+                }
+            });
+            assert!(crowd.by_address.lock().unwrap().is_empty());
+            assert_eq!(crowd.all.load(Ordering::SeqCst), 0);
+        });
     }
 }

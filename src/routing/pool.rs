@@ -3,7 +3,7 @@
 //! One `std` mutex, held for the length of one step and never across an await. A panic inside leaves the books as
 //! they are, and the next one goes on with them.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use super::availability::Availability;
@@ -19,6 +19,7 @@ use super::strategy::Strategy;
 use super::transition::Transition;
 use super::Blueprint;
 use crate::providers::verdict::Verdict;
+use crate::sync::{Mutex, MutexGuard};
 
 /// All candidates, and their state. Cloning shares it.
 #[derive(Clone)]

@@ -9,6 +9,7 @@ mod lists;
 mod looks;
 mod queue;
 mod strategies;
+mod threads;
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};

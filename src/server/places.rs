@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -83,8 +83,8 @@ pub fn runtime_directory() -> PathBuf {
     let given = std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from);
     let users = std::env::var_os("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join("auto-ai-router"));
     let directory = given.or(users).unwrap_or_else(|| {
-        let user = fs::metadata("/proc/self").map(|own| own.uid()).unwrap_or(0);
-        std::env::temp_dir().join(format!("auto-ai-router-{user}"))
+        let user = rustix::process::geteuid();
+        std::env::temp_dir().join(format!("auto-ai-router-{}", user.as_raw()))
     });
     if !directory.exists() && fs::create_dir_all(&directory).is_ok() {
         let _ = fs::set_permissions(&directory, fs::Permissions::from_mode(0o700));

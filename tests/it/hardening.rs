@@ -461,3 +461,12 @@ fn of_a_form_with_an_alias_only_the_value_of_its_model_field_changes() {
     assert_eq!(call.header("content-length"), Some(call.body.len().to_string().as_str()));
     assert_eq!((call.header("content-type"), call.chunked), (Some(kind), false));
 }
+
+#[test]
+fn the_memory_of_a_router_is_never_written_to_a_core() {
+    let upstream = Upstream::healthy();
+    let router = Config::single(&upstream.url()).start();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", router.pid())).expect("a process");
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("the limit");
+    assert_eq!(core.split_ascii_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"]);
+}

@@ -293,6 +293,27 @@ fn a_client_that_leaves_ends_the_upstream_call_in_every_phase() {
     }
 }
 
+/// Run it with `--ignored --nocapture`.
+#[test]
+#[ignore = "a measurement"]
+fn a_thousand_clients_that_leave_end_their_calls_within_a_tenth_of_a_second() {
+    let upstream = Upstream::always(respond(200).open_sse([role("m"), word("m", "hi")]).hang());
+    let router = router(&upstream);
+    let mut waits: Vec<_> = (0..1000)
+        .map(|number| {
+            let mut conn = Conn::open(router.address());
+            conn.write(&Request::chat(&chat_streamed("m")).bytes(&router));
+            let call = upstream.wait_for(number);
+            let left = std::time::Instant::now();
+            drop(conn);
+            eventually(secs(5), || call.gone()).expect("the call ends").saturating_duration_since(left)
+        })
+        .collect();
+    waits.sort();
+    println!("median {:?}, p99 {:?}, longest {:?}", waits[500], waits[990], waits[999]);
+    assert!(waits[999] <= ms(100));
+}
+
 #[test]
 fn the_responses_api_streams_unchanged() {
     let event = |name: &str, body: Value| format!("event: {name}\ndata: {body}\n\n");
