@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::time::SystemTime;
 
 use auto_ai_router::config::{self, Severity, Source};
 
@@ -79,7 +80,7 @@ pub fn check(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let source = Source { path: Path::new("config.yaml"), text: &text };
     let nothing = |_: &Path| Err(io::ErrorKind::NotFound.into());
-    let loaded = config::load(source, &|_| Some(SECRET.to_owned()), &nothing);
+    let loaded = config::load(source, &|_| Some(SECRET.to_owned()), &nothing, SystemTime::UNIX_EPOCH);
     let refused = loaded.problems.iter().any(|problem| problem.severity == Severity::Error);
     assert_eq!(loaded.settings.is_none(), refused, "refused with a reason, or taken");
     let lines = text.split(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']).count();

@@ -318,9 +318,9 @@ fn threads_never_have_more_places_or_requests_than_a_key_has_and_give_all_back()
         let sent = counted.clone();
         together(3, move |_| {
             for _ in 0..3 {
-                let Ok(mut seat) = shared.enter(now, WALL) else { continue };
+                let Ok(mut seat) = shared.enter(now, WALL, 1) else { continue };
                 assert!(inside.fetch_add(1, Ordering::SeqCst) < 2);
-                if seat.count(1, now).is_ok() {
+                if seat.count(1, now, 1).is_ok() {
                     assert!(counted.fetch_add(1, Ordering::SeqCst) < 5);
                 }
                 inside.fetch_sub(1, Ordering::SeqCst);
