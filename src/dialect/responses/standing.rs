@@ -12,6 +12,9 @@ use crate::dialect::json::Str;
 /// More bytes of whole items are not kept.
 const MOST_ITEMS: usize = 256 * 1024;
 
+/// No answer has more events.
+const MOST_EVENTS: u64 = 1 << 32;
+
 /// What the client knows.
 #[derive(Default)]
 pub struct Standing {
@@ -71,7 +74,11 @@ impl Standing {
     /// Whether another answer can go on after what was heard so far, but for what is still open.
     pub fn hear(&mut self, data: &[u8]) -> bool {
         let Ok(event) = serde_json::from_slice::<Event>(data) else { return false };
-        self.sequence = event.sequence_number.unwrap_or(self.sequence).saturating_add(1);
+        let number = event.sequence_number.unwrap_or(self.sequence);
+        if number > MOST_EVENTS {
+            return false;
+        }
+        self.sequence = number + 1;
         match &*event.kind {
             "response.created" => event.response.is_some_and(|response| self.begin(response)),
             "response.output_item.added" => event.item.is_some_and(|item| self.open(item)),

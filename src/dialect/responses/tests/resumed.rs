@@ -3,6 +3,9 @@
 use super::lifecycle::well_formed;
 use super::recorded::{REASONING, TEXT};
 use super::*;
+use proptest::prelude::*;
+use serde_json::json;
+
 use crate::dialect::reader;
 use crate::dialect::resume::{Begins, Told};
 use crate::llm::Wire;
@@ -95,4 +98,42 @@ fn an_id_that_would_leave_its_quotes_is_no_place_to_go_on_from() {
     let mut told = Told::new(Wire::Responses).unwrap();
     told.hear("data: {\"type\":\"response.created\",\"response\":{\"id\":\"a\\\"b\"}}\n\n".into());
     assert_eq!(told.text(), None);
+}
+
+#[test]
+fn a_number_that_no_answer_has_is_no_place_to_go_on_from() {
+    let mut said = recorded(TEXT);
+    let last = types(&said).iter().rposition(|kind| *kind == "output_text.delta").unwrap();
+    assert!(gone_on(&said, last + 1).is_some());
+    said[last]["sequence_number"] = json!(u64::MAX);
+    assert!(gone_on(&said, last + 1).is_none());
+}
+
+proptest! {
+    /// Whatever a host says: nobody panics, and what goes on is JSON, numbered without a gap.
+    #[test]
+    fn a_bent_stream_is_gone_on_with_in_order_or_not_at_all(
+        at in any::<prop::sample::Index>(),
+        member in prop::sample::select(vec![
+            "type", "sequence_number", "response", "item", "part", "delta", "output_index", "item_id",
+        ]),
+        value in prop::sample::select(vec![
+            json!(null), json!(7), json!(-1), json!(u64::MAX), json!("x\"y"), json!([]), json!({"id": "a\"b"}),
+        ]),
+    ) {
+        let mut said = recorded(TEXT);
+        let last = types(&said).iter().rposition(|kind| *kind == "output_text.delta").unwrap();
+        let at = at.index(last + 1);
+        said[at][member] = value;
+        let mut told = Told::new(Wire::Responses).unwrap();
+        said[..=last].iter().for_each(|event| told.hear(format!("data: {event}\n\n").into()));
+        let conversation = read(r#"{"input":"x"}"#).unwrap();
+        if let Some(mut writer) = told.resumed(Box::new(writer(&conversation)), Begins::Again) {
+            let (text, mut out) = (format!("{} more", told.text().unwrap()), Vec::new());
+            writer.piece(0, Piece::Text(&text), &mut out);
+            writer.end(&mut out);
+            let numbers: Vec<_> = events(&out).iter().map(|event| event["sequence_number"].as_u64()).collect();
+            prop_assert!(numbers.windows(2).all(|pair| pair[1] == pair[0].map(|number| number.wrapping_add(1))));
+        }
+    }
 }
