@@ -224,9 +224,10 @@ impl Account {
         spent.filter(is_told).collect()
     }
 
-    /// The days of now that limit something.
-    pub fn days(&self, now: Instant) -> Vec<Stretch> {
+    /// The days of now that limit something. `wall` is what the wall clock says at `now`.
+    pub fn days(&self, now: Instant, wall: SystemTime) -> Vec<Stretch> {
         let mut books = self.books();
+        books.clock.pair(now, wall);
         let at = books.clock.tick(now).moment();
         books.meter.iter().flat_map(|meter| meter.days(at)).collect()
     }

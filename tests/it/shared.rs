@@ -364,7 +364,11 @@ fn a_day_that_was_used_unevenly_holds_in_an_outage_too() {
         store.kill();
         until("it is missed", || routers.iter().all(|router| state(router)["up"] == false));
         let answers = at_once(40, |i| ask(i % 2));
-        assert_eq!((served(&answers), upstream.count()), (4, 19), "two for each, of the five that were left");
+        assert_eq!(
+            (served(&answers), upstream.count()),
+            (4, 19),
+            "two for each, of the five that were left: {key}"
+        );
         let refused = answers.into_iter().find(|answer| answer.status == 429).expect("one over the limit");
         let wait: u64 = refused.header("retry-after").and_then(|v| v.parse().ok()).expect("seconds");
         assert!((1..=86_400).contains(&wait), "{wait}");
