@@ -71,7 +71,7 @@ pub fn usual() -> Config {
     Config::new()
         .server("logging_level: debug\nheader_timeout: 2s\nbody_timeout: 3s\nmax_body_size: 1MiB")
         .server("request_timeout: 20s")
-        .routing("response_timeout: 2s\nfirst_token_timeout: 2s\nstall_timeout: 2s")
+        .routing("response_timeout: 5s\nfirst_token_timeout: 5s\nstall_timeout: 5s")
         .fail2ban("max_attempts: 100\nban_duration: 1m")
         .fail2ban("error_codes: [401, 402, 403, 429, 500, 502, 503, 504, 529]")
         .fail2ban("error_code_rules: [{code: 507, max_attempts: 1, ban_duration: 1m}]")
