@@ -1,5 +1,5 @@
-//! Rows 38, 40, 41, 42 and 47: the host of the router is at fault, or everything is. Nobody is blamed for the former, and
-//! the latter makes no storm.
+//! Rows 38, 40, 41, 42, 44 and 47: the host of the router is at fault, a router behind it talks nonsense, or everything is
+//! down. Nobody is blamed for the former, and the latter makes no storm.
 //!
 //! A leap of the wall clock is played by a library that is loaded before libc, made with the C compiler that the build
 //! needs anyway; a host without ports by a network namespace of its own, in which this program runs once more.
@@ -8,6 +8,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use serde_json::json;
 use tempfile::TempDir;
 
 use super::ask::{Ask, Protocol};
@@ -214,7 +215,7 @@ fn without_ports_nobody_is_blamed_and_another_address_serves() {
 #[test]
 #[ignore = "in a network of its own; see the test before"]
 fn inside_a_host_with_ten_ports() {
-    let listing = respond(200).json(&serde_json::json!({"object": "list", "data": []})).close();
+    let listing = respond(200).json(&json!({"object": "list", "data": []})).close();
     let (lost, well) = (Upstream::healthy().lists_with(listing), Upstream::healthy());
     let router = Config::new()
         .fail2ban("max_attempts: 1\nban_duration: permanent")
@@ -232,6 +233,51 @@ fn inside_a_host_with_ten_ports() {
     let entry = router.health_of("lost");
     assert!(entry["is_banned"] == false && entry["strikes"] == 0 && entry["current_rpm"] == 0, "{entry:#}");
     drop(taken);
+}
+
+/// What a router says that wants to be markup, and more than there is.
+fn hostile() -> Reply {
+    let name = "<script>alert(1)</script>";
+    let credential =
+        json!({"type": name, "current_rpm": -5, "limit_rpm": 1e300, "limit_tpm": "many", "reason": name});
+    respond(200)
+        .json(&json!({"status": name, "version": name, "credentials_available": 1, "total_credentials": 1,
+        "credentials": {name: credential}, "models": {name: {"model": name, "credential": name}}}))
+}
+
+#[test]
+fn a_router_whose_health_is_huge_slow_deep_or_hostile_harms_nobody() {
+    let deep = format!("{{\"credentials\":{}1{}}}", "{\"a\":".repeat(5000), "}".repeat(5000));
+    let huge = vec![b' '; 48 << 20];
+    let drip = respond(200).header("content-length", "900").head().send("{\"status\":").paced(secs(1)).hang();
+    let says = [
+        ("huge", respond(200).body("application/json", huge)),
+        ("slow", drip),
+        ("deep", respond(200).body("application/json", deep)),
+        ("failing", respond(500).body("text/plain", "no")),
+        ("hostile", hostile()),
+    ];
+    let peers = says.map(|(name, health)| (name, Upstream::healthy().tells(health)));
+    let config = Config::new().monitoring("peer_health_interval: 200ms").fail2ban("max_attempts: 1");
+    let config = peers.iter().fold(config, |config, (name, peer)| {
+        config.proxy(name, &peer.url(), &key_of(name), &format!("models: [{name}]"))
+    });
+    let router = config.start();
+    let before = router.resident_kib();
+    std::thread::sleep(secs(2));
+    for (name, _) in &peers {
+        let answer = router.chat(&chat(name)).expect(200);
+        assert!(answer.took < secs(3), "{name}: {:?}", answer.took);
+        let entry = router.health_of(name);
+        assert!(entry["strikes"] == 0 && entry["is_banned"] == false, "{entry:#}");
+    }
+    for page in ["/vhealth", "/trace", "/vhealth?format=csv"] {
+        let answer = router.get(page).expect(200);
+        let html = answer.header("content-type").is_some_and(|kind| kind.contains("html"));
+        assert!(!html || !answer.text().contains("<script>alert"), "{page} has markup of a stranger");
+    }
+    let more = router.resident_kib().saturating_sub(before);
+    assert!(more < 96 << 10, "{more} KiB more");
 }
 
 #[test]

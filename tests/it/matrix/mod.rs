@@ -1,8 +1,9 @@
 //! The fault matrix: what can go wrong, in every shape in which it means something, against the real binary.
 //!
 //! `row` says what a row is made of, `rig` plays the cases and looks at what they leave behind, `ask` is the client.
-//! `connect`, `answers`, `streams`, `edge` and `process` hold the rows, in the order in which a request meets them.
-//! `tests/FAULTS.md` is made from the rows; a row that other tests prove names them.
+//! `edge`, `connect`, `answers`, `streams` and `process` hold the rows, in the order in which a request meets them; `local`
+//! has the tests of faults of the host. `secrets` finds what must not be seen, and `slots` has a secret in every slot.
+//! `page` makes `tests/FAULTS.md` of the rows; a row that other tests prove names them.
 
 mod answers;
 mod ask;

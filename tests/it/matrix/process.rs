@@ -24,7 +24,7 @@ fn of_the_host() -> Vec<Row> {
             [
                 "the token endpoint of a service account fails",
                 "the answer on the old token; else the next candidate",
-                "the host of the token, not the account; nobody while a token is good",
+                "the pair, never the whole account; nobody while a token is good",
                 "nothing",
             ],
             &[
@@ -82,6 +82,7 @@ fn of_neighbours() -> Vec<Row> {
                 "nothing",
             ],
             &[
+                "a_router_whose_health_is_huge_slow_deep_or_hostile_harms_nobody",
                 "garbage_instead_of_health_harms_nobody",
                 "a_peer_that_hangs_is_stale_then_down_and_comes_back_by_itself",
                 "the_page_shows_the_same_and_escapes_every_name",
