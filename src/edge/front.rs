@@ -65,13 +65,6 @@ pub struct Begin {
     pub stays: bool,
 }
 
-/// For what a connection waits.
-struct Expected {
-    prefix: BytesMut,
-    first: bool,
-    stays: bool,
-}
-
 /// A request whose head has been read.
 struct Next {
     head: BytesMut,
@@ -132,20 +125,20 @@ impl Front {
         matches!(answered, Ok(Ok(true)))
     }
 
-    async fn next_head(&self, edge: &Edge, stream: &mut Stream, expected: Expected) -> Head {
-        let Expected { prefix: mut head, first, stays } = expected;
+    async fn next_head(&self, edge: &Edge, stream: &mut Stream, begin: &mut Begin) -> Head {
+        let mut head = std::mem::take(&mut begin.prefix);
         let server = &edge.gateway.settings.server;
-        let patience = if first { server.header_timeout } else { server.keepalive_timeout };
+        let patience = if begin.first { server.header_timeout } else { server.keepalive_timeout };
         if head.is_empty() {
-            let begin = timeout(patience, read_more(stream, &mut head));
+            let reading = timeout(patience, read_more(stream, &mut head));
             let begun = tokio::select! {
                 biased;
-                begun = begin => begun,
-                line = edge.courses.leaves(), if !stays => return Head::Leaves(line),
+                begun = reading => begun,
+                line = edge.courses.leaves(), if !begin.stays => return Head::Leaves(line),
             };
             match begun {
                 Ok(Ok(read)) if read > 0 => {}
-                Err(_) if first => return Head::Refused(408, "the request head did not come in time"),
+                Err(_) if begin.first => return Head::Refused(408, "the request head did not come in time"),
                 _ => return Head::Gone,
             }
         }
@@ -216,14 +209,12 @@ pub fn blank_line(head: &[u8], from: usize) -> Option<usize> {
 impl Front {
     /// A connection: one request after the other, each with the edge as it then is. Between two requests it can go to
     /// the process that has taken over.
-    pub async fn connection(&self, mut stream: Stream, begin: Begin, shutdown: &ShutdownWatch) {
-        let Begin { mut prefix, mut first, quiet, stays } = begin;
+    pub async fn connection(&self, mut stream: Stream, mut begin: Begin, shutdown: &ShutdownWatch) {
         let mut kept: Option<HttpPersistentSettings> = None;
         let mut edge = self.live.edge();
         let mut open = Some(edge.drain.connected());
         loop {
-            let expected = Expected { prefix: std::mem::take(&mut prefix), first, stays };
-            let (head, http2) = match self.next_head(&edge, &mut stream, expected).await {
+            let (head, http2) = match self.next_head(&edge, &mut stream, &mut begin).await {
                 Head::Read(head) => (head, false),
                 Head::Http2(head) => (head, true),
                 Head::Refused(status, why) => return Box::pin(refuse(&edge, &mut stream, status, why)).await,
@@ -231,7 +222,7 @@ impl Front {
                 Head::Gone => return,
             };
             edge = self.live.edge();
-            if let Some(line) = edge.courses.process().filter(|_| !stays) {
+            if let Some(line) = edge.courses.process().filter(|_| !begin.stays) {
                 return give(&line, stream, head.freeze(), open.take());
             }
             if http2 {
@@ -239,12 +230,12 @@ impl Front {
                 socket.rewind(&head);
                 return Box::pin(self.http2(socket, shutdown)).await;
             }
-            let next = Next { head, kept: kept.take(), quiet };
+            let next = Next { head, kept: kept.take(), quiet: begin.quiet };
             // Boxed, so that an idle connection holds nothing of what a request needs.
             let served = Box::pin(self.request(&edge, stream, next, shutdown)).await;
             let Some(reused) = served else { return };
             (stream, kept) = reused.consume();
-            first = false;
+            begin.first = false;
         }
     }
 

@@ -50,6 +50,7 @@ pub mod relay;
 pub mod reply;
 pub mod socket;
 pub mod token;
+pub mod unopened;
 pub mod view;
 pub mod visitors;
 pub mod wish;

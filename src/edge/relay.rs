@@ -19,7 +19,7 @@ use super::door::Served;
 use super::exchange::{Dialer, Exchange};
 use super::failure::Failure;
 use super::lifecycle::{client_left, End};
-use super::{drain, reply, socket, Edge};
+use super::{drain, reply, socket, unopened, Edge};
 use crate::dialect::resume::Told;
 use crate::llm::answer::Answer as Facts;
 use crate::llm::endpoint::Endpoint;
@@ -29,7 +29,7 @@ use crate::llm::usage::Usage;
 use crate::llm::Wire;
 use crate::observe::metrics::OpenStream;
 use crate::observe::outcome::{Ended, Resumed, TokenCount};
-use crate::providers::{judge_transport, Next, Transport, Verdict};
+use crate::providers::{Next, Transport, Verdict};
 use crate::routing::{Lease, Plan};
 
 /// A comment goes out after this long a silence, so that clients and balancers see life.
@@ -75,10 +75,9 @@ impl Accepted<'_> {
         ctx.outcome.credential = Some(upstream.name.clone());
         ctx.outcome.model_served = Some(self.lease.model().clone());
         match answer {
-            Answer::Unary { head, body, facts, share } => {
-                let sent = Box::pin(self.unary(head, body, facts, client, ctx)).await;
-                drop(share);
-                sent.map(|()| None)
+            // The share is given back behind the last byte.
+            Answer::Unary { head, body, facts, share: _share } => {
+                Box::pin(self.unary(head, body, facts, client, ctx)).await.map(|()| None)
             }
             Answer::Stream { exchange, watch, translated, held, share, over } => {
                 let _open = OpenStream::enter();
@@ -105,7 +104,9 @@ impl Accepted<'_> {
                 };
                 Box::pin(stream.conclude(end, client, ctx)).await
             }
-            Answer::Raw { exchange } => Box::pin(raw(*self, exchange, client, ctx)).await.map(|()| None),
+            Answer::Raw { exchange } => {
+                Box::pin(unopened::relay(*self, exchange, client, ctx)).await.map(|()| None)
+            }
             Answer::Socket { exchange } => {
                 Box::pin(socket::carry(*self, exchange, client, ctx)).await.map(|()| None)
             }
@@ -438,67 +439,5 @@ fn broken(fault: StreamFault) -> Stop {
         StreamFault::Upstream(error) => Stop::Fault(Failure::in_stream(error), Ended::UpstreamError),
         StreamFault::TooLarge => Stop::Fault(Failure::transport(Transport::Malformed), Ended::Truncated),
         StreamFault::Diverged => Stop::Fault(Failure::transport(Transport::Diverged), Ended::Truncated),
-    }
-}
-
-/// Bytes that we do not open: forwarded as they come. There is no in-band way to say that they broke off, so then the
-/// connection is closed before its proper end.
-async fn raw(
-    accepted: Accepted<'_>,
-    mut exchange: Exchange,
-    client: &mut ServerSession,
-    ctx: &mut RequestContext,
-) -> Result<(), End> {
-    let Accepted { edge, mut lease, mut plan, prompt, .. } = accepted;
-    lease.charge(prompt);
-    ctx.charge(prompt);
-    ctx.ended(Ended::ClientGone);
-    let upstream = exchange.response().ok_or(End::Cut)?;
-    let length =
-        upstream.headers.get(http::header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
-    let mut head = reply::unopened_head(client, ctx, upstream, length).map_err(|_| End::Cut)?;
-    edge.seal(ctx, lease.credential(), &mut head);
-    ctx.answered(head.status.as_u16());
-    client.write_response_header(head).await.map_err(|_| End::ClientGone)?;
-    let stall = edge.gateway.settings.routing.stall_timeout;
-    loop {
-        let chunk = tokio::select! {
-            biased;
-            chunk = exchange.chunk() => chunk,
-            () = client_left(client) => return Err(End::ClientGone),
-            () = silence(stall) => Err(Transport::Stalled),
-        };
-        let over = matches!(chunk, Ok(None));
-        let bytes = match chunk {
-            Ok(bytes) => bytes.unwrap_or_default(),
-            Err(transport) => {
-                ctx.ended(Ended::Truncated);
-                edge.tell(edge.gateway.pool.failed(
-                    &mut plan,
-                    lease,
-                    &judge_transport(transport),
-                    Instant::now(),
-                ));
-                return Err(End::Cut);
-            }
-        };
-        ctx.outcome.bytes_out += bytes.len() as u64;
-        let written = client.write_response_body(bytes, over).await;
-        written.map_err(|_| End::ClientGone)?;
-        if over {
-            break;
-        }
-    }
-    ctx.ended(Ended::Complete);
-    edge.tell(lease.succeeded(Instant::now()));
-    edge.dialer.release(exchange).await;
-    Ok(())
-}
-
-/// Resolves after `limit`; never, without one.
-async fn silence(limit: Option<Duration>) {
-    match limit {
-        Some(limit) => sleep(limit).await,
-        None => std::future::pending().await,
     }
 }

@@ -85,3 +85,28 @@ fn an_event_without_an_end_takes_from_the_same_budget_and_gives_it_back() {
     nobody_is_blamed(&router);
     assert!(ask().last().is_some_and(Event::is_done), "what was held is not given back");
 }
+
+/// Bytes that wait in the kernel on the way from `port` to its clients, by the longest queue.
+fn unsent(port: u16) -> u64 {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let ours = format!(":{port:04X}");
+    let waiting = table.lines().filter_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        fields.next().filter(|local| local.ends_with(&ours))?;
+        u64::from_str_radix(fields.nth(2)?.split(':').next()?, 16).ok()
+    });
+    waiting.max().unwrap_or_default()
+}
+
+#[test]
+fn the_kernel_holds_little_of_an_answer_that_nobody_reads() {
+    let upstream = Upstream::scripted(|_| respond(200).json(&chat_body("m", &"x".repeat(8 << 20), 1, 1)));
+    let router = Config::single(&upstream.url()).start();
+    let mut conn = Conn::open(router.address());
+    conn.write(&Request::chat(&chat("m")).bytes(&router));
+    until("the answer waits", || unsent(router.port) > 0);
+    std::thread::sleep(ms(500));
+    let most = unsent(router.port);
+    assert!((1..1 << 20).contains(&most), "{most} bytes wait");
+    assert_eq!(conn.answer().expect(200).content().len(), 8 << 20);
+}
