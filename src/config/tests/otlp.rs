@@ -34,6 +34,6 @@ fn what_is_wrong_with_a_collector_is_said_with_its_place() {
     after("monitoring: {otlp: {sample_percentage: 5}}", &["4:14 without an `endpoint`, no trace leaves"]);
     after(
         "monitoring: {otlp: {endpoint: 'http://c', headers: {host: x}}}",
-        &["4:54 the header `host` is set by the router itself"],
+        &["4:59 the header `host` is set by the router itself"],
     );
 }
