@@ -144,11 +144,7 @@ fn answered(provider: Wire, answer: &[u8]) {
 /// A stream says the same in whatever pieces it comes, and is closed if and only if it is complete.
 fn streamed(provider: Wire, stream: &[u8], size: usize) {
     let (told, ending) = push(provider, stream, size);
-    assert_eq!(
-        push(provider, stream, stream.len().max(1)),
-        (told.clone(), ending.clone()),
-        "the cuts do not matter"
-    );
+    assert_eq!(push(provider, stream, stream.len().max(1)), (told.clone(), ending), "the cuts do not matter");
     let events = events(&told);
     let closed = events.last().is_some_and(|(_, data)| data == "[DONE]");
     assert_eq!(ending == Some(Ending::Complete), closed, "{told}");

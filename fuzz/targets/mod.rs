@@ -2,7 +2,7 @@
 //! promise is broken, the corpus that it starts from, and the words that are worth trying.
 //!
 //! The same functions are driven twice: by libFuzzer, which follows the coverage (`make fuzz`, `fuzz/src/main.rs`), and
-//! by every test run for a second each without it (`tests/golden/targets.rs`). Corpora are the recordings and the golden
+//! by every test run for a second each without it (`tests/golden/strangers.rs`). Corpora are the recordings and the golden
 //! cases of `tests/golden`, the files of `conf`, and what a recording cannot have. Inputs that once broke a promise lie in
 //! `fuzz/found/<target>` and are tried first, for ever.
 

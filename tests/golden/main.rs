@@ -8,12 +8,12 @@
 //!
 //! One room a file: `case` runs a folder, `streams` cuts its streams into pieces, `invariants` says what every answer
 //! of a dialect must be, `pictures` runs those of the images API, `usage` adds up tokens by itself,
-//! `fuzz` bends the recordings until something gives, `targets` does so with the bytes of whatever strangers send.
+//! `fuzz` bends the recordings until something gives, `strangers` does so with the bytes of whatever they send.
 
 mod case;
 mod fuzz;
 mod invariants;
 mod pictures;
+mod strangers;
 mod streams;
-mod targets;
 mod usage;
