@@ -110,8 +110,8 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 /// A request, or an answer, that holds no more than this is a small one.
 const SMALL: u64 = 64 * 1024;
 
-/// Bytes of request bodies, and of answers that are read whole, that may be held at once, over all requests. A quarter is for small requests alone, so that
-/// large uploads, however many and however slow, do not keep them out.
+/// Bytes of request bodies, and of answers that are read whole, that may be held at once, over all requests. A quarter
+/// is for small requests alone, so that large uploads, however many and however slow, do not keep them out.
 pub struct Budget {
     free: AtomicU64,
     for_small: u64,
