@@ -15,7 +15,7 @@ const SIGNAL: &str = "/v1/traces";
 
 impl Check<'_, '_> {
     pub(super) fn otlp(&mut self, file: file::Otlp) -> Option<Otlp> {
-        let Some(text) = file.endpoint.as_deref().filter(|text| !text.is_empty()) else {
+        let Some(text) = file.endpoint.as_deref() else {
             if ["headers", "sample_percentage", "service_name"]
                 .iter()
                 .any(|key| self.places.has(&format!("monitoring.otlp.{key}")))

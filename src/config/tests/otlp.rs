@@ -17,7 +17,6 @@ fn the_path_of_the_signal_comes_behind_the_address() {
         assert_eq!((otlp.headers[0].0.as_str(), otlp.headers[0].1.expose()), ("x-key", "secret-1"));
         assert_eq!((otlp.sample_percentage, otlp.service_name.as_str()), (100, "auto-ai-router"));
     }
-    assert!(settings(&format!("{GOOD}monitoring: {{otlp: {{endpoint: ''}}}}\n")).otlp.is_none());
 }
 
 #[test]
