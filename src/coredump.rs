@@ -2,8 +2,8 @@
 //!
 //! Limit zero keeps cores from being written as files, and tells those that get them by a pipe (core(5)) to drop them.
 //! "Not dumpable" (prctl(2), `PR_SET_DUMPABLE`) is stronger: the kernel makes no core at all, and other processes of the
-//! same user cannot attach to this one or read `/proc/PID/mem` and `environ`. It also hides open files from who runs the program; so
-//! a debug build, which is there to be looked at, stays as it is.
+//! same user cannot attach to this one or read `/proc/PID/mem` and `environ`. It also hides open files from who runs
+//! the program; so a debug build, which is there to be looked at, stays as it is.
 
 use rustix::process::{set_dumpable_behavior, setrlimit, DumpableBehavior, Resource, Rlimit};
 

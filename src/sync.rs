@@ -1,9 +1,9 @@
 //! The locks and counters that requests share: std's own.
 //!
-//! In tests with the feature `shuttle` (`make check-threads`) they are those of a scheduler that runs one thread at a time and tries the
-//! orders in which threads can meet, many thousands of them. shuttle was chosen over loom because what is shared here is
-//! behind locks, or counts by itself: no weak ordering is relied upon, and loom's search of all orders does not
-//! end for the pool.
+//! In tests with the feature `shuttle` (`make check-threads`) they are those of a scheduler that runs one thread at a time
+//! and tries the orders in which threads can meet, many thousands of them. shuttle was chosen over loom because what is
+//! shared here is behind locks, or counts by itself: no weak ordering is relied upon, and loom's search of all orders
+//! does not end for the pool.
 
 #[cfg(not(all(test, feature = "shuttle")))]
 pub use std::sync::{atomic, Mutex, MutexGuard};
