@@ -10,6 +10,7 @@ mod import;
 mod line;
 mod operate;
 mod paper;
+mod route;
 mod secrets;
 mod status;
 mod surroundings;
@@ -21,7 +22,6 @@ use std::io::IsTerminal;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use log::LevelFilter;
@@ -29,7 +29,6 @@ use pingora::services::listening::Service;
 
 use crate::config::{self, Credential, LogLevel, Settings, Source};
 use crate::demo::{self, DemoUpstream};
-use crate::gateway::{blueprint, Vendors};
 use crate::handover::incumbent;
 use crate::handover::successor::Predecessor;
 use crate::import::environment;
@@ -41,7 +40,6 @@ use crate::observe::metrics::{self, Meters};
 use crate::observe::recent::Recent;
 use crate::observe::sink::Sink;
 use crate::observe::Recorder;
-use crate::routing::{Ask, Pool};
 use crate::server::{self, places, Process};
 
 use surroundings::Surroundings;
@@ -187,7 +185,7 @@ pub fn main() -> ExitCode {
             Ok(_) => check(file),
             Err(code) => code,
         },
-        Verb::Route { model, needs, vendor } => route(file, &model, &needs, vendor.as_deref()),
+        Verb::Route { model, needs, vendor } => route::route(file, &model, &needs, vendor.as_deref()),
         Verb::StartSuccessor { binary, config } => match incumbent::start(&binary, config.as_deref()) {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,
@@ -269,36 +267,6 @@ fn check(file: Option<&Path>) -> ExitCode {
             ))
         }
         Err(code) => code,
-    }
-}
-
-fn route(file: Option<&Path>, model: &str, needs: &[Ability], vendor: Option<&str>) -> ExitCode {
-    let settings = match settings(file, None) {
-        Ok(found) => found.settings,
-        Err(code) => return code,
-    };
-    let pool = Pool::new(blueprint(&settings));
-    let vendors = Vendors::new(&settings.credentials);
-    let among = vendor.map(|vendor| vendors.of(vendor).ok_or(vendor)).transpose();
-    let among = match among {
-        Ok(among) => among,
-        Err(vendor) => {
-            complain(&format!("nobody is called {vendor:?}; there are {}", vendors.known(true).join(", ")));
-            return ExitCode::FAILURE;
-        }
-    };
-    let needs = needs.iter().copied().collect();
-    match pool.explain(Ask { model: Some(model), needs, among, ..Ask::default() }, Instant::now()) {
-        Ok(considered) => {
-            considered.iter().for_each(|candidate| {
-                say(&candidate.to_string());
-            });
-            ExitCode::SUCCESS
-        }
-        Err(unknown) => {
-            complain(&unknown.to_string());
-            ExitCode::FAILURE
-        }
     }
 }
 

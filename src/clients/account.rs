@@ -4,6 +4,9 @@
 //! is full anyway), and counts when its length is known, request and estimated tokens in one step. What it has cost
 //! takes the place of the estimate at its end. Dropping the seat gives back the place, and tokens that were not used.
 //! Every change to the books is one [`Change`], so that another process can be told of it and do the same.
+//!
+//! Where several routers share a store, a seat that has counted here has a [`Question`] for it, the same that a lease
+//! has; what becomes of the seat is told to a [`Receipt`]. Keys without limits have none.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,11 +16,13 @@ use super::ledger::{Change, Heir, Note};
 use super::Digest;
 use crate::config::ClientKey;
 use crate::routing::clock::{Clock, Moment, Tick};
-use crate::routing::limits::{Meter, Need};
-use crate::routing::{Bound, Limits, Per, Which};
+use crate::routing::limits::{Meter, Need, Span};
+use crate::routing::{Asked, Bound, Limits, Per, Question, Receipt, Scope, Stretch, Which};
 
 /// When to ask again where only a place is missing: nobody knows when one comes back.
 const A_MOMENT: Duration = Duration::from_secs(1);
+/// A key that the fleet has refused is asked about again this soon.
+const AGAIN: Duration = Duration::from_millis(250);
 
 /// What a client may use.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -53,6 +58,17 @@ pub(super) struct Books {
     pub(super) in_flight: u32,
     pub(super) counts: Counts,
     pub(super) heir: Option<Heir>,
+    /// What the fleet has refused.
+    held: Option<Held>,
+}
+
+/// A refusal of the fleet.
+#[derive(Clone, Copy)]
+struct Held {
+    full: Full,
+    /// Requests with fewer tokens may fit.
+    tokens: u64,
+    at: Instant,
 }
 
 /// What has become of a client's requests.
@@ -71,6 +87,9 @@ pub struct Counts {
     /// When the last of them came.
     pub last: Option<SystemTime>,
 }
+
+/// What was admitted in one slot of a limit: where, how many seconds ago the slot began, requests and tokens.
+pub type Tally = (Stretch, u64, u64, u64);
 
 /// How much has been used, and how much may be; none = no limit.
 pub type Use = (u64, Option<u64>);
@@ -110,6 +129,7 @@ impl Account {
             in_flight: 0,
             counts: Counts::default(),
             heir: None,
+            held: None,
         };
         Self { digest, id: digest.id(""), books: Mutex::new(books) }
     }
@@ -136,26 +156,28 @@ impl Account {
         books.allowance = allowance;
     }
 
-    /// Takes a place among the requests under way. `wall` is what the wall clock says at `now`.
+    /// Takes a place among the requests under way. `wall` is what the wall clock says at `now`; each limit is divided by
+    /// `among`.
     ///
     /// # Errors
     /// There is none, or another limit is full.
-    pub fn enter(self: &Arc<Self>, now: Instant, wall: SystemTime) -> Result<Seat, Full> {
+    pub fn enter(self: &Arc<Self>, now: Instant, wall: SystemTime, among: u32) -> Result<Seat, Full> {
         let mut books = self.books();
         books.clock.pair(now, wall);
         let tick = books.clock.tick(now);
-        if let Some(most) = books.allowance.most.filter(|most| books.in_flight >= *most) {
+        let part = |most: u32| (most / among.max(1)).max(1);
+        if let Some(most) = books.allowance.most.filter(|most| books.in_flight >= part(*most)) {
             return Err(Full {
                 which: Which::Concurrency,
                 bound: Bound { amount: most.into(), per: Per::Moment },
                 wait: A_MOMENT,
             });
         }
-        books.fits(1, tick)?;
+        books.fits(1, among, tick)?;
         let at = tick.moment();
         self.change(&mut books, Change { places: 1, ..Change::at(at) });
         drop(books);
-        Ok(Seat { account: self.clone(), at, counted: false, reserved: 0, cost: 0 })
+        Ok(Seat { account: self.clone(), at, counted: false, reserved: 0, cost: 0, among, receipt: None })
     }
 
     /// A request has come to its end.
@@ -190,6 +212,33 @@ impl Account {
         }
     }
 
+    /// What was admitted since `since` of all that is limited, by default all that counts; of a day only that.
+    pub(super) fn spent(&self, since: Option<Instant>, now: Instant) -> Vec<Tally> {
+        let mut books = self.books();
+        let tick = books.clock.tick(now);
+        let seconds = since.map(|since| tick.seconds_since(since));
+        let is_told =
+            |(stretch, age, ..): &Tally| seconds.is_none_or(|seconds| stretch.is_recent(*age, seconds));
+        let spent = books.meter.iter().flat_map(|meter| meter.spent(tick.moment()));
+        spent.filter(is_told).collect()
+    }
+
+    /// The days of now that limit something.
+    pub fn days(&self, now: Instant) -> Vec<Stretch> {
+        let mut books = self.books();
+        let at = books.clock.tick(now).moment();
+        books.meter.iter().flat_map(|meter| meter.days(at)).collect()
+    }
+
+    /// All routers together have used so many requests and tokens of a day.
+    pub fn hear_of(&self, day: Stretch, used: [u64; 2], now: Instant) {
+        let mut books = self.books();
+        let at = books.clock.tick(now).moment();
+        if let Some(meter) = &mut books.meter {
+            meter.hear(day, used, at);
+        }
+    }
+
     /// Does what another process has done to the account with this digest.
     pub(super) fn hear(&self, change: &Change) {
         self.books().apply(change);
@@ -205,9 +254,12 @@ impl Account {
 
 impl Books {
     /// Whether one request with `tokens` fits.
-    fn fits(&self, tokens: u64, tick: Tick) -> Result<(), Full> {
+    fn fits(&self, tokens: u64, among: u32, tick: Tick) -> Result<(), Full> {
+        if let Some(full) = self.held.and_then(|held| held.block(tokens, tick.now)) {
+            return Err(full);
+        }
         let Some(meter) = &self.meter else { return Ok(()) };
-        let need = Need { tokens, among: 1 };
+        let need = Need { tokens, among: among.into() };
         match meter.full(need, tick) {
             Some(full) => Err(Full { which: full.which, bound: full.bound, wait: meter.wait(need, tick) }),
             None => Ok(()),
@@ -231,6 +283,16 @@ impl Books {
     }
 }
 
+impl Held {
+    /// What stands in the way of a request with `tokens`, for a moment: what others give back cannot be heard of.
+    fn block(&self, tokens: u64, now: Instant) -> Option<Full> {
+        let spared = self.full.which == Which::Tokens && tokens < self.tokens;
+        let passed = now.saturating_duration_since(self.at);
+        let wait = self.full.wait.saturating_sub(passed);
+        (!spared && passed < AGAIN && !wait.is_zero()).then_some(Full { wait, ..self.full })
+    }
+}
+
 impl Counts {
     pub(super) fn add(&mut self, more: &Self) {
         self.requests += more.requests;
@@ -250,7 +312,6 @@ impl fmt::Debug for Account {
 
 /// A place among a client's requests, and what the request has counted.
 #[must_use = "dropping a seat gives it back"]
-#[derive(Debug)]
 pub struct Seat {
     account: Arc<Account>,
     /// When it was counted.
@@ -258,20 +319,24 @@ pub struct Seat {
     counted: bool,
     reserved: u64,
     cost: u64,
+    /// By how much each limit was divided when it was counted.
+    among: u32,
+    receipt: Option<Box<dyn Receipt>>,
 }
 
 impl Seat {
-    /// Counts the request with an estimate of its tokens, once.
+    /// Counts the request with an estimate of its tokens, once. Each limit is divided by `among`.
     ///
     /// # Errors
     /// A limit is full.
-    pub fn count(&mut self, tokens: u64, now: Instant) -> Result<(), Full> {
+    pub fn count(&mut self, tokens: u64, now: Instant, among: u32) -> Result<(), Full> {
         if self.counted {
             return Ok(());
         }
+        self.among = among;
         let mut books = self.account.books();
         let tick = books.clock.tick(now);
-        books.fits(tokens, tick)?;
+        books.fits(tokens, among, tick)?;
         let at = tick.moment();
         self.account.change(&mut books, Change { charged: Some(tokens), ..Change::at(at) });
         drop(books);
@@ -289,15 +354,75 @@ impl Seat {
             // When it is known: what was not foreseen was in nobody's way before.
             let at = books.clock.latest().map_or(self.at, |tick| tick.moment());
             self.account.change(&mut books, Change { overshot, ..Change::at(at) });
+            drop(books);
+            if let Some(receipt) = &mut self.receipt {
+                receipt.overshot(overshot);
+            }
         }
     }
 
-    /// The request is asked elsewhere, and counts there.
-    pub fn forgo(self) {
-        if self.counted {
-            let mut books = self.account.books();
-            self.account.change(&mut books, Change { back: (1, 0), ..Change::at(self.at) });
+    /// What the fleet is to be asked about it, where nobody has said so yet; none if nothing limits its key. `salt` is for
+    /// the key's digest, by which the fleet knows it.
+    pub fn question(&self, salt: &str) -> Option<Question> {
+        let books = self.account.books();
+        let limited = books.meter.iter().flat_map(Meter::limited);
+        let asked = |(span, [requests, tokens]): (&Span, [Option<u64>; 2])| Asked {
+            scope: Scope::Credential,
+            stretch: span.stretch(self.at),
+            requests,
+            tokens,
+        };
+        let limits: Vec<Asked> = limited.map(asked).collect();
+        let most = books.allowance.most;
+        if self.receipt.is_some() || limits.is_empty() && most.is_none() {
+            return None;
         }
+        let credential = self.account.digest.id(salt).into();
+        let (tokens, among) = (self.reserved, self.among);
+        Some(Question { credential, model: None, limits, most, tokens, probe: None, among })
+    }
+
+    /// The fleet's side of it, to be told of its end.
+    pub fn confirm(&mut self, receipt: Box<dyn Receipt>) {
+        self.receipt = Some(receipt);
+    }
+
+    /// The fleet has refused it: it counts no longer, and for a moment nobody asks again.
+    pub fn deny(&mut self, full: Full, now: Instant) {
+        let tokens = self.reserved;
+        self.withdraw();
+        self.account.books().held = Some(Held { full, tokens, at: now });
+    }
+
+    /// Counts it anew, with each limit divided by `among`.
+    ///
+    /// # Errors
+    /// A limit is full.
+    pub fn recount(&mut self, now: Instant, among: u32) -> Result<(), Full> {
+        let tokens = self.reserved;
+        self.withdraw();
+        self.count(tokens, now, among)
+    }
+
+    /// It counts no longer.
+    pub fn withdraw(&mut self) {
+        let back = (u64::from(self.counted), self.reserved);
+        self.account.change(&mut self.account.books(), Change { back, ..Change::at(self.at) });
+        (self.counted, self.reserved) = (false, 0);
+    }
+
+    /// The request is asked elsewhere, and counts there.
+    pub fn forgo(mut self) {
+        if let Some(mut receipt) = self.receipt.take() {
+            receipt.settled(self.counted, self.reserved);
+        }
+        self.withdraw();
+    }
+}
+
+impl fmt::Debug for Seat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Seat").field("account", &self.account).finish_non_exhaustive()
     }
 }
 
@@ -306,5 +431,11 @@ impl Drop for Seat {
         let unused = self.reserved.saturating_sub(self.cost);
         let mut books = self.account.books();
         self.account.change(&mut books, Change { places: -1, back: (0, unused), ..Change::at(self.at) });
+        // Not for one that never had its place.
+        books.held.take_if(|held| self.counted && held.full.which == Which::Concurrency);
+        drop(books);
+        if let Some(receipt) = &mut self.receipt {
+            receipt.settled(false, unused);
+        }
     }
 }

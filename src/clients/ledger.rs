@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::account::{Account, Books, Counts};
+use super::account::{Account, Books, Counts, Tally};
 use super::Roster;
 use crate::routing::clock::Moment;
 use crate::routing::limits::Sheet;
+use crate::routing::Stretch;
 
 /// Everything that accounts remember at one moment. Times are since the epoch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +88,24 @@ impl Roster {
     /// What the accounts remember.
     pub fn ledger(&self, salt: &str, now: Instant) -> Ledger {
         self.written(now, |account| entry(&mut account.books(), account.digest().id(salt), now))
+    }
+
+    /// What was admitted since `since` of all that is limited, by default all that counts; each with the digest by which
+    /// the fleet knows the key.
+    pub fn spent(&self, salt: &str, since: Option<Instant>, now: Instant) -> Vec<(String, Tally)> {
+        let of = |account: &Arc<Account>| {
+            let spent = account.spent(since, now);
+            let id = if spent.is_empty() { String::new() } else { account.digest().id(salt) };
+            spent.into_iter().map(move |tally| (id.clone(), tally))
+        };
+        self.clients.iter().flat_map(|client| of(&client.account)).collect()
+    }
+
+    /// The days of now that limit something, with the same digest.
+    pub fn days(&self, salt: &str, now: Instant) -> Vec<(Arc<Account>, String, Stretch)> {
+        let accounts = self.clients.iter().map(|client| &client.account);
+        let days = accounts.flat_map(|account| account.days(now).into_iter().map(move |day| (account, day)));
+        days.map(|(account, day)| (account.clone(), account.digest().id(salt), day)).collect()
     }
 
     /// What the accounts remember; from now on `heir` is told of every change.

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
-pub use account::{Account, Counts, Full, Seat, Standing};
+pub use account::{Account, Counts, Full, Seat, Standing, Tally};
 pub use digest::Digest;
 pub use ledger::{Heir, Ledger, Note};
 

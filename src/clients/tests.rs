@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::{load, Source};
-use crate::routing::Which;
+use crate::routing::{Receipt, Which};
 
 const A: &str = "sk-of-a-0123456789abcdef";
 /// What the wall clock says has no part in most of this.
@@ -50,14 +50,89 @@ fn secs(seconds: u64) -> Duration {
 
 /// Counts a request of `tokens` whose end is not waited for.
 fn ask(account: &Arc<Account>, tokens: u64, now: Instant) -> Result<Seat, Full> {
-    let mut seat = account.enter(now, WALL)?;
-    seat.count(tokens, now)?;
+    let mut seat = account.enter(now, WALL, 1)?;
+    seat.count(tokens, now, 1)?;
     Ok(seat)
 }
 
 /// The same, at its end.
 fn asked(account: &Arc<Account>, cost: u64, now: Instant) -> Result<(), Full> {
     ask(account, cost, now).map(|mut seat| seat.charge(cost))
+}
+
+/// Writes down what a fleet is told.
+struct Notes(Arc<Mutex<Vec<String>>>);
+
+impl Receipt for Notes {
+    fn sent(&mut self) {}
+
+    fn overshot(&mut self, more: u64) {
+        self.0.lock().unwrap().push(format!("{more} more"));
+    }
+
+    fn settled(&mut self, unsent: bool, tokens: u64) {
+        self.0.lock().unwrap().push(format!("over, {unsent}, {tokens} back"));
+    }
+}
+
+#[test]
+fn a_fleet_is_asked_about_a_limited_key_once_and_told_what_becomes_of_it() {
+    let now = Instant::now();
+    let roster = roster(&one("rpm: 5, tpm: 100, rpd: 50, max_concurrent: 3"), None, now);
+    let account = account(&roster);
+    let notes = Arc::new(Mutex::new(Vec::new()));
+    let mut seat = ask(&account, 30, now).unwrap();
+    let question = seat.question("salt").expect("a limited key");
+    assert_eq!((question.tokens, question.most, question.limits.len()), (30, Some(3), 2));
+    assert_ne!(question.credential, seat.question("pepper").expect("still").credential);
+    seat.confirm(Box::new(Notes(notes.clone())));
+    assert!(seat.question("salt").is_none());
+    seat.charge(20);
+    drop(seat);
+    let mut seat = ask(&account, 30, now).unwrap();
+    seat.confirm(Box::new(Notes(notes.clone())));
+    seat.charge(35);
+    drop(seat);
+    let mut seat = ask(&account, 30, now).unwrap();
+    seat.confirm(Box::new(Notes(notes.clone())));
+    seat.forgo();
+    let told = ["over, false, 10 back", "5 more", "over, false, 0 back", "over, true, 30 back"];
+    assert_eq!(*notes.lock().unwrap(), told);
+    let free = Roster::new(&settings(&one("models: [m]")), Secret::new("spare"), None, now);
+    assert!(ask(&find(&free, A).unwrap().account, 30, now).unwrap().question("salt").is_none());
+}
+
+#[test]
+fn what_the_fleet_has_refused_is_not_asked_about_again_for_a_moment() {
+    let now = Instant::now();
+    let roster = roster(&one("rpm: 5"), None, now);
+    let account = account(&roster);
+    let full = Full {
+        which: Which::Requests,
+        bound: crate::routing::Bound { amount: 5, per: crate::routing::Per::Seconds(60) },
+        wait: secs(9),
+    };
+    ask(&account, 1, now).unwrap().deny(full, now);
+    assert_eq!(account.standing(now).uses[0].1[0], (0, Some(5)), "it has used nothing");
+    let later = now + Duration::from_millis(249);
+    let refused = ask(&account, 1, later).expect_err("just refused");
+    assert_eq!((refused.which, refused.wait), (Which::Requests, Duration::from_millis(8751)));
+    assert!(ask(&account, 1, now + Duration::from_millis(250)).is_ok());
+}
+
+#[test]
+fn a_part_of_a_key_s_limits_is_what_each_of_several_routers_has() {
+    let now = Instant::now();
+    let roster = roster(&one("rpm: 6, max_concurrent: 4"), None, now);
+    let account = account(&roster);
+    let seats: Vec<_> = (0..4).map_while(|_| account.enter(now, WALL, 2).ok()).collect();
+    assert_eq!(seats.len(), 2);
+    drop(seats);
+    let ask = || account.enter(now, WALL, 2).and_then(|mut seat| seat.count(1, now, 2));
+    assert_eq!((0..6).filter(|_| ask().is_ok()).count(), 3);
+    let mut seat = account.enter(now, WALL, 1).unwrap();
+    seat.count(1, now, 1).unwrap();
+    assert!(seat.recount(now, 2).is_err(), "it was let in before the others were lost");
 }
 
 #[test]
@@ -112,11 +187,11 @@ fn a_place_comes_back_when_its_seat_is_dropped() {
     let now = Instant::now();
     let roster = roster(&one("max_concurrent: 2"), None, now);
     let account = account(&roster);
-    let seats = [account.enter(now, WALL).unwrap(), account.enter(now, WALL).unwrap()];
-    assert_eq!(account.enter(now, WALL).expect_err("the third").which, Which::Concurrency);
+    let seats = [account.enter(now, WALL, 1).unwrap(), account.enter(now, WALL, 1).unwrap()];
+    assert_eq!(account.enter(now, WALL, 1).expect_err("the third").which, Which::Concurrency);
     drop(seats);
     assert_eq!(account.standing(now).in_flight, 0);
-    assert!(account.enter(now, WALL).is_ok());
+    assert!(account.enter(now, WALL, 1).is_ok());
 }
 
 #[test]
@@ -137,7 +212,10 @@ fn a_reload_keeps_what_a_key_has_used_and_takes_the_new_limits() {
     let second = roster(&one("rpm: 3, max_concurrent: 1"), Some(&first), now);
     let new = account(&second);
     assert!(Arc::ptr_eq(&old, &new));
-    assert_eq!(new.enter(now, WALL).expect_err("the old request is still there").which, Which::Concurrency);
+    assert_eq!(
+        new.enter(now, WALL, 1).expect_err("the old request is still there").which,
+        Which::Concurrency
+    );
     drop(seat);
     asked(&new, 1, now).unwrap();
     asked(&new, 1, now).unwrap();

@@ -128,14 +128,14 @@ impl RequestContext {
         self.client = Some(client.clone());
     }
 
-    /// Takes its place among the requests of its key, if it has none yet.
+    /// Takes its place among the requests of its key, if it has none yet. Each limit is divided by `among`.
     ///
     /// # Errors
     /// There is none, or another limit of the key is full.
-    pub fn sit(&mut self, now: Instant) -> Result<(), Full> {
+    pub fn sit(&mut self, now: Instant, among: u32) -> Result<(), Full> {
         if let (None, Some(client)) = (&self.seat, &self.client) {
             let wall = self.outcome.at + now.saturating_duration_since(self.started);
-            self.seat = Some(client.account.enter(now, wall)?);
+            self.seat = Some(client.account.enter(now, wall, among)?);
         }
         Ok(())
     }

@@ -67,7 +67,7 @@ pub fn admit(edge: &Edge, client: &mut ServerSession, ctx: &mut RequestContext) 
         Door::Local(_) => return Way::In(endpoint, door),
         Door::PassThrough | Door::Converse | Door::Socket => {}
     }
-    if let Err(refusal) = take_seat(ctx) {
+    if let Err(refusal) = take_seat(edge, ctx) {
         return Way::Out(refusal.into());
     }
     match door {
@@ -78,9 +78,9 @@ pub fn admit(edge: &Edge, client: &mut ServerSession, ctx: &mut RequestContext) 
 
 /// A place among the requests of the client's key, before anything of the body is read. Where there is none for a key
 /// that is not for every model, whether it is for this one is said first, and that is known later.
-fn take_seat(ctx: &mut RequestContext) -> Result<(), Box<Refusal>> {
+fn take_seat(edge: &Edge, ctx: &mut RequestContext) -> Result<(), Box<Refusal>> {
     ctx.counts = true;
-    match ctx.sit(ctx.started) {
+    match ctx.sit(ctx.started, edge.among()) {
         Err(_) if ctx.client.as_ref().is_some_and(|client| client.is_confined()) => Ok(()),
         seated => seated.map_err(refusals::client_limited),
     }

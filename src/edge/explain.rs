@@ -5,7 +5,7 @@
 //! whether that key is let in with this model, and what it has used of its limits.
 
 use std::collections::HashMap;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use pingora::http::RequestHeader;
@@ -16,7 +16,7 @@ use super::reply::Refusal;
 use super::{refusals, Edge};
 use crate::clients::Client;
 use crate::llm::error::ApiError;
-use crate::routing::{Ask, Considered, CredentialSnapshot, ModelSnapshot, StandingSnapshot, Use};
+use crate::routing::{Ask, Considered, CredentialSnapshot, QuotaUse, StandingSnapshot, Use};
 
 /// The answer, as JSON.
 ///
@@ -84,6 +84,9 @@ struct Limit {
     per: String,
     requests: Amount,
     tokens: Amount,
+    /// Seconds until nothing counts any more of what counts now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resets_in: Option<u64>,
 }
 
 impl Key {
@@ -99,6 +102,7 @@ impl Key {
             per: per.label(),
             requests: amount(requests),
             tokens: amount(tokens),
+            resets_in: None,
         });
         Self {
             name: client.name.to_string(),
@@ -141,6 +145,8 @@ struct Figures {
     strikes: u32,
     rpm: Amount,
     tpm: Amount,
+    /// Over other times than a minute.
+    limits: Vec<Limit>,
 }
 
 #[derive(Serialize)]
@@ -163,23 +169,30 @@ impl Entry {
             weight: known.weight,
             in_flight: known.in_flight,
             max_concurrent: known.max_concurrent,
-            own: Figures::new(&known.standing, known.rpm, known.tpm),
-            on_model: on_model
-                .map(|ModelSnapshot { standing, rpm, tpm, .. }| Figures::new(standing, *rpm, *tpm)),
+            own: Figures::new(&known.standing, [known.rpm, known.tpm], &known.quotas),
+            on_model: on_model.map(|on| Figures::new(&on.standing, [on.rpm, on.tpm], &on.quotas)),
         }
     }
 }
 
 impl Figures {
-    fn new(standing: &StandingSnapshot, rpm: Use, tpm: Use) -> Self {
+    fn new(standing: &StandingSnapshot, [rpm, tpm]: [Use; 2], quotas: &[QuotaUse]) -> Self {
         let amount = |of: Use| Amount { used: of.used, limit: of.limit };
+        let seconds = |left: Duration| left.as_millis().div_ceil(1000) as u64;
+        let limit = |quota: &QuotaUse| Limit {
+            per: quota.per.label(),
+            requests: amount(quota.requests),
+            tokens: amount(quota.tokens),
+            resets_in: quota.resets.map(seconds),
+        };
         Self {
             state: standing.condition.as_str(),
             state_reason: standing.reason.clone(),
-            next_recovery: standing.next_recovery.map(|left| left.as_millis().div_ceil(1000) as u64),
+            next_recovery: standing.next_recovery.map(seconds),
             strikes: standing.strikes,
             rpm: amount(rpm),
             tpm: amount(tpm),
+            limits: quotas.iter().map(limit).collect(),
         }
     }
 }

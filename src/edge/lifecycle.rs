@@ -213,12 +213,13 @@ async fn open(
     };
     ctx.outcome.model = content.model().map(str::to_owned);
     ctx.outcome.stream = content.stream();
-    permit(endpoint, content.model(), content.estimate(endpoint), ctx)?;
+    permit(edge, endpoint, content.model(), content.estimate(endpoint), ctx).await?;
     Ok((held, body, content))
 }
 
 /// Whether the client's key is for this, and has room for so many tokens. The request counts from here on.
-pub fn permit(
+pub async fn permit(
+    edge: &Edge,
     endpoint: &Endpoint,
     model: Option<&str>,
     tokens: u64,
@@ -231,12 +232,11 @@ pub fn permit(
     if ctx.client.as_ref().is_some_and(closed) {
         return Err(refusals::closed_model(model));
     }
-    let now = Instant::now();
-    ctx.sit(now).map_err(refusals::client_limited)?;
-    match &mut ctx.seat {
-        Some(seat) => seat.count(tokens, now).map_err(refusals::client_limited),
-        None => Ok(()),
-    }
+    let (now, among) = (Instant::now(), edge.among());
+    ctx.sit(now, among).map_err(refusals::client_limited)?;
+    let Some(seat) = &mut ctx.seat else { return Ok(()) };
+    seat.count(tokens, now, among).map_err(refusals::client_limited)?;
+    edge.approve(seat).await
 }
 
 /// When a request that is asked, or gone on with, from now on must have shown something.

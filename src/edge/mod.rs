@@ -69,6 +69,7 @@ use pingora::http::ResponseHeader;
 use reply::Refusal;
 use visitors::Visitors;
 
+use crate::clients::Seat;
 use crate::config::{Credential, Settings};
 use crate::gateway::Gateway;
 use crate::observe::metrics::{self, BanEvent, Meters};
@@ -76,7 +77,7 @@ use crate::observe::Recorder;
 use crate::providers::chained::{LEAVING, MOST_PATH, SERVED_BY};
 use crate::providers::headers::upstream_request_id;
 use crate::routing::{Lease, Plan, Step, Transition};
-use crate::shared::Leave;
+use crate::shared::{Approval, Leave};
 
 /// Names the model that has served, where that is another than was asked for.
 const MODEL: HeaderName = HeaderName::from_static("x-model");
@@ -192,6 +193,24 @@ impl Edge {
             Leave::Granted(lease) => Ok(Some(lease)),
             Leave::Again => Ok(None),
             Leave::Rejected => Err(refusals::unshared(self, last.take())),
+        }
+    }
+
+    /// By how much each limit is divided at this moment.
+    pub fn among(&self) -> u32 {
+        self.gateway.fleet.as_ref().map_or(1, |fleet| fleet.among())
+    }
+
+    /// Asks the other routers, if there are any, about a request that its key's limits leave room for here.
+    ///
+    /// # Errors
+    /// There is none with all of them, or nobody can say and the policy is to refuse.
+    pub async fn approve(&self, seat: &mut Seat) -> Result<(), Box<Refusal>> {
+        let Some(fleet) = &self.gateway.fleet else { return Ok(()) };
+        match Box::pin(fleet.approve(seat)).await {
+            Approval::Granted => Ok(()),
+            Approval::Denied(full) => Err(refusals::client_limited(full)),
+            Approval::Rejected => Err(refusals::unshared(self, None)),
         }
     }
 

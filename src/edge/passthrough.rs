@@ -40,13 +40,13 @@ use crate::providers::{judge_transport, Next, Transport};
 use crate::routing::{Ask, Step};
 
 /// Plans the passage of a request.
-pub fn admit(
+pub async fn admit(
     edge: &Edge,
     client: &mut Session,
     ctx: &mut RequestContext,
     endpoint: Endpoint,
 ) -> Result<(), End> {
-    lifecycle::permit(&endpoint, None, 0, ctx)?;
+    lifecycle::permit(edge, &endpoint, None, 0, ctx).await?;
     let settings = &edge.gateway.settings;
     let length = door::declared_length(client.req_header()).filter(|length| *length > 0);
     let whole_by = length.and_then(|length| ctx.started.checked_add(edge.upload_time(length)));
@@ -159,7 +159,7 @@ async fn moved(
         }
         course => *edge = course.edge().unwrap_or_else(|| edge.clone()),
     }
-    let again = admit(edge, client, ctx, passage.endpoint);
+    let again = admit(edge, client, ctx, passage.endpoint).await;
     again.map(|()| None).map_err(|_| Error::new_in(ErrorType::InternalError))
 }
 

@@ -45,7 +45,7 @@ impl ProxyHttp for EdgeProxy {
         Carried { edge, ctx }: &mut Carried,
     ) -> pingora::Result<bool> {
         let end = match door::admit(edge, client.as_downstream_mut(), ctx) {
-            Way::On(endpoint) => match passthrough::admit(edge, client, ctx, endpoint) {
+            Way::On(endpoint) => match passthrough::admit(edge, client, ctx, endpoint).await {
                 Ok(()) => return Ok(false),
                 Err(end) => end,
             },

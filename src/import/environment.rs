@@ -106,8 +106,11 @@ impl Environment<'_> {
     }
 
     fn is_open(&self) -> bool {
-        self.get("ENABLE_AUTH")
-            .is_some_and(|value| ["false", "0", "no"].contains(&&*value.to_ascii_lowercase()))
+        self.is_one_of("ENABLE_AUTH", ["false", "0", "no"])
+    }
+
+    fn is_one_of(&self, name: &str, values: [&str; 3]) -> bool {
+        self.get(name).is_some_and(|value| values.contains(&&*value.trim().to_ascii_lowercase()))
     }
 
     fn credentials(&mut self) -> Vec<Map> {
@@ -220,6 +223,9 @@ impl Environment<'_> {
     fn keys(&mut self, server: &mut Map) -> Vec<Map> {
         if self.is_open() {
             server.set("enable_auth", false);
+            if self.is_one_of("ALLOW_UNAUTHENTICATED", ["true", "1", "yes"]) {
+                server.set("allow_unauthenticated", true);
+            }
         }
         if self.get("AUTH_HEADER_NAME").is_some() {
             server.set("auth_header_name", reference("AUTH_HEADER_NAME"));

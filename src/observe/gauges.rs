@@ -80,17 +80,9 @@ fn families(view: &View) -> Vec<MetricFamily> {
     of_credentials("credential_rpm_limit", "Requests allowed a minute", |c| c.rpm.limit.map(as_sample));
     of_credentials("credential_tpm_limit", "Tokens allowed a minute", |c| c.tpm.limit.map(as_sample));
     of_credentials("credential_banned", "1 while banned", |c| Some(as_sample(c.banned.into())));
-    let of_quotas = |value: fn(&QuotaView) -> u64| {
-        let samples = own().flat_map(|c| c.quotas.iter().map(move |quota| (&c.name, quota)));
-        let samples = samples.map(|(name, quota)| {
-            let labels = [("credential", name.as_str()), ("of", quota.of), ("per", &quota.per)];
-            sample(&labels, as_sample(value(quota)))
-        });
-        samples.collect()
-    };
-    let used = "Use of the limits over other times than a minute";
-    families.push(family("credential_quota_current", used, of_quotas(|quota| quota.current)));
-    families.push(family("credential_quota_limit", "What these allow", of_quotas(|quota| quota.limit)));
+    let of_credentials =
+        own().flat_map(|c| c.quotas.iter().map(|quota| (vec![("credential", &*c.name)], quota)));
+    families.extend(of_quotas("credential", &of_credentials.collect::<Vec<_>>()));
     let up = |peer: &PeerView| !matches!(peer.state, PeerState::Down | PeerState::Draining);
     let peers = view.credentials.iter().filter_map(|c| Some((&c.name, up(c.peer.as_ref()?))));
     let peers = peers.map(|(name, up)| sample(&[("credential", name)], as_sample(up.into()))).collect();
@@ -106,8 +98,30 @@ fn families(view: &View) -> Vec<MetricFamily> {
     };
     of_models("model_rpm_current", "Requests in the last minute", |model| model.rpm.current);
     of_models("model_tpm_current", "Tokens in the last minute", |model| model.tpm.current);
+    let of_pairs = pairs().flat_map(|(credential, model)| {
+        let labels = vec![("credential", credential), ("model", &*model.model)];
+        model.quotas.iter().map(move |quota| (labels.clone(), quota))
+    });
+    families.extend(of_quotas("model", &of_pairs.collect::<Vec<_>>()));
     families.extend(of_clients(&view.clients));
     families
+}
+
+/// Limits over other times than a minute, with the labels of what they limit.
+fn of_quotas(whose: &str, quotas: &[(Vec<(&str, &str)>, &QuotaView)]) -> [MetricFamily; 3] {
+    let family_of = |what: &str, help: &str, value: fn(&QuotaView) -> f64| {
+        let samples = quotas.iter().map(|(labels, quota)| {
+            let labels = [labels.as_slice(), &[("of", quota.of), ("per", &quota.per)]].concat();
+            sample(&labels, value(quota))
+        });
+        family(&format!("{whose}_quota_{what}"), help, samples.collect())
+    };
+    let reset = "Seconds until nothing counts any more of what counts now";
+    [
+        family_of("current", "Use of the limits over other times than a minute", |q| as_sample(q.current)),
+        family_of("limit", "What these allow", |q| as_sample(q.limit)),
+        family_of("reset_seconds", reset, |q| q.resets.unwrap_or_default().as_secs_f64()),
+    ]
 }
 
 fn of_queue(queue: &QueueView) -> [MetricFamily; 3] {
@@ -221,6 +235,10 @@ mod tests {
             "auto_ai_router_credential_rpm_limit{credential=\"main\"} 10",
             "auto_ai_router_credential_quota_current{credential=\"main\",of=\"requests\",per=\"day\"} 12",
             "auto_ai_router_credential_quota_limit{credential=\"main\",of=\"requests\",per=\"day\"} 1500",
+            "auto_ai_router_credential_quota_reset_seconds{credential=\"main\",of=\"requests\",per=\"day\"} 3600.2",
+            "auto_ai_router_model_quota_current{credential=\"main\",model=\"gpt-5\",of=\"tokens\",per=\"hour\"} 900",
+            "auto_ai_router_model_quota_limit{credential=\"main\",model=\"gpt-5\",of=\"tokens\",per=\"hour\"} 5000",
+            "auto_ai_router_model_quota_reset_seconds{credential=\"main\",model=\"gpt-5\",of=\"tokens\",per=\"hour\"} 0",
             "auto_ai_router_build_info{version=\"1.2.3\"} 1",
             "# TYPE auto_ai_router_log_dropped_total counter",
             "# TYPE auto_ai_router_client_requests_total counter",

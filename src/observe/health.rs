@@ -337,7 +337,7 @@ mod tests {
             read["models"]["main:gpt-5"],
             json!({"credential": "main", "model": "gpt-5", "current_rpm": 7, "current_tpm": 900, "limit_rpm": -1,
                    "limit_tpm": 1000, "is_banned": false, "state": "available", "reason": null, "strikes": 0,
-                   "next_recovery": null})
+                   "limits": [{"of": "tokens", "per": "hour", "current": 900, "limit": 5000}], "next_recovery": null})
         );
         assert_eq!(read["credentials"]["peer"]["type"], "proxy");
         assert_eq!(read["instance"], "0123456789abcdef");

@@ -254,7 +254,7 @@ pub struct QuotaView {
     pub current: u64,
     /// Of how much.
     pub limit: u64,
-    /// When it begins anew; none for a rolling window.
+    /// How long until nothing counts any more of what counts now; none for a rolling window in which nothing does.
     pub resets: Option<Duration>,
 }
 
@@ -384,7 +384,13 @@ pub(crate) mod samples {
                 listed: true,
                 rpm: Used { current: 7, limit: None },
                 tpm: Used { current: 900, limit: Some(1000) },
-                quotas: Vec::new(),
+                quotas: vec![QuotaView {
+                    of: "tokens",
+                    per: "hour".into(),
+                    current: 900,
+                    limit: 5000,
+                    resets: None,
+                }],
                 banned: false,
                 standing: Standing::default(),
             }],

@@ -61,4 +61,10 @@ impl Verdict {
     pub const fn new(blame: Blame, next: Next, code: u16) -> Self {
         Self { blame, next, code, cool_down: None, out_for_the_day: false, timed_out: false }
     }
+
+    /// Whether it may be over in a moment: no connection, one that broke before an answer, or an upstream that is down
+    /// or overloaded. A timeout is none: it has cost enough.
+    pub fn is_passing(&self) -> bool {
+        self.blame == Blame::Host && !self.timed_out && matches!(self.code, 502 | 503 | 504 | 529)
+    }
 }

@@ -86,6 +86,12 @@ impl Clock {
 }
 
 impl Tick {
+    /// How many whole seconds have begun since `since`.
+    pub(crate) fn seconds_since(&self, since: Instant) -> u64 {
+        let first = self.age.saturating_sub(self.now.saturating_duration_since(since)).as_secs();
+        self.moment().second.saturating_sub(first)
+    }
+
     /// For what is charged now.
     pub(crate) fn moment(&self) -> Moment {
         Moment { second: self.age.as_secs(), unix: self.unix.as_secs() }

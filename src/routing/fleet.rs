@@ -127,6 +127,17 @@ pub struct Spent {
     pub tokens: u64,
 }
 
+/// A limit per day.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Day {
+    /// The credential's name.
+    pub credential: Arc<str>,
+    /// The model on it; none = the credential itself.
+    pub model: Option<Arc<str>>,
+    /// Which day.
+    pub stretch: Stretch,
+}
+
 /// The fleet's side of a lease. Told after the pool, outside its lock; must not wait.
 pub trait Receipt: Send + Sync {
     /// The request goes upstream now.
@@ -246,14 +257,7 @@ impl State {
     /// was admitted since some moment in it: it is told only where all is.
     pub(super) fn spent(&mut self, since: Option<Instant>, now: Instant) -> Vec<Spent> {
         let tick = self.clock.tick(now);
-        let members = self.members.iter().map(|member| (&member.name, None, &member.account));
-        let pairs = self.rows.iter().flat_map(|row| {
-            row.seats.iter().filter_map(|seat| {
-                let member = self.members.get(seat.candidate.credential)?;
-                Some((&member.name, Some(&row.name), seat.pair.as_deref()?))
-            })
-        });
-        let spent = members.chain(pairs).flat_map(|(credential, model, account)| {
+        let spent = self.named_accounts().flat_map(|(credential, model, account)| {
             let of = move |(stretch, age, requests, tokens)| Spent {
                 credential: credential.clone(),
                 model: model.cloned(),
@@ -265,13 +269,40 @@ impl State {
             account.meter.spent(tick.moment()).map(of)
         });
         let Some(since) = since else { return spent.collect() };
-        let first = tick.age.saturating_sub(tick.now.saturating_duration_since(since)).as_secs();
-        let oldest = tick.moment().second.saturating_sub(first);
-        let recent = |spent: &Spent| match spent.stretch {
-            Stretch::Rolling { grain, .. } => spent.age < oldest + grain,
-            Stretch::Day { .. } => false,
+        let seconds = tick.seconds_since(since);
+        spent.filter(|spent| spent.stretch.is_recent(spent.age, seconds)).collect()
+    }
+
+    /// The days of now that limit something, of all that has an account.
+    pub(super) fn days(&mut self, now: Instant) -> Vec<Day> {
+        let at = self.clock.tick(now).moment();
+        let days = self.named_accounts().flat_map(|(credential, model, account)| {
+            let of = move |stretch| Day { credential: credential.clone(), model: model.cloned(), stretch };
+            account.meter.days(at).map(of)
+        });
+        days.collect()
+    }
+
+    /// All routers together have used so many requests and tokens of a day.
+    pub(super) fn hear_of(&mut self, day: &Day, used: [u64; 2], now: Instant) {
+        let at = self.clock.tick(now).moment();
+        let Some(credential) = self.members.iter().position(|member| member.name == day.credential) else {
+            return;
         };
-        spent.filter(recent).collect()
+        if let Some(account) = self.account(credential, day.model.as_deref()) {
+            account.meter.hear(day.stretch, used, at);
+        }
+    }
+
+    fn named_accounts(&self) -> impl Iterator<Item = (&Arc<str>, Option<&Arc<str>>, &Account)> {
+        let members = self.members.iter().map(|member| (&member.name, None, &member.account));
+        let pairs = self.rows.iter().flat_map(|row| {
+            row.seats.iter().filter_map(|seat| {
+                let member = self.members.get(seat.candidate.credential)?;
+                Some((&member.name, Some(&row.name), seat.pair.as_deref()?))
+            })
+        });
+        members.chain(pairs)
     }
 
     /// What a request with `tokens` needs.

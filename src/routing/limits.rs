@@ -154,6 +154,15 @@ impl Stretch {
             Self::Day { .. } => Per::Day,
         }
     }
+
+    /// Whether what was counted in a slot that began `age` seconds ago may be of the last so many seconds. Of a day nobody
+    /// knows.
+    pub(crate) fn is_recent(self, age: u64, seconds: u64) -> bool {
+        match self {
+            Self::Rolling { grain, .. } => age < seconds + grain,
+            Self::Day { .. } => false,
+        }
+    }
 }
 
 impl Limits {
@@ -179,11 +188,16 @@ impl Span {
         [&self.requests, &self.tokens].map(|window| (window.used(reach), window.limit()))
     }
 
-    /// How long until its day is over; none for a rolling window.
+    /// How long until nothing counts any more of what counts now; none for a rolling window in which nothing does.
     pub(crate) fn resets(&self, tick: Tick) -> Option<Duration> {
         match self.stretch(tick.moment()) {
             Stretch::Day { end, .. } => Some(Duration::from_secs(end).saturating_sub(tick.unix)),
-            Stretch::Rolling { .. } => None,
+            Stretch::Rolling { .. } => {
+                let reach = self.ruler.reach(tick.moment());
+                let last = |window: &Window| window.slots(reach).last();
+                let lasts = last(&self.requests).max(last(&self.tokens));
+                lasts.map(|(mark, _)| self.ruler.frees(mark, tick))
+            }
         }
     }
 
@@ -217,6 +231,13 @@ impl Span {
         let mark = self.ruler.mark(at);
         self.requests.give_back(requests, mark);
         self.tokens.give_back(tokens, mark);
+    }
+
+    fn hear(&mut self, used: [u64; 2], at: Moment) {
+        let reach = self.ruler.reach(at);
+        let [requests, tokens] = used;
+        self.requests.hear(requests, reach);
+        self.tokens.hear(tokens, reach);
     }
 
     fn wait(&self, need: Need, tick: Tick) -> Duration {
@@ -329,6 +350,20 @@ impl Meter {
             };
             span.sheet(at).into_entries().filter_map(told)
         })
+    }
+
+    /// The days of now that are limited.
+    pub(crate) fn days(&self, at: Moment) -> impl Iterator<Item = Stretch> + '_ {
+        let days = self.limited().filter(|(span, _)| span.per == Per::Day);
+        days.map(move |(span, _)| span.stretch(at))
+    }
+
+    /// All routers together have used so many requests and tokens of a day: if they cannot be asked, this one has a part of
+    /// what was left. Windows that roll change all the time, and nothing is known of them then.
+    pub(crate) fn hear(&mut self, day: Stretch, used: [u64; 2], at: Moment) {
+        if let Some(span) = self.spans_mut().find(|span| span.per == Per::Day && span.stretch(at) == day) {
+            span.hear(used, at);
+        }
     }
 
     fn spans_mut(&mut self) -> impl Iterator<Item = &mut Span> {

@@ -42,7 +42,7 @@ pub use availability::Availability;
 pub use bans::{BanPolicy, CodeRule, Term};
 pub use catalog::{Listed, UnknownModel};
 pub use explain::Considered;
-pub use fleet::{Asked, Denial, Fact, Question, Receipt, Scope, Spent, Word};
+pub use fleet::{Asked, Day, Denial, Fact, Question, Receipt, Scope, Spent, Word};
 pub use lease::Lease;
 pub use ledger::{Heir, Ledger, Note};
 pub use limits::{Bound, Limits, Per, Period, Quota, Stretch};

@@ -5,7 +5,7 @@
 //! kept always: an upstream that asks to be left alone is left alone.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::clock::Tick;
 use super::hosts::Strike;
@@ -221,16 +221,28 @@ impl State {
         if plan.draws() || able != 1 {
             return None;
         }
-        let gates = self.accounts(claim).map(|account| account.standing.gate(tick.now));
-        let mut cooled: Option<Instant> = None;
-        for gate in gates {
-            match gate {
-                Gate::Open | Gate::Probe => {}
-                Gate::Cooling(cool_down) => cooled = cooled.max(Some(cool_down.until)),
-                Gate::Banned(_) | Gate::Probing => return None,
+        let ready = self.ready(claim.credential, claim.model.as_ref(), tick.now)?;
+        plan.second_try(verdict, ready, tick.now)
+    }
+
+    /// How long the request waits before it asks those again that failed in passing, all others having been tried; none
+    /// if it does not.
+    pub(super) fn another_round(&mut self, plan: &mut Plan, tick: Tick) -> Option<Duration> {
+        let ready = plan.passing().filter_map(|(credential, model)| self.ready(credential, model, tick.now));
+        plan.go_round(ready.min()?, tick.now)
+    }
+
+    /// When nothing stands against a model on a credential any more but its limits; none if that is not known.
+    fn ready(&self, credential: usize, model: Option<&Arc<str>>, now: Instant) -> Option<Instant> {
+        let own = &self.members.get(credential)?.account;
+        let on_model = model.and_then(|model| self.rows.find(Some(model))?.pair(credential));
+        [Some(own), on_model].into_iter().flatten().try_fold(now, |ready, account| {
+            match account.standing.gate(now) {
+                Gate::Open | Gate::Probe => Some(ready),
+                Gate::Cooling(cool_down) => Some(ready.max(cool_down.until)),
+                Gate::Banned(_) | Gate::Probing => None,
             }
-        }
-        plan.second_try(verdict, cooled, tick.now)
+        })
     }
 
     fn unbanned(&self, credential: usize, model: Option<&Arc<str>>, by: By) -> Transition {

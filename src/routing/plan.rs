@@ -1,8 +1,13 @@
 //! A request's way through its candidates: what was tried, what a verdict means for the next step, when to wait.
 //!
 //! The plan holds no candidates: at each step the pool looks at who is available at that moment. It holds what this
-//! request must not do again. A candidate that has failed is not tried again, but for one case: the only candidate
-//! that the model has at all gets one more try, after a short jittered back-off or the cool-down it asked for.
+//! request must not do again. While there is somebody else nobody is waited for. A candidate that has failed is tried
+//! again in two cases: the only candidate that the model has at all gets one more try, before a stand-in's turn; and
+//! when everybody has been tried, those that failed in passing (`Verdict::is_passing`) are asked round after round.
+//! Before each of these comes a back-off, or the cool-down that was asked for. Back-offs double, with equal jitter: half
+//! of each is fixed, so that no two requests are in step and each pause is still longer than the one before
+//! (<https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>). Attempts, the deadline and the retry
+//! budget bound all of it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,9 +21,10 @@ use super::strategy::{scatter, Lot};
 use crate::llm::ability::Abilities;
 use crate::providers::verdict::{Blame, Next, Verdict};
 
-/// The back-off before a lone candidate's second try: this, and up to `JITTER` more.
-const BACK_OFF: Duration = Duration::from_millis(100);
-const JITTER_MS: u64 = 300;
+/// The first back-off; half of it is jitter.
+const BACK_OFF: Duration = Duration::from_millis(200);
+/// The longest, and the longest that anybody is waited for where all have been tried.
+const MOST_BACK_OFF: Duration = Duration::from_secs(5);
 /// The longest cool-down that a lone candidate is waited for, where a fallback model could answer instead.
 const PATIENCE_BEFORE_FALLBACK: Duration = Duration::from_secs(10);
 /// And where nobody else could.
@@ -136,10 +142,12 @@ pub struct Plan {
     barred: Vec<usize>,
     /// The credential that failed first: the only one that this request strikes.
     struck: Option<usize>,
-    /// When the lone candidate of this model is tried again.
+    /// When it goes on, if it has to wait.
     resume: Option<Instant>,
-    /// It has been, or will be.
+    /// The lone candidate of this model has been tried again, or will be.
     resumed: bool,
+    /// How often it has backed off.
+    pauses: u32,
     pub(super) waiting: Waiting,
 }
 
@@ -148,6 +156,8 @@ struct Tried {
     credential: usize,
     /// With which model; none = with any, its key is bad.
     position: Option<usize>,
+    /// It may be tried again when all have been.
+    again: bool,
 }
 
 impl Which {
@@ -192,6 +202,7 @@ impl Plan {
             struck: None,
             resume: None,
             resumed: false,
+            pauses: 0,
             waiting: Waiting::new(ask.class),
         }
     }
@@ -310,7 +321,7 @@ impl Plan {
 
     /// Whether all its models are done.
     pub(super) fn is_done(&self) -> bool {
-        self.targets().next().is_none()
+        self.model_at(self.position).is_none()
     }
 
     /// The models it is at with their positions: one, or all that are drawn from; empty when all are done.
@@ -379,66 +390,95 @@ impl Plan {
     /// Begins an attempt with `credential` and the model at `position`. Its number, from 1.
     pub(super) fn begin(&mut self, credential: usize, position: usize) -> u32 {
         self.latest = position;
-        self.tried.push(Tried { credential, position: Some(position) });
+        self.tried.push(Tried { credential, position: Some(position), again: false });
         self.attempts += 1;
         self.attempts
     }
 
-    /// What is left of a wait that was agreed on. When it is over, its candidate may be tried again.
+    /// What is left of a wait that was agreed on.
     pub(super) fn pause(&mut self, now: Instant) -> Option<Duration> {
-        let resume = self.resume?;
-        if resume > now {
-            return Some(resume - now);
-        }
-        let position = self.position;
-        self.tried.retain(|tried| tried.position != Some(position));
-        self.resume = None;
-        None
+        self.resume.take_if(|resume| *resume <= now);
+        Some(self.resume? - now)
     }
 
-    /// Whether a failure of `credential` may be the request's own fault, because it has failed elsewhere before. The
-    /// first credential that is asked about is the one that is struck.
+    /// Those that may be tried again when all have been, each with its model.
+    pub(super) fn passing(&self) -> impl Iterator<Item = (usize, Option<&Arc<str>>)> {
+        let again = self.tried.iter().filter(|tried| tried.again && !self.is_bad(tried.credential));
+        again.filter_map(|tried| {
+            let position = tried.position.filter(|position| !self.given_up.contains(position))?;
+            Some((tried.credential, self.model_at(position)?))
+        })
+    }
+
+    /// Begins with its first model again, after a back-off and not before `ready`. For how long it has to wait; none if
+    /// that does not fit.
+    pub(super) fn go_round(&mut self, ready: Instant, now: Instant) -> Option<Duration> {
+        let at = self.back_off(ready, MOST_BACK_OFF, now)?;
+        self.tried.retain(|tried| !tried.again);
+        self.position = 0;
+        self.wait_until(at);
+        self.pause(now)
+    }
+
+    /// The end of its next back-off, or `ready` where that is later; none if that does not fit.
+    fn back_off(&self, ready: Instant, patience: Duration, now: Instant) -> Option<Instant> {
+        let whole = BACK_OFF.saturating_mul(1 << self.pauses.min(16)).min(MOST_BACK_OFF);
+        let half = whole / 2;
+        let jitter = scatter(self.seed.wrapping_add(self.pauses.into())) % half.as_micros().max(1) as u64;
+        let at = ready.max(now + half + Duration::from_micros(jitter));
+        let fits = at - now <= patience && self.deadline.is_none_or(|deadline| at < deadline);
+        (fits && self.may_attempt()).then_some(at)
+    }
+
+    fn wait_until(&mut self, at: Instant) {
+        self.resume = Some(at);
+        self.pauses += 1;
+    }
+
+    /// Whether a failure of `credential` may be the request's own fault, because it has failed elsewhere before, or time
+    /// and again. The first credential that is asked about is the one that is struck, twice at most.
     pub(super) fn may_be_poison(&mut self, credential: usize) -> bool {
-        *self.struck.get_or_insert(credential) != credential
+        *self.struck.get_or_insert(credential) != credential || self.pauses > 1
     }
 
     /// Takes the verdict on its latest attempt. `resume` is when a lone candidate may be tried again.
     pub(super) fn failed(&mut self, credential: usize, verdict: &Verdict, resume: Option<Instant>) {
-        match verdict.next {
-            Next::Stop => self.position = usize::MAX,
-            Next::FallbackModel if self.draws() => self.given_up.push(self.latest),
-            Next::FallbackModel => self.next_model(),
-            Next::Other => self.resume = resume,
+        if let Some(tried) = self.tried.last_mut() {
+            tried.again = verdict.is_passing();
         }
-        self.resumed |= resume.is_some();
+        match verdict.next {
+            Next::Stop => {
+                self.position = usize::MAX;
+                self.tried.iter_mut().for_each(|tried| tried.again = false);
+            }
+            Next::FallbackModel => self.given_up.push(self.latest),
+            Next::Other => {}
+        }
+        if let Some(at) = resume {
+            let latest = self.latest;
+            self.tried.retain(|tried| tried.position != Some(latest));
+            self.resumed = true;
+            self.wait_until(at);
+        }
         if verdict.blame == Blame::Key {
-            self.tried.push(Tried { credential, position: None });
+            self.tried.push(Tried { credential, position: None, again: false });
         }
     }
 
-    /// When its lone candidate may be tried again, if `verdict` allows for it and waiting fits. `cooled` is the end of
-    /// the candidate's cool-down.
-    pub(super) fn second_try(
-        &self,
-        verdict: &Verdict,
-        cooled: Option<Instant>,
-        now: Instant,
-    ) -> Option<Instant> {
+    /// When its lone candidate may be tried again, if `verdict` allows for it and waiting fits. It is not before `ready`.
+    pub(super) fn second_try(&self, verdict: &Verdict, ready: Instant, now: Instant) -> Option<Instant> {
         let hopeless =
             verdict.timed_out || matches!(verdict.blame, Blame::Key | Blame::Absent | Blame::Caller);
         // Of a list, the next model is asked at once.
         let goes_on = self.stands_in() && self.later_models().next().is_some();
-        if self.resumed || hopeless || goes_on || verdict.next != Next::Other || !self.may_attempt() {
+        if self.resumed || hopeless || goes_on || verdict.next != Next::Other {
             return None;
         }
         let patience = match self.later_models().next() {
             Some(_) => PATIENCE_BEFORE_FALLBACK,
             None => PATIENCE,
         };
-        let backed_off = now + BACK_OFF + Duration::from_millis(scatter(self.seed) % (JITTER_MS + 1));
-        let at = cooled.map_or(backed_off, |cooled| cooled.max(backed_off));
-        let fits = at - now <= patience && self.deadline.is_none_or(|deadline| at < deadline);
-        fits.then_some(at)
+        self.back_off(ready, patience, now)
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime};
 use super::availability::Availability;
 use super::catalog::{self, Catalog, Listed, UnknownModel};
 use super::explain::{self, Considered};
-use super::fleet::{Denial, Spent, Word};
+use super::fleet::{Day, Denial, Spent, Word};
 use super::lease::{Grant, Lease};
 use super::ledger::{Heir, Ledger, Note};
 use super::plan::{Ask, Plan, Step, Stopped};
@@ -97,6 +97,9 @@ impl Pool {
                 return self.attempt(plan, grant);
             }
         }
+        if let Some(pause) = again.then(|| state.another_round(plan, tick)).flatten() {
+            return Step::Wait(pause);
+        }
         let stopped = match (rival, plan.attempts()) {
             (Some(rival), _) => rival,
             (None, 0) => state.refusal(plan, tick),
@@ -166,6 +169,17 @@ impl Pool {
     /// What was admitted since `since` of all that is limited, by default all that counts; of a day only that.
     pub fn spent(&self, since: Option<Instant>, now: Instant) -> Vec<Spent> {
         self.lock().spent(since, now)
+    }
+
+    /// The days of now that limit something.
+    pub fn days(&self, now: Instant) -> Vec<Day> {
+        self.lock().days(now)
+    }
+
+    /// All routers together have used so many requests and tokens of a day: while they cannot be asked, this one has a
+    /// part of what is left.
+    pub fn hear_of(&self, day: &Day, used: [u64; 2], now: Instant) {
+        self.lock().hear_of(day, used, now);
     }
 
     /// Whether the plan could go on elsewhere if its current attempt failed now.

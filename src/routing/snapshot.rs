@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::availability::PROBE;
 use super::catalog::Catalog;
 use super::clock::Tick;
-use super::limits::{Limits, Meter, Per, Span};
+use super::limits::{Meter, Per, Span};
 use super::outlook::Outlook;
 use super::queue::QueueSnapshot;
 use super::rotation::Account;
@@ -81,7 +81,7 @@ pub struct QuotaUse {
     pub requests: Use,
     /// Tokens in it, reservations included.
     pub tokens: Use,
-    /// When it begins anew; none for a rolling window.
+    /// How long until nothing counts any more of what counts now; none for a rolling window in which nothing does.
     pub resets: Option<Duration>,
 }
 
@@ -132,6 +132,7 @@ pub(super) struct Copied {
     /// With the credential of each.
     pairs: Vec<(usize, ModelSnapshot)>,
     queue: QueueSnapshot,
+    tick: Tick,
 }
 
 impl Copied {
@@ -147,18 +148,19 @@ impl Copied {
             credentials: state.members.iter().map(|member| CredentialSnapshot::of(member, tick)).collect(),
             pairs: pairs.collect(),
             queue: state.queue.snapshot(tick.now),
+            tick,
         }
     }
 
     /// Adds the configured pairs that have no state yet, and sorts.
     pub(super) fn assemble(self) -> Snapshot {
-        let Self { catalog, mut credentials, pairs, queue } = self;
+        let Self { catalog, mut credentials, pairs, queue, tick } = self;
         let named = pairs.into_iter().map(|(at, pair)| ((at, pair.name.clone()), pair));
         let mut pairs: HashMap<_, ModelSnapshot> = named.collect();
         for name in catalog.configured() {
             for (at, credential) in credentials.iter_mut().enumerate() {
                 if catalog.objection(at, name).is_none() {
-                    let idle = || ModelSnapshot::idle(name, catalog.limits(at, name));
+                    let idle = || ModelSnapshot::of(name, &Account::new(&catalog.limits(at, name)), tick);
                     credential.models.push(pairs.remove(&(at, name.clone())).unwrap_or_else(idle));
                 }
             }
@@ -179,7 +181,7 @@ impl Copied {
 
     /// Only what has a state. Where each of hundreds of credentials serves hundreds of models, that is far less.
     pub(super) fn busy(self) -> Snapshot {
-        let Self { catalog, mut credentials, pairs, queue } = self;
+        let Self { catalog, mut credentials, pairs, queue, .. } = self;
         for (at, pair) in pairs {
             if let Some(credential) = credentials.get_mut(at) {
                 credential.models.push(pair);
@@ -248,25 +250,6 @@ impl ModelSnapshot {
             quotas: QuotaUse::of(&pair.meter, tick),
             in_flight: pair.in_flight,
             standing: StandingSnapshot::of(&pair.standing, tick),
-        }
-    }
-
-    fn idle(name: &Arc<str>, limits: Limits) -> Self {
-        let standing = StandingSnapshot::default();
-        let of = |limit| Use { used: 0, limit };
-        let quotas = limits.more.iter().map(|quota| QuotaUse {
-            per: quota.period.per(),
-            requests: of(quota.requests),
-            tokens: of(quota.tokens),
-            resets: None,
-        });
-        Self {
-            name: name.clone(),
-            rpm: of(limits.rpm),
-            tpm: of(limits.tpm),
-            quotas: quotas.collect(),
-            in_flight: 0,
-            standing,
         }
     }
 }

@@ -9,6 +9,15 @@ use std::fmt::Write;
 
 use crate::routing::{Asked, Question, Scope, Stretch};
 
+/// Whose limits they are.
+#[derive(Clone, Copy, Debug)]
+pub enum Owner<'n> {
+    /// A credential, by its name.
+    Credential(&'n str),
+    /// A client, by the digest of its key.
+    Client(&'n str),
+}
+
 /// The names of one namespace.
 #[derive(Clone, Debug)]
 pub struct Keys {
@@ -27,12 +36,12 @@ pub struct Taken {
 }
 
 impl Taken {
-    /// One limit of a credential, or of a model on it, alone.
-    pub fn of(keys: &Keys, credential: &str, model: Option<&str>, stretch: Stretch) -> Self {
+    /// One limit of an owner, or of a model on it, alone.
+    pub fn of(keys: &Keys, owner: Owner, model: Option<&str>, stretch: Stretch) -> Self {
         Self {
-            leases: keys.leases(credential),
-            probe: keys.of(credential, "probe", None),
-            windows: vec![(keys.window(credential, model, stretch), stretch)],
+            leases: keys.leases(owner),
+            probe: keys.of(owner, "probe", None),
+            windows: vec![(keys.window(owner, model, stretch), stretch)],
         }
     }
 
@@ -50,31 +59,40 @@ impl Keys {
 
     /// What a lease with that question takes of.
     pub fn taken(&self, question: &Question) -> Taken {
-        let (credential, model) = (&*question.credential, question.model.as_deref());
+        self.taken_of(Owner::Credential(&question.credential), question)
+    }
+
+    /// What a client's seat takes of.
+    pub fn seat(&self, question: &Question) -> Taken {
+        self.taken_of(Owner::Client(&question.credential), question)
+    }
+
+    fn taken_of(&self, owner: Owner, question: &Question) -> Taken {
+        let model = question.model.as_deref();
         let probed = model.filter(|_| question.probe == Some(Scope::Model));
         let window = |asked: &Asked| {
             let whose = model.filter(|_| asked.scope == Scope::Model);
-            (self.window(credential, whose, asked.stretch), asked.stretch)
+            (self.window(owner, whose, asked.stretch), asked.stretch)
         };
         Taken {
-            leases: self.leases(credential),
-            probe: self.of(credential, "probe", probed),
+            leases: self.leases(owner),
+            probe: self.of(owner, "probe", probed),
             windows: question.limits.iter().map(window).collect(),
         }
     }
 
-    /// Where a credential, or a model on it, is counted over some time.
-    pub fn window(&self, credential: &str, model: Option<&str>, stretch: Stretch) -> String {
+    /// Where an owner, or a model on it, is counted over some time.
+    fn window(&self, owner: Owner, model: Option<&str>, stretch: Stretch) -> String {
         match stretch {
-            Stretch::Rolling { seconds: 60, .. } => self.of(credential, "window", model),
-            Stretch::Rolling { seconds, .. } => self.of(credential, &format!("window-{seconds}"), model),
-            Stretch::Day { begin, .. } => self.of(credential, &format!("day-{begin}"), model),
+            Stretch::Rolling { seconds: 60, .. } => self.of(owner, "window", model),
+            Stretch::Rolling { seconds, .. } => self.of(owner, &format!("window-{seconds}"), model),
+            Stretch::Day { begin, .. } => self.of(owner, &format!("day-{begin}"), model),
         }
     }
 
-    /// The leases of a credential.
-    pub fn leases(&self, credential: &str) -> String {
-        self.of(credential, "leases", None)
+    /// The requests at one time of an owner.
+    fn leases(&self, owner: Owner) -> String {
+        self.of(owner, "leases", None)
     }
 
     /// Something that all routers share: `routers`, `standings`, `changes`, `born`.
@@ -82,8 +100,12 @@ impl Keys {
         format!("{}:{{fleet}}:{what}", self.namespace)
     }
 
-    fn of(&self, credential: &str, what: &str, model: Option<&str>) -> String {
-        let mut key = format!("{}:{{c:{}}}:{what}", self.namespace, written(credential));
+    fn of(&self, owner: Owner, what: &str, model: Option<&str>) -> String {
+        let (kind, name) = match owner {
+            Owner::Credential(name) => ('c', name),
+            Owner::Client(digest) => ('k', digest),
+        };
+        let mut key = format!("{}:{{{kind}:{}}}:{what}", self.namespace, written(name));
         if let Some(model) = model {
             key.push(':');
             key.push_str(&written(model));
@@ -138,17 +160,19 @@ mod tests {
         ) {
             let keys = Keys::new("ns");
             let day = Stretch::Day { begin: 86_400, end: 172_800 };
+            let (owner, another) = (Owner::Credential(&name), Owner::Credential(&other));
             let all = [
-                keys.leases(&name),
-                keys.window(&name, None, MINUTE),
-                keys.window(&name, Some(&model), MINUTE),
-                keys.window(&name, Some(&model), day),
+                keys.leases(owner),
+                keys.window(owner, None, MINUTE),
+                keys.window(owner, Some(&model), MINUTE),
+                keys.window(owner, Some(&model), day),
             ];
             for key in &all {
                 prop_assert_eq!(tag(key), tag(&all[0]));
                 prop_assert!(!tag(key).is_empty());
             }
-            prop_assert_eq!(keys.leases(&name) == keys.leases(&other), name == other);
+            prop_assert_eq!(keys.leases(owner) == keys.leases(another), name == other);
+            prop_assert_ne!(keys.leases(owner), keys.leases(Owner::Client(&name)));
             prop_assert_eq!(read(&written(&name)), Some(name));
         }
     }

@@ -11,8 +11,13 @@
 //! question to all routers in the very moment when all are busy, and a dead router takes its part along until it
 //! expires. One script is exact at every moment, and has nothing to hand back.
 //!
-//! In an outage (`circuit`) each router goes on with its part of every limit, or refuses, as configured; afterwards it
-//! charges the store with what it has admitted. A question that was late may still be charged by the store: it counts
+//! A client's key with limits is asked about in the same way, by the same script, before its request has a lease
+//! (`approve`). One round trip for both would need them on one node of a cluster, and would charge a credential for who is
+//! refused.
+//!
+//! In an outage (`circuit`) each router goes on with its part of every limit, or refuses, as configured; of a day, with its
+//! part of what was left when it last looked, a second ago (`worker`). Afterwards it charges the store with what it has
+//! admitted. A question that was late may still be charged by the store: it counts
 //! for a minute, to the safe side.
 
 mod answer;
@@ -31,10 +36,11 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwapOption;
 use tokio::sync::mpsc::{unbounded_channel, UnboundedReceiver, UnboundedSender};
 
+use crate::clients::{Full, Seat};
 use crate::config::{OnOutage, Shared};
 use crate::observe::metrics;
 use crate::observe::view::StateView;
-use crate::routing::{Fact, Lease, Plan, Pool, Stretch, Transition, Word};
+use crate::routing::{Denial, Fact, Lease, Plan, Pool, Stretch, Transition, Word};
 
 use answer::Answer;
 use circuit::Circuit;
@@ -84,6 +90,16 @@ pub enum Leave {
     Rejected,
 }
 
+/// What comes of a client's seat.
+pub enum Approval {
+    /// The request may go on.
+    Granted,
+    /// All routers together are at a limit of the key.
+    Denied(Full),
+    /// Nobody can say, and the policy is to refuse.
+    Rejected,
+}
+
 impl Fleet {
     /// A router that has not met the others yet. `id` is unlike that of any other process.
     pub fn new(shared: Shared, id: String) -> Arc<Self> {
@@ -108,7 +124,7 @@ impl Fleet {
     pub async fn confirm(self: &Arc<Self>, pool: &Pool, plan: &mut Plan, mut lease: Lease) -> Leave {
         let Some(question) = lease.question() else { return Leave::Granted(lease) };
         let taken = Arc::new(self.keys.taken(&question));
-        let id: Arc<str> = format!("{}-{}", self.id, self.numbers.fetch_add(1, Ordering::Relaxed)).into();
+        let id = self.number();
         let is_counted = question.most.is_some();
         let ticket = |granted| Ticket::new(self.clone(), taken.clone(), id.clone(), is_counted, granted);
         let Some(mut line) = self.line() else {
@@ -140,6 +156,58 @@ impl Fleet {
                 self.again(pool, plan, lease)
             }
         }
+    }
+
+    /// The same for a client's seat, before its request has any lease: nothing of a client is on the node of a credential,
+    /// and who is at a limit of its own takes of no other's. A key without limits is not asked about.
+    pub async fn approve(self: &Arc<Self>, seat: &mut Seat) -> Approval {
+        while let Some(question) = seat.question(self.namespace()) {
+            let taken = Arc::new(self.keys.seat(&question));
+            let id = self.number();
+            let is_counted = question.most.is_some();
+            let ticket = |granted| Ticket::new(self.clone(), taken.clone(), id.clone(), is_counted, granted);
+            let Some(mut line) = self.line() else {
+                let among = self.among();
+                match self.shared.on_outage {
+                    OnOutage::Reject => {
+                        seat.withdraw();
+                        return Approval::Rejected;
+                    }
+                    OnOutage::LocalShare if question.among < among => {
+                        if let Err(full) = seat.recount(Instant::now(), among) {
+                            return Approval::Denied(full);
+                        }
+                    }
+                    OnOutage::LocalShare => {
+                        self.owe(&taken, 1, i64::try_from(question.tokens).unwrap_or(i64::MAX));
+                        seat.confirm(Box::new(ticket(None)));
+                    }
+                }
+                continue;
+            };
+            let asked = Instant::now();
+            let answered = self.scripts.admit(&mut line, &taken, &question, &id).await;
+            metrics::asked(asked.elapsed());
+            match answered {
+                Ok(Answer::Granted { second, ms }) => {
+                    seat.confirm(Box::new(ticket(Some((second, ms, asked)))))
+                }
+                Ok(Answer::Denied(Denial { limit: Some((which, bound)), wait, .. })) => {
+                    let full = Full { which, bound, wait };
+                    seat.deny(full, Instant::now());
+                    return Approval::Denied(full);
+                }
+                // It has no probe that could stand in its way.
+                Ok(Answer::Denied(_)) => self.failed(&Silence::Garbled),
+                Err(why) => self.failed(&why),
+            }
+        }
+        Approval::Granted
+    }
+
+    /// A name for something that is asked about, unlike any other.
+    fn number(&self) -> Arc<str> {
+        format!("{}-{}", self.id, self.numbers.fetch_add(1, Ordering::Relaxed)).into()
     }
 
     /// Gives a lease back, so that the next one is out of this router's part.

@@ -73,6 +73,7 @@ pub struct Beat {
 pub struct Scripts {
     admit: Script,
     settle: Script,
+    look: Script,
     renew: Script,
     beat: Script,
     tell: Script,
@@ -130,6 +131,7 @@ impl Scripts {
         Self {
             admit: windowed(include_str!("script/admit.lua")),
             settle: windowed(include_str!("script/settle.lua")),
+            look: windowed(include_str!("script/look.lua")),
             renew: Script::new(include_str!("script/renew.lua")),
             beat: Script::new(include_str!("script/beat.lua")),
             tell: Script::new(include_str!("script/tell.lua")),
@@ -176,6 +178,14 @@ impl Scripts {
             call.arg(second).arg(requests).arg(tokens);
         }
         within(self.timeout, async { Ok(call.invoke_async(line).await?) }).await
+    }
+
+    /// What is used of one limit: requests and tokens.
+    pub async fn look(&self, line: &mut Line, taken: &Taken) -> Result<[u64; 2], Silence> {
+        let mut call = invocation(&self.look, taken);
+        taken.windows.iter().for_each(|(_, stretch)| rule(&mut call, *stretch));
+        let used: (u64, u64) = within(self.timeout, async { Ok(call.invoke_async(line).await?) }).await?;
+        Ok(used.into())
     }
 
     /// Holds leases for longer.

@@ -11,9 +11,10 @@ use futures::future::join_all;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::circuit::Reached;
-use super::keys::Taken;
+use super::keys::{Owner, Taken};
 use super::store::{self, Beat, Charge, Line, Silence};
 use super::{words, Fleet, Work};
+use crate::clients::Tally;
 use crate::edge::course::Live;
 use crate::routing::{Pool, Spent, Stretch};
 
@@ -22,6 +23,8 @@ const BEAT: Duration = Duration::from_millis(500);
 const RETRY: Duration = Duration::from_secs(1);
 /// Leases are held for longer this often: three times in their life.
 const RENEW: Duration = Duration::from_secs(10);
+/// The days that limit something are looked at this often, so that little of them is unknown when the store is lost.
+const LOOK: Duration = Duration::from_secs(1);
 /// So many settlements are under way at once.
 const MOST: usize = 256;
 /// Words that wait for the end of an outage.
@@ -36,6 +39,7 @@ struct Worker {
     /// Since when the store remembers; zero before it was met.
     born: u64,
     renewed: Instant,
+    looked: Instant,
     /// Words that could not be told yet.
     unsaid: Vec<Work>,
 }
@@ -45,7 +49,15 @@ struct Worker {
 pub async fn begin(fleet: Arc<Fleet>, live: Arc<Live>) {
     let inbox = fleet.inbox.lock().unwrap_or_else(PoisonError::into_inner).take();
     let Some(inbox) = inbox else { return };
-    let mut worker = Worker { fleet, live, known: 0, born: 0, renewed: Instant::now(), unsaid: Vec::new() };
+    let mut worker = Worker {
+        fleet,
+        live,
+        known: 0,
+        born: 0,
+        renewed: Instant::now(),
+        looked: Instant::now(),
+        unsaid: Vec::new(),
+    };
     let next = Instant::now() + worker.beat().await;
     // It outlives the shutdown, since requests do.
     tokio::spawn(worker.run(inbox, next));
@@ -153,14 +165,22 @@ impl Worker {
             let since = (!is_another).then_some(since);
             let mut debts: Vec<Debt> = self.fleet.debts().into_iter().map(Debt::of_day).collect();
             debts.retain(|_| !is_another);
-            let spent = self.pool().spent(since, Instant::now());
-            debts.extend(spent.iter().map(|spent| Debt::of(&self.fleet, spent)));
+            let edge = self.live.edge();
+            let spent = edge.gateway.pool.spent(since, Instant::now());
+            debts.extend(spent.iter().map(|spent| Debt::of_credential(&self.fleet, spent)));
+            let spent = edge.gateway.roster.spent(self.fleet.namespace(), since, Instant::now());
+            debts.extend(
+                spent.iter().map(|(id, tally)| Debt::of(&self.fleet, Owner::Client(id), None, *tally)),
+            );
             let owing = join_all(debts.iter().map(|debt| debt.pay(&self.fleet, line.clone())));
             self.heed::<()>(owing.await.into_iter().collect());
             self.say(line.clone()).await;
         }
         if matches!(reached, Reached::Back(_)) || self.renewed.elapsed() >= RENEW {
-            self.renew(line).await;
+            self.renew(line.clone()).await;
+        }
+        if matches!(reached, Reached::Back(_)) || self.looked.elapsed() >= LOOK {
+            self.look(line).await;
         }
         self.listen(&beat);
     }
@@ -201,6 +221,28 @@ impl Worker {
         }
     }
 
+    /// Learns what all routers have used of the days that limit something.
+    async fn look(&mut self, line: Line) {
+        self.looked = Instant::now();
+        let (fleet, gateway, line) = (&self.fleet, &self.live.edge().gateway, &line);
+        let of_pool = gateway.pool.days(self.looked).into_iter().map(|day| async move {
+            let owner = Owner::Credential(&day.credential);
+            let taken = Taken::of(&fleet.keys, owner, day.model.as_deref(), day.stretch);
+            let used = fleet.scripts.look(&mut line.clone(), &taken).await?;
+            gateway.pool.hear_of(&day, used, Instant::now());
+            Ok(())
+        });
+        let days = gateway.roster.days(fleet.namespace(), self.looked);
+        let of_clients = days.into_iter().map(|(account, id, stretch)| async move {
+            let taken = Taken::of(&fleet.keys, Owner::Client(&id), None, stretch);
+            let used = fleet.scripts.look(&mut line.clone(), &taken).await?;
+            account.hear_of(stretch, used, Instant::now());
+            Ok(())
+        });
+        let (pool, clients) = (join_all(of_pool).await, join_all(of_clients).await);
+        self.heed::<()>(pool.into_iter().chain(clients).collect());
+    }
+
     /// What was answered; a failure is one of the store.
     fn heed<T>(&self, answered: Result<T, Silence>) -> Option<T> {
         answered
@@ -238,16 +280,22 @@ impl Debt {
         Self { taken, charge: (0, requests, tokens) }
     }
 
+    fn of_credential(fleet: &Fleet, spent: &Spent) -> Self {
+        let tally = (spent.stretch, spent.age, spent.requests, spent.tokens);
+        Self::of(fleet, Owner::Credential(&spent.credential), spent.model.as_deref(), tally)
+    }
+
     /// The two clocks tick at different moments, so that a slot of the one may begin in the slot before it by the other:
     /// it counts in the later one.
-    fn of(fleet: &Fleet, spent: &Spent) -> Self {
+    fn of(fleet: &Fleet, owner: Owner, model: Option<&str>, tally: Tally) -> Self {
+        let (stretch, age, requests, tokens) = tally;
         let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        let later = match spent.stretch {
-            Stretch::Rolling { grain, .. } => signed(grain) - signed(spent.age),
+        let later = match stretch {
+            Stretch::Rolling { grain, .. } => signed(grain) - signed(age),
             Stretch::Day { .. } => 0,
         };
-        let taken = Taken::of(&fleet.keys, &spent.credential, spent.model.as_deref(), spent.stretch);
-        Self { taken, charge: (later, signed(spent.requests), signed(spent.tokens)) }
+        let taken = Taken::of(&fleet.keys, owner, model, stretch);
+        Self { taken, charge: (later, signed(requests), signed(tokens)) }
     }
 
     async fn pay(&self, fleet: &Fleet, mut line: Line) -> Result<(), Silence> {

@@ -222,6 +222,20 @@ fn route_shows_lists_aliases_needs_and_vendors() {
 }
 
 #[test]
+fn route_names_the_limits_of_whom_it_would_try() {
+    let limited = "    rpm: 60\n    tokens: [5000 per hour, 90000 per day]\n    time_zone: Asia/Tokyo\n";
+    let models = "models:\n  - {name: m, rpd: 20, requests: 3 per 90s}\n  - {name: n}\n";
+    let dir = dir_with(&(GOOD.to_string() + limited + models));
+    let (code, out, err) = run(dir.path(), &["route", "m"]);
+    assert_eq!(code, 0, "{out}{err}");
+    let own = "     all models: 60 requests per minute, 5000 tokens per hour, 90000 tokens per day\n";
+    assert!(out.contains(own), "{out}");
+    assert!(out.contains("     this model: 20 requests per day, 3 requests per 1m30s\n"), "{out}");
+    let (_, out, _) = run(dir.path(), &["route", "n"]);
+    assert!(out.contains(own) && !out.contains("this model"), "{out}");
+}
+
+#[test]
 fn route_fails_for_a_model_that_nobody_would_be_tried_for() {
     let dir = dir_with(&GOOD.replace("    api_key", "    models: [gpt-4o]\n    api_key"));
     let (code, out, err) = run(dir.path(), &["route", "claude-5"]);

@@ -21,7 +21,8 @@ fn the_last_error_reaches_the_client_in_openai_s_shape() {
         assert!(answer.message().contains("the reactor is on fire"), "{}", answer.text());
         assert!(answer.header("x-should-retry").is_some(), "after {status}");
         assert!(answer.header("x-request-id").is_some());
-        assert_eq!(upstream.count(), 2);
+        let rounds = if status == 500 { 2 } else { 5 };
+        assert_eq!(upstream.count(), rounds, "a {status} may be over in a moment");
     }
 }
 

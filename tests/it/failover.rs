@@ -227,6 +227,40 @@ fn a_lone_credential_is_not_tried_a_third_time() {
     assert_eq!(upstream.count(), 2);
 }
 
+fn down() -> Reply {
+    respond(503).error("down", "server_error", None)
+}
+
+#[test]
+fn what_is_down_for_a_moment_is_asked_again_after_pauses_that_grow() {
+    let upstream = Upstream::queue([down(), down(), down()]);
+    let router = Config::single(&upstream.url()).start();
+    router.chat(&chat("m")).expect(200);
+    let calls = upstream.calls();
+    assert_eq!(calls.len(), 4);
+    let waits: Vec<_> = calls.windows(2).map(|pair| pair[1].at - pair[0].at).collect();
+    assert!(waits[0] >= ms(95) && waits[2] < secs(2), "{waits:?}");
+    assert!(waits.is_sorted_by(|a, b| a < b), "{waits:?}");
+    let upstream = Upstream::queue([down(), down(), down()]);
+    let router = Config::pool(&["a", "b"], &upstream.url()).start();
+    router.chat(&chat("m")).expect(200);
+    let keys: Vec<_> = upstream.calls().iter().map(|call| call.key.clone().expect("a key")).collect();
+    assert!(keys[0] != keys[1] && keys[2] != keys[3], "round after round: {keys:?}");
+}
+
+#[test]
+fn rounds_end_with_the_attempts_and_no_pause_goes_beyond_the_deadline() {
+    let upstream = Upstream::always(down());
+    let router = Config::pool(&["a", "b"], &upstream.url()).start();
+    assert!(router.chat(&chat("m")).status >= 500);
+    assert_eq!(upstream.count(), 5);
+    let upstream = Upstream::always(down());
+    let router = Config::pool(&["a"], &upstream.url()).routing("deadline: 1s\nmax_attempts: 50").start();
+    let answer = router.chat(&chat("m"));
+    assert!(answer.status >= 500 && answer.took < ms(1500), "{} after {:?}", answer.status, answer.took);
+    assert!((3..=4).contains(&upstream.count()), "{}", upstream.count());
+}
+
 #[test]
 fn a_lone_credential_waits_as_long_as_retry_after_says() {
     let limited = respond(429).header("retry-after", "1").error("slow down", "rate_limit_error", None);

@@ -136,7 +136,7 @@ fn a_key_at_its_limit_is_first_told_that_a_model_is_not_for_it() {
     assert_eq!(other("a").expect(403).code(), "model_not_found");
     let mut slow = Conn::open(router.address());
     slow.write(&Request::chat(&chat("slow")).by("b").bytes(&router));
-    upstream.wait_for(2);
+    upstream.wait_for(1);
     ask("b").send(&router).expect(429);
     other("b").expect(403);
     ask("c").send(&router).expect(200);

@@ -69,7 +69,7 @@ fn windows_of_any_length_hold_at_once_for_credentials_and_for_models() {
     let upstream = Upstream::healthy();
     let router = Config::new()
         .credential("a", &upstream.url(), "requests: [3 per 2s, 5 per hour]")
-        .model("name: m")
+        .model("name: m\ntokens: 100000 per 90s")
         .model("name: n\ntokens: 30 per 90s")
         .start();
     let answers = at_once(8, |_| router.chat(&chat("m")));
@@ -80,6 +80,18 @@ fn windows_of_any_length_hold_at_once_for_credentials_and_for_models() {
     let full = |answer: Answer| answer.status == 429 && answer.message().contains("requests per hour");
     until("and the hour is full", || full(router.chat(&chat("m"))));
     assert_eq!(upstream.count(), 5);
+    let labels = [("credential", "a"), ("of", "requests"), ("per", "hour")];
+    let quota = |what: &str| router.metric(&format!("auto_ai_router_credential_quota_{what}"), &labels);
+    assert_eq!((quota("current"), quota("limit")), (Some(5.0), Some(5.0)));
+    assert!((3000.0..=3600.0).contains(&quota("reset_seconds").expect("a time")));
+    let labels = [("credential", "a"), ("model", "m"), ("of", "tokens"), ("per", "1m30s")];
+    let quota = |what: &str| router.metric(&format!("auto_ai_router_model_quota_{what}"), &labels);
+    assert!(quota("current") > Some(0.0) && quota("limit") == Some(100_000.0), "{:?}", quota("current"));
+    assert!((1.0..=90.0).contains(&quota("reset_seconds").expect("a time")));
+    let explained = &router.get("/explain?model=n").expect(200).json()["candidates"][0];
+    assert_eq!(explained["limits"][1]["requests"], json!({"used": 5, "limit": 5}));
+    assert!((3000..=3600).contains(&explained["limits"][1]["resets_in"].as_u64().unwrap()), "{explained}");
+    assert_eq!(explained["on_model"]["limits"][0]["tokens"], json!({"used": 0, "limit": 30}));
     let refused = router.chat(&chat("n")).expect(429);
     assert!((3000..=3600).contains(&wait_of(&refused)), "{}", wait_of(&refused));
 }

@@ -297,3 +297,76 @@ fn what_a_day_has_seen_in_an_outage_is_told_when_the_store_is_back() {
     at_once(20, |i| routers[i % 2].chat(&chat("m")));
     assert_eq!(upstream.count(), 8, "it was told of the whole day");
 }
+
+#[test]
+fn a_client_key_has_its_limits_once_over_all_routers() {
+    let Some(store) = Store::start() else { return };
+    let upstream = Upstream::scripted(|call| match call.model().as_str() {
+        "slow" => Reply::silence(),
+        _ => Reply::good(call),
+    });
+    let config = store.config(&upstream, "").client("k", "rpm: 10").client("one", "max_concurrent: 1");
+    let routers = store.routers(2, &config.client("free", "models: [m]"));
+    let ask = |at: usize, client: &str| Request::chat(&chat("m")).by(client).send(&routers[at]);
+    ask(0, "free").expect(200);
+    let asked = |router: &Router| router.metric("auto_ai_router_shared_state_seconds_count", &[]);
+    assert_eq!(asked(&routers[0]).unwrap_or(0.0), 0.0, "a key without limits costs nothing");
+    let answers = at_once(20, |i| ask(i % 2, "k"));
+    assert_eq!((served(&answers), upstream.count()), (10, 11));
+    let refused = answers.into_iter().find(|answer| answer.status == 429).expect("one over the limit");
+    assert_eq!(refused.message(), "This API key is at its limit of requests: 10 per minute.");
+    let wait: u64 = refused.header("retry-after").and_then(|v| v.parse().ok()).expect("seconds");
+    assert!((1..=61).contains(&wait), "{wait}");
+    let mut slow = Conn::open(routers[0].address());
+    slow.write(&Request::chat(&chat("slow")).by("one").bytes(&routers[0]));
+    upstream.wait_for(11);
+    assert_eq!(
+        ask(1, "one").expect(429).message(),
+        "This API key is at its limit of requests: 1 at one time."
+    );
+    drop(slow);
+    until("its place is free everywhere", || ask(1, "one").status == 200);
+}
+
+#[test]
+fn a_lost_store_leaves_each_router_its_share_of_a_client_key_or_refuses() {
+    let Some(mut store) = Store::start() else { return };
+    let upstream = Upstream::healthy();
+    let routers = store.routers(2, &store.config(&upstream, "").client("k", "rpm: 20"));
+    let strict =
+        store.config(&upstream, "").client("k", "rpm: 20").state("on_outage: reject\nnamespace: other");
+    let strict = store.routers(1, &strict);
+    store.kill();
+    let ask = |router: &Router, client| Request::chat(&chat("m")).by(client).send(router);
+    let answers = at_once(40, |i| ask(&routers[i % 2], "k"));
+    assert_eq!((served(&answers), upstream.count()), (20, 20), "ten for each of two");
+    assert_eq!(ask(&strict[0], "k").expect(503).code(), "shared_state_unavailable");
+    strict[0].chat(&chat("m")).expect(200);
+    store.start_again();
+    until("the store is relied on", || routers.iter().all(|router| state(router)["mode"] == "shared"));
+    let answers = at_once(10, |i| ask(&routers[i % 2], "k"));
+    assert_eq!(served(&answers), 0, "what was admitted meanwhile counts");
+}
+
+#[test]
+fn a_day_that_was_used_unevenly_holds_in_an_outage_too() {
+    const DAY: &str = "rpd: 20\ntime_zone: Pacific/Kiritimati";
+    for (credential, key) in [(DAY, "models: [m]"), ("", DAY)] {
+        let Some(mut store) = Store::start() else { return };
+        let upstream = Upstream::healthy();
+        let routers = store.routers(2, &store.config(&upstream, credential).client("k", key));
+        let ask = |at: usize| Request::chat(&chat("m")).by("k").send(&routers[at]);
+        for _ in 0..15 {
+            ask(0).expect(200);
+        }
+        // Each router looks once a second.
+        std::thread::sleep(ms(2500));
+        store.kill();
+        until("it is missed", || routers.iter().all(|router| state(router)["up"] == false));
+        let answers = at_once(40, |i| ask(i % 2));
+        assert_eq!((served(&answers), upstream.count()), (4, 19), "two for each, of the five that were left");
+        let refused = answers.into_iter().find(|answer| answer.status == 429).expect("one over the limit");
+        let wait: u64 = refused.header("retry-after").and_then(|v| v.parse().ok()).expect("seconds");
+        assert!((1..=86_400).contains(&wait), "{wait}");
+    }
+}

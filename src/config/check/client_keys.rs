@@ -221,7 +221,8 @@ impl Check<'_, '_> {
             let fault = Fault::new(
                 "without keys the router serves this host only, and `server.host` is not on loopback",
             );
-            let help = "set `server.host: 127.0.0.1`, or, where something in front asks for keys, `server.allow_unauthenticated: true`";
+            let help = "set `server.host: 127.0.0.1`, or, where something in front asks for keys, \
+                        `server.allow_unauthenticated: true` (without a file: ALLOW_UNAUTHENTICATED=true)";
             self.error(path, fault.help(help));
         }
     }

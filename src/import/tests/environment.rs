@@ -118,6 +118,23 @@ fn broken_services_are_an_error_with_its_place_and_without_a_value() {
 }
 
 #[test]
+fn anybody_on_other_hosts_may_ask_only_where_that_is_said_twice() {
+    let open = [("OPENAI_API_KEY", "sk-1"), ("ENABLE_AUTH", "false"), ("HOST", "0.0.0.0")];
+    let yaml = |more: &'static str| {
+        let variables = [&open[..], &[("ALLOW_UNAUTHENTICATED", more)]].concat();
+        imported(&variables).yaml
+    };
+    for said in ["true", "1", "Yes"] {
+        assert!(yaml(said).contains("allow_unauthenticated: true"), "{said}");
+    }
+    for said in ["false", "", "whatever"] {
+        assert!(!yaml(said).contains("allow_unauthenticated"), "{said}");
+    }
+    let closed = imported(&[("OPENAI_API_KEY", "sk-1"), ("ALLOW_UNAUTHENTICATED", "true")]);
+    assert!(!closed.yaml.contains("allow_unauthenticated"), "it opens nothing by itself");
+}
+
+#[test]
 fn a_key_is_lacking_only_where_callers_need_one() {
     assert!(lacks_key(&env(&[])));
     assert!(!lacks_key(&env(&[("MASTER_KEY", "x")])));

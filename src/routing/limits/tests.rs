@@ -51,6 +51,29 @@ impl Span {
 }
 
 #[test]
+fn a_part_of_a_day_is_one_of_what_was_left_of_it_when_the_others_were_heard_of() {
+    let fits = |day: &Span, second| day.requests.admits(1, day.ruler.reach(at(second)), 2);
+    let mut busy = span(Period::Day(Zone::default()), Some(20));
+    busy.take(6, 100);
+    busy.hear([15, 0], at(100));
+    let more = std::iter::from_fn(|| fits(&busy, 200).then(|| busy.take(1, 200))).count();
+    assert_eq!(more, 2, "half of the five that were left");
+    assert!(busy.admits(1, at(200)), "while all can be asked, it is they who say no");
+    assert!(fits(&busy, DAY + 100), "another day");
+    let mut idle = span(Period::Day(Zone::default()), Some(20));
+    assert!(fits(&idle, 100));
+    idle.hear([20, 0], at(100));
+    assert!(!fits(&idle, 100), "the others have used it up");
+    let tick = tick(100_000);
+    assert_eq!(
+        idle.requests.wait(1, &idle.ruler, tick, 2),
+        Duration::from_secs(DAY - 100).max(Duration::ZERO)
+    );
+    idle.hear([19, 0], at(100));
+    assert!(fits(&idle, 100), "never less than one of what there is");
+}
+
+#[test]
 fn a_full_window_admits_again_when_its_second_has_left_the_minute() {
     let mut window = minute(Some(2));
     window.take(1, 0);

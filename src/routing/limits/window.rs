@@ -58,6 +58,18 @@ pub(crate) struct Window {
     total: u64,
     /// The estimator of a slot that has expired, to be used again.
     spare: Option<Estimator>,
+    /// What is known of the other routers' use of a slot.
+    known: Option<Known>,
+}
+
+/// What a fleet had used of a slot when it was heard of last.
+#[derive(Clone, Copy)]
+struct Known {
+    mark: u64,
+    /// This router.
+    own: u64,
+    /// All others together.
+    others: u64,
 }
 
 struct Slot {
@@ -153,7 +165,7 @@ impl Ruler {
     }
 
     /// How long until a slot does not count any more.
-    fn frees(&self, mark: u64, tick: Tick) -> Duration {
+    pub(super) fn frees(&self, mark: u64, tick: Tick) -> Duration {
         match self {
             Self::Rolling { seconds, grain, count } => {
                 let length = Duration::from_secs(u64::from(*seconds));
@@ -169,7 +181,7 @@ impl Ruler {
 impl Window {
     /// An empty window. `None` = counted, never full.
     pub(super) fn new(limit: Option<u64>) -> Self {
-        Self { limit, slots: VecDeque::new(), total: 0, spare: None }
+        Self { limit, slots: VecDeque::new(), total: 0, spare: None, known: None }
     }
 
     /// The limit.
@@ -184,21 +196,34 @@ impl Window {
         self.total - expired.chain(ahead).map(|slot| slot.count.value()).sum::<u64>()
     }
 
-    /// The part of the limit that one of `among` routers has: at least one, so that nobody stands still.
-    fn part(&self, among: u64) -> Option<u64> {
-        self.limit.map(|limit| (limit / among.max(1)).max(1))
+    /// What all routers together have used of the slot of now.
+    pub(super) fn hear(&mut self, all: u64, reach: Reach) {
+        let own = self.used(reach);
+        self.known = Some(Known { mark: reach.mark, own, others: all.saturating_sub(own) });
+    }
+
+    /// How much one of `among` routers may have used in all: its part of what was left when the others were heard of last,
+    /// or of the whole where they never were. At least one of what there is, so that nobody stands still.
+    fn part(&self, reach: Reach, among: u64) -> Option<u64> {
+        let limit = self.limit?;
+        if among <= 1 {
+            return Some(limit);
+        }
+        let known = self.known.filter(|known| known.mark == reach.mark);
+        let (own, others) = known.map_or((0, 0), |known| (known.own, known.others));
+        let left = limit.saturating_sub(own.saturating_add(others));
+        Some(own + (left / among).max(1).min(left))
     }
 
     /// Whether `amount` more fits this router's part. An empty window takes anything: what is larger than the whole
     /// limit would otherwise never be served.
     pub(super) fn admits(&self, amount: u64, reach: Reach, among: u64) -> bool {
-        let Some(limit) = self.part(among) else { return true };
+        let Some(part) = self.part(reach, among) else { return true };
         // The total is never too small, so most of the time there is no need to look at slots.
-        if self.total.saturating_add(amount) <= limit {
+        if self.total.saturating_add(amount) <= part {
             return true;
         }
-        let used = self.used(reach);
-        used == 0 || used.saturating_add(amount) <= limit
+        has_room(part, self.used(reach), amount)
     }
 
     /// Counts `amount` in the slot of now, whether it fits or not.
@@ -249,19 +274,20 @@ impl Window {
 
     /// How long until `amount` fits, if nothing else happens: not longer than the window.
     pub(super) fn wait(&self, amount: u64, ruler: &Ruler, tick: Tick, among: u64) -> Duration {
-        let Some(limit) = self.part(among) else { return Duration::ZERO };
         let reach = ruler.reach(tick.moment());
+        let Some(part) = self.part(reach, among) else { return Duration::ZERO };
         let mut used = self.used(reach);
+        if has_room(part, used, amount) {
+            return Duration::ZERO;
+        }
         for slot in self.slots.iter().filter(|slot| reach.has(slot.mark)) {
-            if used == 0 || used.saturating_add(amount) <= limit {
-                break;
-            }
             used -= slot.count.value();
-            if used == 0 || used.saturating_add(amount) <= limit {
+            if has_room(part, used, amount) {
                 return ruler.frees(slot.mark, tick);
             }
         }
-        Duration::ZERO
+        // The others have used it up.
+        ruler.frees(reach.mark, tick)
     }
 
     /// What counts, and what may count again, by slot; for `restore`.
@@ -297,6 +323,11 @@ impl Window {
     pub(super) fn len(&self) -> usize {
         self.slots.len()
     }
+}
+
+/// Whether `amount` fits beside what is used of a part, or that is all of it.
+fn has_room(part: u64, used: u64, amount: u64) -> bool {
+    used.saturating_add(amount) <= part || used == 0 && part > 0
 }
 
 impl Reach {

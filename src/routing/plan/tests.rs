@@ -21,27 +21,40 @@ fn targets(plan: &Plan) -> Vec<(usize, &str)> {
 const BROKEN: Verdict = Verdict::new(Blame::Host, Next::Other, 500);
 
 #[test]
-fn a_second_try_waits_between_a_tenth_and_four_tenths_of_a_second() {
+fn each_back_off_is_longer_than_the_one_before_and_no_longer_than_five_seconds() {
     let now = Instant::now();
     for seed in 0..1000 {
         let mut plan = plan(&[]);
         plan.seed = seed;
-        let wait = plan.second_try(&BROKEN, None, now).expect("lone") - now;
-        assert!((100..=400).contains(&wait.as_millis()), "{wait:?}");
+        let waits: Vec<_> = (0..9)
+            .map(|_| {
+                let at = plan.back_off(now, MOST_BACK_OFF, now).expect("time enough");
+                plan.wait_until(at);
+                (at - now).as_millis()
+            })
+            .collect();
+        assert!((100..200).contains(&waits[0]) && (1600..3200).contains(&waits[4]), "{waits:?}");
+        assert!(waits[..5].is_sorted_by(|a, b| a < b) && waits[5..].iter().all(|wait| *wait < 5000));
     }
+    let mut waits: Vec<_> = (0..100)
+        .map(|seed| Plan { seed, ..plan(&[]) }.back_off(now, MOST_BACK_OFF, now).expect("time enough"))
+        .collect();
+    waits.sort();
+    waits.dedup();
+    assert!(waits.len() > 90, "requests are not in step");
 }
 
 #[test]
 fn a_cool_down_is_waited_for_where_it_fits() {
     let now = Instant::now();
-    let at = |seconds| Some(now + Duration::from_secs(seconds));
-    assert_eq!(plan(&[]).second_try(&BROKEN, at(60), now), at(60));
+    let at = |seconds| now + Duration::from_secs(seconds);
+    assert_eq!(plan(&[]).second_try(&BROKEN, at(60), now), Some(at(60)));
     assert_eq!(plan(&[]).second_try(&BROKEN, at(61), now), None);
-    assert_eq!(plan(&["n"]).second_try(&BROKEN, at(10), now), at(10));
+    assert_eq!(plan(&["n"]).second_try(&BROKEN, at(10), now), Some(at(10)));
     assert_eq!(plan(&["n"]).second_try(&BROKEN, at(11), now), None);
-    let hurried = Plan { deadline: at(5), ..plan(&[]) };
+    let hurried = Plan { deadline: Some(at(5)), ..plan(&[]) };
     assert_eq!(hurried.second_try(&BROKEN, at(5), now), None);
-    assert_eq!(hurried.second_try(&BROKEN, at(4), now), at(4));
+    assert_eq!(hurried.second_try(&BROKEN, at(4), now), Some(at(4)));
 }
 
 #[test]

@@ -99,6 +99,103 @@ fn a_lone_credential_is_not_tried_again_after_a_timeout_a_bad_key_or_beyond_the_
     assert_eq!(stopped(pool.next(&mut hurried, at(0.0))), Stopped::Exhausted);
 }
 
+/// Fails until nothing is left: who was tried, and how long was waited before each try.
+fn failures(pool: &Pool, plan: &mut Plan, verdict: &Verdict) -> Vec<(usize, Duration)> {
+    let (mut now, mut pause, mut failures) = (at(0.0), Duration::ZERO, Vec::new());
+    loop {
+        match pool.next(plan, now) {
+            Step::Wait(time) => (now, pause) = (now + time, time),
+            Step::Try(lease) => {
+                failures.push((lease.credential(), std::mem::take(&mut pause)));
+                let _ = pool.failed(plan, lease, verdict, now);
+            }
+            Step::Stop(Stopped::Exhausted) => return failures,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_fails_in_passing_is_asked_round_after_round_and_each_pause_is_longer() {
+    for code in [502, 503, 504, 529] {
+        let lone = pool(&["only"]);
+        let tries = failures(&lone, &mut plan(&lone, "m"), &host(code));
+        let waits: Vec<_> = tries.into_iter().map(|(_, wait)| wait.as_millis()).collect();
+        assert_eq!(waits.len(), 5, "{code}");
+        assert!(waits.is_sorted_by(|a, b| a < b), "{waits:?}");
+        assert!((100..200).contains(&waits[1]) && (800..1600).contains(&waits[4]), "{waits:?}");
+    }
+    let pool = pool(&["a", "b"]);
+    let tries = failures(&pool, &mut plan(&pool, "m"), &host(503));
+    let asked: Vec<_> = tries.iter().map(|(who, _)| *who).collect();
+    assert!(
+        asked.len() == 5 && asked[0] != asked[1] && asked[2] != asked[3],
+        "both in each round: {asked:?}"
+    );
+    let waited: Vec<_> = tries.iter().map(|(_, wait)| !wait.is_zero()).collect();
+    assert_eq!(
+        waited,
+        [false, false, true, false, true],
+        "the next one is asked at once, a round is waited for"
+    );
+}
+
+#[test]
+fn only_those_that_failed_in_passing_are_asked_again() {
+    let pool = pool(&["a", "b", "c"]);
+    let mut plan = plan(&pool, "m");
+    let order: Vec<usize> = [key(401), host(503), pair(429)]
+        .iter()
+        .map(|verdict| fail(&pool, &mut plan, verdict, at(0.0)).0)
+        .collect();
+    let pause = wait(pool.next(&mut plan, at(0.0)));
+    let (again, _) = fail(&pool, &mut plan, &Verdict { timed_out: true, ..host(504) }, at(0.0) + pause);
+    assert_eq!(again, order[1]);
+    assert_eq!(stopped(pool.next(&mut plan, at(1.0))), Stopped::Exhausted, "a timeout is not tried again");
+}
+
+#[test]
+fn nothing_is_asked_again_after_an_answer_to_the_caller_beyond_the_deadline_or_where_it_would_take_long() {
+    let pool = pool(&["a", "b"]);
+    let mut over = plan(&pool, "m");
+    fail(&pool, &mut over, &host(503), at(0.0));
+    fail(&pool, &mut over, &Verdict::new(Blame::Caller, Next::Stop, 400), at(0.0));
+    assert_eq!(stopped(pool.next(&mut over, at(0.0))), Stopped::Exhausted);
+    let ask = Ask { model: Some("m"), deadline: Some(at(0.05)), ..Ask::default() };
+    let mut hurried = pool.plan(ask).expect("served");
+    (0..2).for_each(|_| drop(fail(&pool, &mut hurried, &host(503), at(0.0))));
+    assert_eq!(stopped(pool.next(&mut hurried, at(0.0))), Stopped::Exhausted);
+    let overloaded = Verdict { cool_down: Some(Duration::from_secs(20)), ..host(529) };
+    let mut patient = plan(&pool, "m");
+    (0..2).for_each(|_| drop(fail(&pool, &mut patient, &overloaded, at(0.0))));
+    assert_eq!(stopped(pool.next(&mut patient, at(0.0))), Stopped::Exhausted);
+}
+
+#[test]
+fn stand_ins_are_asked_before_a_second_round() {
+    let pool = with_models(
+        &["a", "b"],
+        vec![ModelSpec { fallbacks: vec!["large".into()], ..model("small") }, model("large")],
+    );
+    let mut plan = plan(&pool, "small");
+    let mut tried = Vec::new();
+    for _ in 0..4 {
+        let lease = lease(pool.next(&mut plan, at(0.0)));
+        tried.push(lease.model().to_string());
+        let _ = pool.failed(&mut plan, lease, &host(503), at(0.0));
+    }
+    assert_eq!(tried, ["small", "small", "large", "large"]);
+    let pause = wait(pool.next(&mut plan, at(0.0)));
+    assert_eq!(lease(pool.next(&mut plan, at(0.0) + pause)).model().to_string(), "small");
+}
+
+#[test]
+fn one_request_strikes_twice_at_most_however_often_it_tries() {
+    let pool = pool(&["only"]);
+    assert_eq!(failures(&pool, &mut plan(&pool, "m"), &host(503)).len(), 5);
+    assert_eq!(pool.snapshot(at(1.0)).credentials[0].models[0].standing.strikes, 2);
+}
+
 #[test]
 fn two_credentials_are_tried_once_each() {
     let pool = pool(&["a", "b"]);
