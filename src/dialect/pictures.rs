@@ -10,17 +10,15 @@
 //! for where their dialects have them, and no deeper.
 //! Sources: API references of OpenAI, Anthropic and Google; `headers`: the original of `inline_images`.
 
-use std::fmt;
-use std::marker::PhantomData;
 use std::ops::Range;
 
 use bytes::Bytes;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::Deserializer;
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use super::json::{OneOrMany, Str};
+use super::json::{Members, OneOrMany, Str};
 use crate::llm::body::Edit;
 use crate::llm::Wire;
 
@@ -228,44 +226,17 @@ struct FileData<'a> {
     file_uri: Option<Str<'a>>,
 }
 
-/// The members of an object, in order.
-struct Members<'a>(Vec<(Str<'a>, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Pairs(PhantomData)).map(Self)
-    }
-}
-
 /// Those of an object whose values are texts.
 #[derive(Default)]
 struct Headers(Vec<(String, String)>);
 
 impl<'de> Deserialize<'de> for Headers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let named = deserializer.deserialize_map(Pairs::<serde_json::Value>(PhantomData))?;
+        let Members::<serde_json::Value>(named) = Members::deserialize(deserializer)?;
         let texts = named
             .into_iter()
             .filter_map(|(name, value)| Some((name.0.into_owned(), value.as_str()?.to_owned())));
         Ok(Self(texts.take(MOST_HEADERS).collect()))
-    }
-}
-
-struct Pairs<V>(PhantomData<V>);
-
-impl<'de, V: Deserialize<'de>> Visitor<'de> for Pairs<V> {
-    type Value = Vec<(Str<'de>, V)>;
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members = Vec::new();
-        while let Some(member) = map.next_entry()? {
-            members.push(member);
-        }
-        Ok(members)
     }
 }
 

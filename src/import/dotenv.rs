@@ -5,7 +5,7 @@
 //! hand take the quotes out of a bare value, which breaks every JSON list. References to other variables stay as they
 //! are written.
 
-/// Names and values in the order of the file; a line of another form is passed over.
+/// Names and values in the order of the file; a line of another form is passed over, and NUL, which no variable can hold.
 pub fn read(text: &str) -> Vec<(String, String)> {
     let mut rest = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut found = Vec::new();
@@ -16,7 +16,8 @@ pub fn read(text: &str) -> Vec<(String, String)> {
             rest = &rest[line.len()..];
             continue;
         };
-        let (value, after) = read_value(value.trim_start_matches([' ', '\t']));
+        let (mut value, after) = read_value(value.trim_start_matches([' ', '\t']));
+        value.retain(|c| c != '\0');
         found.push((name.to_owned(), value));
         rest = after;
     }
@@ -51,7 +52,7 @@ fn read_value(text: &str) -> (String, &str) {
         before.is_empty() || before.ends_with([' ', '\t'])
     });
     let value = line[..end.unwrap_or(line.len())].trim();
-    (value.replace('\0', ""), &text[line.len()..])
+    (value.to_owned(), &text[line.len()..])
 }
 
 /// A quoted value without its quotes, and what comes after; none if it has no end.
@@ -68,7 +69,6 @@ fn unquote(text: &str, quote: char) -> Option<(String, &str)> {
                 (c, quote) if c == quote || c == '\\' => value.push(c),
                 (c, _) => value.extend(['\\', c]),
             },
-            '\0' => {}
             c => value.push(c),
         }
     }

@@ -71,7 +71,7 @@ fn a_stream_of_claudes_is_a_stream_of_chunks() {
 
 #[test]
 fn a_stream_of_claudes_that_breaks_off_ends_with_an_error_and_without_done() {
-    let upstream = Upstream::scripted(|_| respond(200).sse(&claude_events()[..4]).reset());
+    let upstream = Upstream::scripted(|_| respond(200).sse(&claude_events()[..4]).pause(ms(200)).reset());
     let router = of_kind(Config::new(), "anthropic", "c", &upstream.url(), "").start();
     let all = router.stream(&chat_streamed("claude-x")).expect(200).rest();
     assert!(all.last().unwrap().is_error(), "{all:?}");
@@ -294,7 +294,7 @@ fn models_are_listed_as_each_api_lists_them() {
 fn a_silent_stream_of_messages_is_kept_alive_by_pings() {
     let frames = claude_events();
     let upstream = Upstream::scripted(move |_| {
-        let silence = Duration::from_secs(16);
+        let silence = Duration::from_secs(20);
         respond(200).open_sse(&frames[..3]).pause(silence).send(frames[3..].concat()).close()
     });
     let router = of_kind(Config::new(), "anthropic", "c", &upstream.url(), "").start();

@@ -237,6 +237,13 @@ fn an_open_router_on_a_public_address_does_not_start() {
     assert!(code != 0 && stderr.contains("`server.host` is not on loopback"), "{stderr}");
 }
 
+/// The status that a WebSocket with the key of `a` gets.
+fn socket(router: &Router, path: &str) -> u16 {
+    let request = Request::get(path).by("a").header("connection", "Upgrade").header("upgrade", "websocket");
+    let request = request.header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==");
+    request.header("sec-websocket-version", "13").send(router).status
+}
+
 #[test]
 fn uploads_and_sockets_are_the_keys_business_too() {
     let upstream = Upstream::healthy();
@@ -247,27 +254,11 @@ fn uploads_and_sockets_are_the_keys_business_too() {
     upload().expect(200);
     upload().expect(200);
     upload().expect(429);
-    let socket = |path: &str| {
-        let mut request =
-            Request::get(path).by("a").header("connection", "Upgrade").header("upgrade", "websocket");
-        request = request
-            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
-            .header("sec-websocket-version", "13");
-        request.send(&router).status
-    };
-    assert_eq!(socket("/v1/realtime?model=m"), 429);
+    assert_eq!(socket(&router, "/v1/realtime?model=m"), 429);
     let router = Config::single(&upstream.url()).client("a", "models: [m]").start();
-    let socket = |path: &str| {
-        let mut request =
-            Request::get(path).by("a").header("connection", "Upgrade").header("upgrade", "websocket");
-        request = request
-            .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
-            .header("sec-websocket-version", "13");
-        request.send(&router).status
-    };
     assert_eq!(
-        (socket("/v1/realtime?model=n"), socket("/v1/realtime"), socket("/v1/responses?model=m")),
-        (403, 403, 403)
+        ["/v1/realtime?model=n", "/v1/realtime", "/v1/responses?model=m"].map(|path| socket(&router, path)),
+        [403, 403, 403]
     );
 }
 

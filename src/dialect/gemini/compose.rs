@@ -11,10 +11,9 @@ use serde_json::Number;
 
 use super::contents::{self, Content};
 use super::generation::{Model, Thinking};
-use super::schema::Members;
 use super::tools::{answer_name, Names, Offer, ToolConfig, ToolSet};
 use crate::dialect::conversation::{Conversation, Format, Untranslatable};
-use crate::dialect::json::Str;
+use crate::dialect::json::{Members, Str};
 use crate::dialect::{self, Composed, Target};
 
 /// Composes the request.

@@ -5,13 +5,11 @@
 //! kept, because it is the order in which models write. Source: ai.google.dev/api/caching#Schema.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::dialect::json::Str;
+use crate::dialect::json::{Members, Str};
 
 /// Deeper schemas stay as they are below this.
 const DEEPEST: usize = 48;
@@ -77,31 +75,6 @@ impl<'a> Sites<'a> {
         all.extend(self.generation_config.and_then(|config| config.response_schema));
         all.sort_by_key(|site| site.get().as_ptr() as usize);
         all
-    }
-}
-
-/// An object's members, in order.
-pub struct Members<'a>(pub Vec<(Str<'a>, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder;
-        impl<'de> Visitor<'de> for InOrder {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Members(members))
-            }
-        }
-        deserializer.deserialize_map(InOrder)
     }
 }
 
@@ -176,7 +149,9 @@ fn types(value: &RawValue, nullable: bool, out: &mut String) {
 }
 
 fn each_member(value: &RawValue, depth: usize, out: &mut String) {
-    let Ok(Members(members)) = serde_json::from_str(value.get()) else { return out.push_str(value.get()) };
+    let Ok(Members(members)) = serde_json::from_str::<Members>(value.get()) else {
+        return out.push_str(value.get());
+    };
     out.push('{');
     for (number, (name, schema)) in members.iter().enumerate() {
         if number > 0 {

@@ -1,12 +1,12 @@
 //! The real binary, started with a configuration of its own in a directory of its own.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::ops::Range;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -26,15 +26,24 @@ pub fn binary() -> PathBuf {
     named.or(built).expect("cargo builds the binary, or ROUTER_BINARY names it")
 }
 
-/// A port below the ephemeral range, so that no outgoing connection can take it meanwhile.
+/// A port below the ephemeral range, so that no outgoing connection can take it meanwhile. It is out of a block that no
+/// other run of these tests has: holding the UDP port of the block's first number is the claim.
 pub fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let base = 12000 + (std::process::id() % 150) as u16 * 100;
+    static CLAIMED: Mutex<(Vec<UdpSocket>, Range<u16>)> = Mutex::new((Vec::new(), 0..0));
+    let (claims, block) = &mut *CLAIMED.lock().unwrap();
     loop {
-        let port = base + NEXT.fetch_add(1, Ordering::SeqCst) % 5000;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() && TcpListener::bind(("0.0.0.0", port)).is_ok() {
-            return port;
+        for port in block.by_ref() {
+            let free = |host: &str| TcpListener::bind((host, port)).is_ok();
+            if free("127.0.0.1") && free("0.0.0.0") {
+                return port;
+            }
         }
+        let first = (12000..32000).step_by(200).find_map(|first| {
+            claims.push(UdpSocket::bind(("127.0.0.1", first)).ok()?);
+            Some(first)
+        });
+        let first = first.expect("a block of ports that no other run has claimed");
+        *block = first..first + 200;
     }
 }
 
