@@ -223,9 +223,10 @@ impl Account {
         spent.filter(is_told).collect()
     }
 
-    /// The days of now that limit something.
-    pub fn days(&self, now: Instant) -> Vec<Stretch> {
+    /// The days of now that limit something. `wall` is what the wall clock says at `now`.
+    pub fn days(&self, now: Instant, wall: SystemTime) -> Vec<Stretch> {
         let mut books = self.books();
+        books.clock.pair(now, wall);
         let at = books.clock.tick(now).moment();
         books.meter.iter().flat_map(|meter| meter.days(at)).collect()
     }
@@ -364,6 +365,9 @@ impl Seat {
     /// What the fleet is to be asked about it, where nobody has said so yet; none if nothing limits its key. `salt` is for
     /// the key's digest, by which the fleet knows it.
     pub fn question(&self, salt: &str) -> Option<Question> {
+        if self.receipt.is_some() {
+            return None;
+        }
         let books = self.account.books();
         let limited = books.meter.iter().flat_map(Meter::limited);
         let asked = |(span, [requests, tokens]): (&Span, [Option<u64>; 2])| Asked {
@@ -374,7 +378,7 @@ impl Seat {
         };
         let limits: Vec<Asked> = limited.map(asked).collect();
         let most = books.allowance.most;
-        if self.receipt.is_some() || limits.is_empty() && most.is_none() {
+        if limits.is_empty() && most.is_none() {
             return None;
         }
         let credential = self.account.digest.id(salt).into();

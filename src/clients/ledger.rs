@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -102,9 +102,10 @@ impl Roster {
     }
 
     /// The days of now that limit something, with the same digest.
-    pub fn days(&self, salt: &str, now: Instant) -> Vec<(Arc<Account>, String, Stretch)> {
+    pub fn days(&self, salt: &str, now: Instant, wall: SystemTime) -> Vec<(Arc<Account>, String, Stretch)> {
         let accounts = self.clients.iter().map(|client| &client.account);
-        let days = accounts.flat_map(|account| account.days(now).into_iter().map(move |day| (account, day)));
+        let days =
+            accounts.flat_map(|account| account.days(now, wall).into_iter().map(move |day| (account, day)));
         days.map(|(account, day)| (account.clone(), account.digest().id(salt), day)).collect()
     }
 

@@ -121,6 +121,18 @@ fn what_the_fleet_has_refused_is_not_asked_about_again_for_a_moment() {
 }
 
 #[test]
+fn of_a_day_that_others_have_used_a_router_has_a_part_of_what_is_left_though_nobody_has_asked_it_yet() {
+    let now = Instant::now();
+    let wall = WALL + secs(1_790_000_000);
+    let roster = roster(&one("rpd: 20"), None, now);
+    let days = roster.days("salt", now, wall);
+    let [(account, _, day)] = &days[..] else { panic!("{} days", days.len()) };
+    account.hear_of(*day, [15, 0], now);
+    let ask = || account.enter(now, wall, 2).and_then(|mut seat| seat.count(1, now, 2));
+    assert_eq!((0..9).filter(|_| ask().is_ok()).count(), 2);
+}
+
+#[test]
 fn a_part_of_a_key_s_limits_is_what_each_of_several_routers_has() {
     let now = Instant::now();
     let roster = roster(&one("rpm: 6, max_concurrent: 4"), None, now);

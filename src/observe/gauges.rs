@@ -51,6 +51,10 @@ impl Collector for AtScrape {
     }
 }
 
+const OF_CREDENTIALS: [&str; 3] =
+    ["credential_quota_current", "credential_quota_limit", "credential_quota_reset_seconds"];
+const OF_MODELS: [&str; 3] = ["model_quota_current", "model_quota_limit", "model_quota_reset_seconds"];
+
 fn families(view: &View) -> Vec<MetricFamily> {
     let mut families = vec![
         family("build_info", "The running version", vec![sample(&[("version", view.version)], 1.0)]),
@@ -82,7 +86,7 @@ fn families(view: &View) -> Vec<MetricFamily> {
     of_credentials("credential_banned", "1 while banned", |c| Some(as_sample(c.banned.into())));
     let of_credentials =
         own().flat_map(|c| c.quotas.iter().map(|quota| (vec![("credential", &*c.name)], quota)));
-    families.extend(of_quotas("credential", &of_credentials.collect::<Vec<_>>()));
+    families.extend(of_quotas(OF_CREDENTIALS, &of_credentials.collect::<Vec<_>>()));
     let up = |peer: &PeerView| !matches!(peer.state, PeerState::Down | PeerState::Draining);
     let peers = view.credentials.iter().filter_map(|c| Some((&c.name, up(c.peer.as_ref()?))));
     let peers = peers.map(|(name, up)| sample(&[("credential", name)], as_sample(up.into()))).collect();
@@ -102,25 +106,29 @@ fn families(view: &View) -> Vec<MetricFamily> {
         let labels = vec![("credential", credential), ("model", &*model.model)];
         model.quotas.iter().map(move |quota| (labels.clone(), quota))
     });
-    families.extend(of_quotas("model", &of_pairs.collect::<Vec<_>>()));
+    families.extend(of_quotas(OF_MODELS, &of_pairs.collect::<Vec<_>>()));
     families.extend(of_clients(&view.clients));
     families
 }
 
-/// Limits over other times than a minute, with the labels of what they limit.
-fn of_quotas(whose: &str, quotas: &[(Vec<(&str, &str)>, &QuotaView)]) -> [MetricFamily; 3] {
-    let family_of = |what: &str, help: &str, value: fn(&QuotaView) -> f64| {
+/// A limit over another time than a minute, with the labels of what it limits.
+type Limit<'v> = (Vec<(&'v str, &'v str)>, &'v QuotaView);
+
+/// Use, amount and end of such limits.
+fn of_quotas(names: [&str; 3], quotas: &[Limit]) -> [MetricFamily; 3] {
+    let [current, limit, reset] = names;
+    let family_of = |name: &str, help: &str, value: fn(&QuotaView) -> f64| {
         let samples = quotas.iter().map(|(labels, quota)| {
             let labels = [labels.as_slice(), &[("of", quota.of), ("per", &quota.per)]].concat();
             sample(&labels, value(quota))
         });
-        family(&format!("{whose}_quota_{what}"), help, samples.collect())
+        family(name, help, samples.collect())
     };
-    let reset = "Seconds until nothing counts any more of what counts now";
+    let anew = "Seconds until nothing counts any more of what counts now";
     [
-        family_of("current", "Use of the limits over other times than a minute", |q| as_sample(q.current)),
-        family_of("limit", "What these allow", |q| as_sample(q.limit)),
-        family_of("reset_seconds", reset, |q| q.resets.unwrap_or_default().as_secs_f64()),
+        family_of(current, "Use of the limits over other times than a minute", |q| as_sample(q.current)),
+        family_of(limit, "What these allow", |q| as_sample(q.limit)),
+        family_of(reset, anew, |q| q.resets.unwrap_or_default().as_secs_f64()),
     ]
 }
 

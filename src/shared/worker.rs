@@ -5,7 +5,7 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures::future::join_all;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -232,7 +232,7 @@ impl Worker {
             gateway.pool.hear_of(&day, used, Instant::now());
             Ok(())
         });
-        let days = gateway.roster.days(fleet.namespace(), self.looked);
+        let days = gateway.roster.days(fleet.namespace(), self.looked, SystemTime::now());
         let of_clients = days.into_iter().map(|(account, id, stretch)| async move {
             let taken = Taken::of(&fleet.keys, Owner::Client(&id), None, stretch);
             let used = fleet.scripts.look(&mut line.clone(), &taken).await?;

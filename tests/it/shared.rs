@@ -305,7 +305,11 @@ fn a_client_key_has_its_limits_once_over_all_routers() {
         "slow" => Reply::silence(),
         _ => Reply::good(call),
     });
-    let config = store.config(&upstream, "").client("k", "rpm: 10").client("one", "max_concurrent: 1");
+    let config = store
+        .config(&upstream, "")
+        .state("timeout: 3s")
+        .client("k", "rpm: 10")
+        .client("one", "max_concurrent: 1");
     let routers = store.routers(2, &config.client("free", "models: [m]"));
     let ask = |at: usize, client: &str| Request::chat(&chat("m")).by(client).send(&routers[at]);
     ask(0, "free").expect(200);
@@ -364,7 +368,11 @@ fn a_day_that_was_used_unevenly_holds_in_an_outage_too() {
         store.kill();
         until("it is missed", || routers.iter().all(|router| state(router)["up"] == false));
         let answers = at_once(40, |i| ask(i % 2));
-        assert_eq!((served(&answers), upstream.count()), (4, 19), "two for each, of the five that were left");
+        assert_eq!(
+            (served(&answers), upstream.count()),
+            (4, 19),
+            "two for each, of the five that were left: {key}"
+        );
         let refused = answers.into_iter().find(|answer| answer.status == 429).expect("one over the limit");
         let wait: u64 = refused.header("retry-after").and_then(|v| v.parse().ok()).expect("seconds");
         assert!((1..=86_400).contains(&wait), "{wait}");

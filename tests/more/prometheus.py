@@ -18,7 +18,7 @@ from demo import Demo, free_port
 
 PACKAGING = pathlib.Path(__file__).resolve().parents[2] / "packaging"
 # What the demonstration has none of.
-MAY_BE_EMPTY = ("credential_tpm_limit", "credential_rpm_limit", "peer_up", "shared_state")
+MAY_BE_EMPTY = ("credential_tpm_limit", "credential_rpm_limit", "credential_quota", "model_quota", "peer_up", "shared_state")
 CONFIG = """
 global:
   scrape_interval: 1s

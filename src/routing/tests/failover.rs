@@ -190,6 +190,32 @@ fn stand_ins_are_asked_before_a_second_round() {
 }
 
 #[test]
+fn in_a_total_outage_a_fifth_of_all_requests_is_tried_again_and_ten_a_second() {
+    let credentials = ["a", "b"].map(credential).to_vec();
+    let never = BanPolicy { error_codes: Vec::new(), ..blueprint(Vec::new()).bans };
+    let pool = Pool::new(Blueprint { bans: never, ..blueprint(credentials) });
+    let plans = (0..10_000).map(|n| ((at(f64::from(n) / 1000.0), n), plan(&pool, "m")));
+    let (mut due, mut attempts) = (plans.collect::<std::collections::BTreeMap<_, _>>(), 0);
+    while let Some(((now, n), mut plan)) = due.pop_first() {
+        loop {
+            match pool.next(&mut plan, now) {
+                Step::Try(lease) => {
+                    attempts += 1;
+                    let _ = pool.failed(&mut plan, lease, &host(503), now);
+                }
+                Step::Wait(pause) => {
+                    due.insert((now + pause, n), plan);
+                    break;
+                }
+                Step::Stop(_) => break,
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert!((11_900..=12_000 + 13 * 10 + 100).contains(&attempts), "{attempts}");
+}
+
+#[test]
 fn one_request_strikes_twice_at_most_however_often_it_tries() {
     let pool = pool(&["only"]);
     assert_eq!(failures(&pool, &mut plan(&pool, "m"), &host(503)).len(), 5);
