@@ -163,7 +163,7 @@ async fn moved(
     again.map(|()| None).map_err(|_| Error::new_in(ErrorType::InternalError))
 }
 
-/// Waits for a lone candidate's second try. A client that has no body to send is watched meanwhile.
+/// Waits for a second try or another round. A client that has no body to send is watched meanwhile.
 async fn wait(
     client: &mut Session,
     ctx: &mut RequestContext,

@@ -111,8 +111,11 @@ fn families(view: &View) -> Vec<MetricFamily> {
     families
 }
 
-/// Limits over other times than a minute, with the labels of what they limit.
-fn of_quotas(names: [&str; 3], quotas: &[(Vec<(&str, &str)>, &QuotaView)]) -> [MetricFamily; 3] {
+/// A limit over another time than a minute, with the labels of what it limits.
+type Limit<'v> = (Vec<(&'v str, &'v str)>, &'v QuotaView);
+
+/// Use, amount and end of such limits.
+fn of_quotas(names: [&str; 3], quotas: &[Limit]) -> [MetricFamily; 3] {
     let [current, limit, reset] = names;
     let family_of = |name: &str, help: &str, value: fn(&QuotaView) -> f64| {
         let samples = quotas.iter().map(|(labels, quota)| {

@@ -58,7 +58,7 @@ pub struct Ask<'a> {
 pub enum Step {
     /// An attempt with this lease.
     Try(Lease),
-    /// Come back after that long: a lone candidate's second try.
+    /// Come back after that long: a lone candidate's second try, or another round.
     Wait(Duration),
     /// Come back when `Plan::place` resolves, or a second has passed: everything is at its limit.
     Queued,

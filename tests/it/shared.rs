@@ -305,7 +305,11 @@ fn a_client_key_has_its_limits_once_over_all_routers() {
         "slow" => Reply::silence(),
         _ => Reply::good(call),
     });
-    let config = store.config(&upstream, "").client("k", "rpm: 10").client("one", "max_concurrent: 1");
+    let config = store
+        .config(&upstream, "")
+        .state("timeout: 3s")
+        .client("k", "rpm: 10")
+        .client("one", "max_concurrent: 1");
     let routers = store.routers(2, &config.client("free", "models: [m]"));
     let ask = |at: usize, client: &str| Request::chat(&chat("m")).by(client).send(&routers[at]);
     ask(0, "free").expect(200);
