@@ -105,7 +105,7 @@ fuzz: tools fuzz-targets ## eight targets under libFuzzer, bent recordings, each
 
 fuzz-targets: # those alone; FUZZ_TARGETS says which
 	@.ci/tools fuzz
-	FUZZ_SECONDS=$(FUZZ_SECONDS) fuzz/run $(TARGET)/fuzz $(FUZZ_TARGETS)
+	FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run $(TARGET)/fuzz $(FUZZ_TARGETS)
 
 soak: binary ## mixed load and faults for SOAK_SECONDS (120), then leaks are looked for, at most 5 minutes
 	SOAK_SECONDS=$(SOAK_SECONDS) timeout $$(($(SOAK_SECONDS) + 180)) python3 -B tests/more/soak.py $(BINARY)

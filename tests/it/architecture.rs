@@ -50,7 +50,7 @@ fn sources(dir: &Path) -> Vec<(PathBuf, String)> {
 }
 
 fn all_sources() -> Vec<(PathBuf, String)> {
-    ["src", "tests", "fuzz"].iter().flat_map(|dir| sources(&root().join(dir))).collect()
+    ["src", "tests"].iter().flat_map(|dir| sources(&root().join(dir))).collect()
 }
 
 fn is_test_file(path: &Path) -> bool {

@@ -1,12 +1,12 @@
 //! One of the targets (`FUZZ_TARGET`) under libFuzzer, which makes new inputs of those that reached new branches.
 //!
 //! No nightly compiler is needed: the counters are put in by LLVM's own pass, which a stable rustc runs
-//! (`fuzz/rustc`), and libFuzzer is built from source with a C++ compiler. There is no address sanitizer, which a
+//! (`tests/fuzz/rustc`), and libFuzzer is built from source with a C++ compiler. There is no address sanitizer, which a
 //! stable compiler does not have: but for one line nothing of the router is `unsafe`. Before libFuzzer reads its corpus,
 //! the seeds and the words are written to the directory `FUZZ_SEEDS`.
 #![no_main]
 
-#[path = "../../tests/golden/invariants.rs"]
+#[path = "../../golden/invariants.rs"]
 #[allow(dead_code)]
 mod invariants;
 #[path = "../targets/mod.rs"]

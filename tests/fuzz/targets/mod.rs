@@ -1,10 +1,10 @@
 //! What is done with bytes of strangers, as eight targets: each a function that takes any bytes and panics where a
 //! promise is broken, the corpus that it starts from, and the words that are worth trying.
 //!
-//! The same functions are driven twice: by libFuzzer, which follows the coverage (`make fuzz`, `fuzz/src/main.rs`), and
+//! The same functions are driven twice: by libFuzzer, which follows the coverage (`make fuzz`, `tests/fuzz/src/main.rs`), and
 //! by every test run for a second each without it (`tests/golden/strangers.rs`). Corpora are the recordings and the golden
 //! cases of `tests/golden`, the files of `conf`, and what a recording cannot have. Inputs that once broke a promise lie in
-//! `fuzz/found/<target>` and are tried first, for ever.
+//! `tests/fuzz/found/<target>` and are tried first, for ever.
 
 mod answers;
 mod config;
@@ -111,7 +111,7 @@ impl Target {
 
     /// Seeds short enough to be worth bending, and what was once found.
     pub fn corpus(&self) -> Vec<Vec<u8>> {
-        let found = read_all(&root().join("fuzz/found").join(self.name), |_| true);
+        let found = read_all(&root().join("tests/fuzz/found").join(self.name), |_| true);
         (self.seeds)().into_iter().filter(|seed| seed.len() <= self.most).chain(found).collect()
     }
 }
