@@ -78,9 +78,7 @@ pub async fn converse(
         let mut lease = match turn(edge, &mut plan, &mut tries, client, ctx).await? {
             Turn::Try(lease) => lease,
             Turn::Again => continue,
-            Turn::Moved(Course::Process(line)) => {
-                return Box::pin(forward::ask(&line, &body, client, ctx)).await;
-            }
+            Turn::Moved(Course::Process(to)) => return Box::pin(forward::ask(&to, &body, client, ctx)).await,
             Turn::Moved(course) => {
                 newer = course.edge().or(newer);
                 plan = self::plan(newer.as_deref().unwrap_or(first), client, ctx, &spoken, tries.deadline)?;

@@ -21,7 +21,7 @@ const PAYLOADS: [&str; 30] = [
     "<object data='data:text/html,<script>alert(1)</script>'>",
     "<embed src=//x.example>",
     "<link rel=stylesheet href=//x.example>",
-    "<style>*{background:url(//x.example)}</style>",
+    "<style>td{background:url(//x.example)}</style>",
     "<meta http-equiv=refresh content='0;url=//x.example'>",
     "<base href=//x.example>",
     "<marquee onstart=alert(1)>",

@@ -1,7 +1,8 @@
 //! Rows 21 to 32: answers that are errors, or none at all, while nothing has been said to the client.
 //!
 //! Statuses, words and headers are those of the vendors' references, as far as `providers/judge.rs` has them. A lone
-//! credential is asked once more after a failure that another candidate might not have had.
+//! credential is asked once more after a failure that another candidate might not have had, and in rounds after one that
+//! may be over in a moment.
 
 use std::io::Write;
 
@@ -29,6 +30,11 @@ fn echoing(status: u16, call: &Call) -> Reply {
 /// An error status with one candidate: told so, after a second try that strikes as well.
 fn last(status: u16, code: &'static str, strikes: Strikes) -> Then {
     then(Told::Error(status, code), strikes, 2)
+}
+
+/// The same where it may be over in a moment: as often as attempts are allowed. One request strikes twice at most.
+fn in_rounds(status: u16, code: &'static str) -> Then {
+    then(Told::Error(status, code), Strikes::Pair(2), 5)
 }
 
 /// Returned as it came, after one attempt that was nobody's fault.
@@ -145,7 +151,8 @@ fn servers() -> Vec<Row> {
     let failing = |status: u16, told: u16, reply: fn(&Call) -> Reply| {
         let name = ["500", "502", "503", "504", "529"]
             [[500, 502, 503, 504, 529].iter().position(|known| *known == status).unwrap()];
-        fault(name, reply).alone(last(told, "", Strikes::Pair(2))).passed_on(Strikes::Pair(1), 1)
+        let alone = if status == 500 { last(told, "", Strikes::Pair(2)) } else { in_rounds(told, "") };
+        fault(name, reply).alone(alone).passed_on(Strikes::Pair(1), 1)
     };
     vec![
         Row {
@@ -204,7 +211,7 @@ fn callers() -> Vec<Row> {
             faults: vec![fault("302", |_| {
                 respond(302).header("location", "http://127.0.0.1:1/").body("text/plain", "")
             })
-            .alone(last(502, "upstream_error", Strikes::Pair(2)))
+            .alone(in_rounds(502, "upstream_error"))
             .passed_on(Strikes::Pair(1), 1)],
             tests: &[],
         },
@@ -235,6 +242,7 @@ fn nonsense() -> Vec<Row> {
                     let head = respond(200).header("content-type", "application/json");
                     head.header("content-length", "900").head().send("{\"id\":").close()
                 })
+                .alone(in_rounds(502, "upstream_error"))
                 .unary(),
             ],
             tests: &["an_answer_that_is_none_goes_elsewhere"],
@@ -294,7 +302,7 @@ fn wrapped() -> Vec<Row> {
             counts: "the request, no tokens",
             faults: vec![
                 fault("overloaded", |_| first_event("overloaded_error"))
-                    .alone(last(503, "overloaded", Strikes::Pair(2)))
+                    .alone(in_rounds(503, "overloaded"))
                     .passed_on(Strikes::Pair(1), 1)
                     .streamed(),
                 fault("rate limit", |_| first_event("rate_limit_error"))

@@ -1,12 +1,12 @@
 //! Rows 14 to 20: on the way to an upstream, and until it begins to answer.
 //!
-//! A lone credential is asked once more, unless time was what it failed by; each failure is a strike. What could not be
+//! A lone credential is asked again in rounds, unless time was what it failed by; one request strikes twice at most. What could not be
 //! sent counts nothing.
 
 use super::row::{at, fault, then, Fault, Place, Row, Strikes, Tokens, Told};
 use crate::support::*;
 
-/// Never got through: asked twice where it is alone, and not charged.
+/// Never got through: asked in rounds where it is alone, and not charged.
 fn unreachable(name: &'static str, place: Place) -> Fault {
     at(name, place)
         .alone(then(Told::Error(502, "upstream_error"), Strikes::Pair(2), 0))
@@ -110,12 +110,12 @@ fn without_an_answer() -> Vec<Row> {
             counts: "the request",
             faults: vec![
                 fault("reset", |_| Reply::default().reset())
-                    .alone(then(Told::Error(502, "upstream_error"), Strikes::Pair(2), 2).tokens(Tokens::None))
+                    .alone(then(Told::Error(502, "upstream_error"), Strikes::Pair(2), 5).tokens(Tokens::None))
                     .passed_on(Strikes::Pair(1), 1),
                 fault("closed in the middle of the head", |_| {
                     Reply::default().send("HTTP/1.1 200 OK\r\nContent-Ty").close()
                 })
-                .alone(then(Told::Error(502, "upstream_error"), Strikes::Pair(2), 2))
+                .alone(then(Told::Error(502, "upstream_error"), Strikes::Pair(2), 5))
                 .passed_on(Strikes::Pair(1), 1),
             ],
             tests: &["an_answer_that_is_none_goes_elsewhere"],
