@@ -157,7 +157,7 @@ impl Rig {
     fn is_left_with(&self, cell: &Cell, expected: Then) -> Result<(), String> {
         let mut last = Vec::new();
         let settled = eventually(secs(6), || {
-            let page = self.router.get("/vhealth?format=json").json();
+            let page = self.router.get(&format!("/vhealth?format=json&q={}", cell.model)).json();
             let health = self.router.health();
             last = (0..cell.shape.candidates)
                 .flat_map(|at| standing(cell, at, expected, &health, &page))
