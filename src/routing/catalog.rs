@@ -4,6 +4,7 @@
 //! Nothing is precomputed for all credentials times all models: a question is answered from a few small maps when a
 //! model is first asked for, and the answer kept by `rotation`.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -48,6 +49,8 @@ pub(super) struct Catalog {
     entries: HashMap<Arc<str>, Entry>,
     /// Configured names that somebody may serve, in the order of the file.
     order: Vec<Arc<str>>,
+    /// Of names, in the lists of credentials: the longest first.
+    beginnings: Vec<Box<str>>,
     /// Names that stand for others.
     pub(super) meanings: Meanings,
     strategy: Strategy,
@@ -73,6 +76,8 @@ struct Listing {
 #[derive(Clone, Default)]
 struct Entry {
     everybody: bool,
+    /// It is written out in the list of a credential.
+    listed: bool,
     credentials: Vec<usize>,
     /// For one credential, or for those that have none of their own.
     limits: Vec<(Option<usize>, Limits)>,
@@ -114,6 +119,7 @@ impl Catalog {
             credentials: credentials.collect(),
             entries: HashMap::new(),
             order: Vec::new(),
+            beginnings: Vec::new(),
             meanings: Meanings::new(blueprint),
             strategy: blueprint.strategy,
             has_section: false,
@@ -270,18 +276,20 @@ impl Catalog {
         if serves {
             return Some(name.clone());
         }
-        let longest = self.pattern(name).filter(|_| !listing.patterns.is_empty())?;
+        if listing.patterns.is_empty() {
+            return None;
+        }
+        let longest = self.pattern(name)?;
         listing.patterns.iter().find(|pattern| pattern.beginning() == longest)?.there(name)
     }
 
     /// The longest beginning of `name` that a list has, unless the name itself is given to somebody.
     fn pattern(&self, name: &str) -> Option<&str> {
-        let patterns = self.credentials.iter().flat_map(|listing| &listing.patterns);
-        let fitting = patterns.map(Pattern::beginning).filter(|beginning| name.starts_with(beginning));
-        let longest = fitting.max_by_key(|beginning| beginning.len())?;
-        let entered = self.entries.get(name).is_some_and(|entry| !entry.credentials.is_empty());
-        let given = entered || self.credentials.iter().any(|listing| listing.list.contains_key(name));
-        (!given).then_some(longest)
+        let given = |entry: &Entry| entry.listed || !entry.credentials.is_empty();
+        if self.entries.get(name).is_some_and(given) {
+            return None;
+        }
+        self.beginnings.iter().map(|beginning| &**beginning).find(|beginning| name.starts_with(beginning))
     }
 
     fn enter(&mut self, blueprint: &Blueprint) {
@@ -308,12 +316,19 @@ impl Catalog {
         }
         let lists = blueprint.credentials.iter().filter_map(|spec| spec.models.as_ref()).flatten();
         for (here, there) in lists {
-            if Pattern::read(here, there).is_none() && !self.entries.contains_key(here.as_str()) {
-                let name: Arc<str> = here.as_str().into();
-                self.order.push(name.clone());
-                self.entries.insert(name, Entry::default());
+            if let Some(pattern) = Pattern::read(here, there) {
+                self.beginnings.push(pattern.beginning().into());
+                continue;
             }
+            let name: Arc<str> = here.as_str().into();
+            let entry = self.entries.entry(name.clone()).or_insert_with(|| {
+                self.order.push(name);
+                Entry::default()
+            });
+            entry.listed = true;
         }
+        self.beginnings.sort_by_cached_key(|beginning| (Reverse(beginning.len()), beginning.clone()));
+        self.beginnings.dedup();
     }
 }
 

@@ -39,6 +39,11 @@ impl Cell {
         format!("{}-{}", self.model, ["first", "second", "third"][at])
     }
 
+    /// Whether its one candidate is to be asked again and again.
+    fn is_asked_in_rounds(&self) -> bool {
+        self.shape.candidates == 1 && self.fault.alone.is_some_and(|then| then.requests > 2)
+    }
+
     fn name(&self) -> String {
         let Shape { stream, protocol, candidates } = self.shape;
         let form = if stream { "stream" } else { "unary" };
@@ -110,8 +115,11 @@ impl Rig {
         let wrong = at_once(WORKERS, |_| {
             let mut wrong = Vec::new();
             loop {
-                let next = queue.lock().unwrap().pop_front();
-                let Some(cell) = next else { return wrong };
+                let mut queued = queue.lock().unwrap();
+                let Some(cell) = queued.pop_front() else { return wrong };
+                // All share a budget of ten retries a second, so they do not begin all at once.
+                std::thread::sleep(ms(if cell.is_asked_in_rounds() { 600 } else { 60 }));
+                drop(queued);
                 wrong.extend(self.play(cell).into_iter().map(|what| format!("{}: {what}", cell.name())));
             }
         });
