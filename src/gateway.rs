@@ -19,6 +19,7 @@ use crate::edge::addresses::{self, AddressSet};
 use crate::edge::pins::Pinboard;
 use crate::edge::random::{unguessable, Random};
 use crate::edge::token::Token;
+use crate::hex::hex;
 use crate::llm::endpoint::Endpoint;
 use crate::llm::scrub::Scrubber;
 use crate::providers::chained;
@@ -260,20 +261,16 @@ fn identity(credential: &Credential, salt: &str) -> String {
         digest.update(&(part.len() as u64).to_le_bytes());
         digest.update(part.as_bytes());
     }
-    digest.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(digest.finish().as_ref())
 }
 
 fn route(credential: &Credential) -> addresses::Route {
-    let url = &credential.base_url;
     addresses::Route {
-        host: url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned(),
-        port: url.port_or_known_default().unwrap_or(443),
         places: credential.addresses.clone(),
         router: credential.kind.provider().is_router,
-        tls: url.scheme() == "https",
         trust: credential.tls.clone(),
         http2: credential.http2,
-        connect_timeout: credential.connect_timeout,
+        ..addresses::Route::to(&credential.base_url, credential.connect_timeout)
     }
 }
 

@@ -44,6 +44,7 @@ pub mod edge;
 pub mod footprint;
 pub mod gateway;
 pub mod handover;
+mod hex;
 pub mod import;
 pub mod llm;
 pub mod loading;

@@ -38,10 +38,10 @@ impl Origin {
         }
     }
 
-    fn read(&self) -> Result<Vec<u8>, String> {
+    fn read(&self, surrounding: &Surrounding) -> Result<Vec<u8>, String> {
         match self {
             Self::File(path) => std::fs::read(path).map_err(|why| format!("{}: {why}", path.display())),
-            Self::Environment => match environment::read(&Surrounding::now().lookup())? {
+            Self::Environment => match environment::read(&surrounding.lookup())? {
                 Some(found) => Ok(found.yaml.into_bytes()),
                 None => Err(nothing()),
             },
@@ -78,8 +78,8 @@ fn nothing() -> String {
 
 /// What the configuration says, with all that it names; an error where it cannot be read at all.
 pub fn load(origin: &Origin) -> Result<Loaded, String> {
-    let bytes = origin.read()?;
-    let (path, surrounding) = (origin.name(), Surrounding::now());
+    let surrounding = Surrounding::now();
+    let (path, bytes) = (origin.name(), origin.read(&surrounding)?);
     Ok(match std::str::from_utf8(&bytes) {
         Ok(text) => {
             let read = |path: &Path| std::fs::read_to_string(path);
@@ -101,7 +101,7 @@ pub fn settings(origin: &Origin, color: bool) -> Result<(Settings, String), Stri
 
 /// Host and port of the main listener, as far as the configuration says them, and whether plain HTTP is spoken there.
 pub fn listener(origin: &Origin) -> std::io::Result<(String, u16, bool)> {
-    let bytes = origin.read().map_err(std::io::Error::other)?;
+    let bytes = origin.read(&Surrounding::now()).map_err(std::io::Error::other)?;
     let source = Source { path: origin.name(), text: &String::from_utf8_lossy(&bytes) };
     Ok(config::listener(source, &variable, &|path| std::fs::read_to_string(path)))
 }

@@ -76,18 +76,8 @@ enum Told {
 
 impl Collector {
     fn new(otlp: &Otlp) -> Self {
-        let url = &otlp.endpoint;
-        let addresses = AddressSet::new(Route {
-            host: url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned(),
-            port: url.port_or_known_default().unwrap_or(443),
-            places: Vec::new(),
-            router: false,
-            tls: url.scheme() == "https",
-            trust: None,
-            http2: false,
-            connect_timeout: CONNECT,
-        });
-        Self { endpoint: url.clone(), addresses }
+        let addresses = AddressSet::new(Route::to(&otlp.endpoint, CONNECT));
+        Self { endpoint: otlp.endpoint.clone(), addresses }
     }
 
     async fn tell(&self, edge: &Edge, otlp: &Otlp, batch: Batch) -> Result<(), String> {

@@ -1,5 +1,6 @@
 //! Bytes that nobody can guess, from the system: for keys and nonces.
 
+use crate::hex::hex;
 use ring::rand::{SecureRandom, SystemRandom};
 
 /// `N` of them; an error where the system has none to give.
@@ -11,6 +12,5 @@ pub fn bytes<const N: usize>() -> Result<[u8; N], String> {
 
 /// A key for callers.
 pub fn key() -> Result<String, String> {
-    let hex: String = bytes::<16>()?.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(format!("sk-{hex}"))
+    Ok(format!("sk-{}", hex(&bytes::<16>()?)))
 }

@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 use super::{chance, complain, say, BAD_CONFIG};
 use crate::config::sealed::{Keys, KEY_LENGTH, PREFIX};
 use crate::config::{self, Outside, Source};
+use crate::hex::hex;
 use crate::loading;
 
 #[derive(Subcommand)]
@@ -56,10 +57,6 @@ pub fn run(asked: &Secrets) -> ExitCode {
             ExitCode::from(BAD_CONFIG)
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn input() -> Result<Zeroizing<String>, String> {

@@ -4,7 +4,8 @@
 //! with salt, and every request would pay for it). Digests are compared in constant time, and looked up by their first
 //! bytes, which tell nothing about a key that one does not have already.
 
-use std::fmt::{self, Write};
+use crate::hex::hex;
+use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use ring::digest::{digest, SHA256, SHA256_OUTPUT_LEN};
@@ -38,20 +39,14 @@ impl Digest {
 
     /// The key as it may be shown: `sha256:` and eight digits, by which its owner can find it.
     pub fn hint(&self) -> String {
-        self.0.iter().take(4).fold("sha256:".to_owned(), hex)
+        format!("sha256:{}", hex(&self.0[..4]))
     }
 
     /// What stands for it in a file or with another process: a digest of `salt` and itself, as hexadecimal digits.
     pub fn id(&self, salt: &str) -> String {
         let salted = [salt.as_bytes(), &self.0].concat();
-        digest(&SHA256, &salted).as_ref().iter().fold(String::new(), hex)
+        hex(digest(&SHA256, &salted).as_ref())
     }
-}
-
-fn hex(mut text: String, byte: &u8) -> String {
-    // Writing to a string cannot fail.
-    let _ = write!(text, "{byte:02x}");
-    text
 }
 
 impl PartialEq for Digest {

@@ -24,6 +24,7 @@ mod suggest;
 #[cfg(test)]
 mod tests;
 
+use crate::hex::hex;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
@@ -234,7 +235,7 @@ impl Loaded {
 /// Enough of it to tell two files from each other.
 fn digest(text: &str) -> String {
     let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
-    digest.as_ref().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    hex(&digest.as_ref()[..6])
 }
 
 fn counted(count: usize, what: &str) -> String {

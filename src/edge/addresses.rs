@@ -28,6 +28,7 @@ use pingora_load_balancing::{Backend, Backends, LoadBalancer};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::PrivateKeyDer;
 use tokio::sync::watch;
+use url::Url;
 
 use crate::config::UpstreamTls;
 use crate::providers::Transport;
@@ -51,6 +52,22 @@ pub struct Route {
     pub http2: bool,
     /// TCP and TLS must be up within this time.
     pub connect_timeout: Duration,
+}
+
+impl Route {
+    /// To where a URL points, with nothing special about it.
+    pub fn to(url: &Url, connect_timeout: Duration) -> Self {
+        Self {
+            host: url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned(),
+            port: url.port_or_known_default().unwrap_or(443),
+            places: Vec::new(),
+            router: false,
+            tls: url.scheme() == "https",
+            trust: None,
+            http2: false,
+            connect_timeout,
+        }
+    }
 }
 
 /// The addresses of one route.

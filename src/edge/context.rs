@@ -49,7 +49,7 @@ pub struct RequestContext {
     recorder: Arc<Recorder>,
     handed_on: bool,
     _leaving: InFlight,
-    _counted: metrics::InFlight,
+    _counted: metrics::Counted,
 }
 
 /// An answer that broke off, and may go on.
@@ -82,7 +82,7 @@ impl RequestContext {
             recorder,
             handed_on: false,
             _leaving: leaving,
-            _counted: metrics::InFlight::enter(),
+            _counted: metrics::request(),
         }
     }
 

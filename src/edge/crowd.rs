@@ -22,7 +22,7 @@ pub struct Crowd {
 pub struct Place {
     crowd: Arc<Crowd>,
     address: Option<IpAddr>,
-    _counted: metrics::Connection,
+    _counted: metrics::Counted,
 }
 
 impl Crowd {
@@ -31,7 +31,7 @@ impl Crowd {
         let most = most.unwrap_or(u32::MAX);
         let more = |all: u32| (all < most).then_some(all + 1);
         self.all.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
-        Some(Place { crowd: self.clone(), address: None, _counted: metrics::Connection::open() })
+        Some(Place { crowd: self.clone(), address: None, _counted: metrics::connection() })
     }
 }
 

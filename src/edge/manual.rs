@@ -11,6 +11,7 @@ use http::HeaderMap;
 use ring::digest::{digest, SHA256};
 
 use super::local::{HTML, JSON};
+use crate::hex::hex;
 use crate::llm::endpoint::{document, Page};
 use crate::observe::seeds::docs;
 
@@ -45,9 +46,9 @@ impl Manual {
 
 impl Sheet {
     fn new(kind: &'static str, text: String) -> Self {
-        let tag = digest(&SHA256, text.as_bytes());
-        let tag = tag.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>();
-        Self { kind, body: text.into(), tag: format!("\"{tag}\"") }
+        let digest = digest(&SHA256, text.as_bytes());
+        let tag = format!("\"{}\"", hex(&digest.as_ref()[..8]));
+        Self { kind, body: text.into(), tag }
     }
 
     /// Whether a client has it already.

@@ -27,7 +27,7 @@ use crate::llm::error::ApiError;
 use crate::llm::stream::{AnswerStream, Ending, StreamFault};
 use crate::llm::usage::Usage;
 use crate::llm::Wire;
-use crate::observe::metrics::OpenStream;
+use crate::observe::metrics;
 use crate::observe::outcome::{Ended, Resumed, TokenCount};
 use crate::providers::{Next, Transport, Verdict};
 use crate::routing::{Lease, Plan};
@@ -80,7 +80,7 @@ impl Accepted<'_> {
                 Box::pin(self.unary(head, body, facts, client, ctx)).await.map(|()| None)
             }
             Answer::Stream { exchange, watch, translated, held, share, over } => {
-                let _open = OpenStream::enter();
+                let _open = metrics::stream();
                 let Accepted { edge, endpoint, prompt, lease, plan, told } = *self;
                 let lease = Some(lease);
                 let (last, spoke) = (Instant::now(), Instant::now());

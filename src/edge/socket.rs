@@ -17,7 +17,7 @@ use super::exchange::Exchange;
 use super::lifecycle::End;
 use super::relay::Accepted;
 use super::{drain, reply, Edge};
-use crate::observe::metrics::OpenStream;
+use crate::observe::metrics;
 use crate::observe::outcome::Ended;
 
 /// Brings the client the upstream's consent, and then what both say.
@@ -28,7 +28,7 @@ pub async fn carry(
     ctx: &mut RequestContext,
 ) -> Result<(), End> {
     let Accepted { edge, mut lease, .. } = accepted;
-    let _open = OpenStream::enter();
+    let _open = metrics::stream();
     edge.tell(lease.succeeded(Instant::now()));
     ctx.ended(Ended::ClientGone);
     let upstream = exchange.response().ok_or(End::Cut)?;

@@ -23,6 +23,7 @@ use tokio::sync::Semaphore;
 
 use super::random::Random;
 use crate::clients::{Client, Roster};
+use crate::hex::hex;
 
 /// The cookie.
 const NAME: &str = "auto_ai_router_session";
@@ -162,10 +163,6 @@ fn cookie(token: &str, lasts: Duration, secure: bool) -> String {
 
 fn seconds(time: SystemTime) -> u64 {
     time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {

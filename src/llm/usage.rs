@@ -53,7 +53,15 @@ pub struct Reported {
     tool_prompt: Option<u64>,
 }
 
+/// No host nests its usage deeper.
+const DEPTH: u8 = 8;
+
 impl Reported {
+    /// Of a value that stands by itself, as serde lends it; none where that is no usage.
+    pub fn of(json: &str) -> Option<Self> {
+        Self::read(&mut Cursor::new(json.as_bytes(), DEPTH)).ok().flatten()
+    }
+
     /// Reads the value at the cursor; `None` where it is no object.
     pub fn read(cursor: &mut Cursor) -> Result<Option<Self>, Fault> {
         if cursor.peek() != b'{' {

@@ -208,58 +208,36 @@ pub fn rejected(reason: &'static str) {
     TABLE.rejected.with_label_values(&[reason]).inc();
 }
 
-/// A request under way, for as long as the value lives.
+/// Something that is under way, for as long as the value lives.
 #[must_use = "counts for as long as it is kept"]
-pub struct InFlight(());
+pub struct Counted(&'static IntGauge);
 
-impl InFlight {
-    /// Counts it in.
-    pub fn enter() -> Self {
-        TABLE.in_flight.inc();
-        Self(())
+impl Counted {
+    fn on(gauge: &'static IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge)
     }
 }
 
-impl Drop for InFlight {
+impl Drop for Counted {
     fn drop(&mut self) {
-        TABLE.in_flight.dec();
+        self.0.dec();
     }
 }
 
-/// A caller's open connection, for as long as the value lives.
-#[must_use = "counts for as long as it is kept"]
-pub struct Connection(());
-
-impl Connection {
-    /// Counts it in.
-    pub fn open() -> Self {
-        TABLE.connections.inc();
-        Self(())
-    }
+/// Counts a request in.
+pub fn request() -> Counted {
+    Counted::on(&TABLE.in_flight)
 }
 
-impl Drop for Connection {
-    fn drop(&mut self) {
-        TABLE.connections.dec();
-    }
+/// Counts a caller's connection in.
+pub fn connection() -> Counted {
+    Counted::on(&TABLE.connections)
 }
 
-/// An event stream being relayed, for as long as the value lives.
-#[must_use = "counts for as long as it is kept"]
-pub struct OpenStream(());
-
-impl OpenStream {
-    /// Counts it in.
-    pub fn enter() -> Self {
-        TABLE.streams_open.inc();
-        Self(())
-    }
-}
-
-impl Drop for OpenStream {
-    fn drop(&mut self) {
-        TABLE.streams_open.dec();
-    }
+/// Counts an event stream in that is relayed.
+pub fn stream() -> Counted {
+    Counted::on(&TABLE.streams_open)
 }
 
 /// Values of `bans_total{event}`. None may begin with another one.

@@ -18,6 +18,7 @@ use super::chain::Chain;
 use super::query::{Column, Only, Query};
 use super::recent::Failure;
 use super::view::{CredentialView, ModelView, PageView, QuotaView, RouteView, Used, View};
+use crate::hex::hex;
 use cells::{instant, span, Bar, Spark, StateCell, Times};
 
 pub use changes::Changes;
@@ -370,7 +371,7 @@ impl<'v> Pair<'v> {
     /// The two names, so that a row stays itself when others come before it. An id has no spaces.
     fn id(&self) -> String {
         let names = digest(&SHA256, format!("{}\n{}", self.credential, self.model).as_bytes());
-        names.as_ref().iter().take(6).fold("p".to_owned(), |id, byte| format!("{id}{byte:02x}"))
+        format!("p{}", hex(&names.as_ref()[..6]))
     }
 
     /// What the table is sorted by: in trouble first, then the fullest, then the most used.

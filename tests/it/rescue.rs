@@ -20,15 +20,6 @@ fn others(words: &[&str]) -> Reply {
     respond(200).sse(chat_frames("m", words, true).into_iter().map(other))
 }
 
-/// Two providers, the second for when the first is exhausted.
-fn pair(first: &Upstream, second: &Upstream) -> Config {
-    Config::new()
-        .never_bans()
-        .routing("resume: verify")
-        .credential("one", &first.url(), "tpm: 100000")
-        .credential("two", &second.url(), "tpm: 100000\npriority: 1")
-}
-
 fn line_of(router: &Router) -> Value {
     eventually(secs(5), || router.chat_log().pop()).expect("a line")
 }
@@ -37,7 +28,7 @@ fn line_of(router: &Router) -> Value {
 fn a_stream_that_breaks_off_is_gone_on_with_where_the_texts_agree() {
     let first = Upstream::always(broken(&["Hel", "lo wo"]));
     let second = Upstream::always(others(&["H", "ello world", ", and good", " bye"]));
-    let router = pair(&first, &second).start();
+    let router = resuming(&first, &second).start();
     let all = router.stream(&chat_streamed("m")).expect(200).rest();
     assert_eq!(stream::text(&all), "Hello world, and good bye");
     assert!(!all.iter().any(stream::Event::is_error), "{all:?}");
@@ -63,7 +54,7 @@ fn a_stream_that_breaks_off_is_gone_on_with_where_the_texts_agree() {
 fn each_credential_is_charged_for_what_it_did() {
     let first = Upstream::always(broken(&["Hel", "lo wo"]));
     let second = Upstream::always(others(&["Hello world"]));
-    let router = pair(&first, &second).start();
+    let router = resuming(&first, &second).start();
     let mut body = chat_streamed("m");
     body["stream_options"] = json!({"include_usage": true});
     let all = router.stream(&body).expect(200).rest();
@@ -88,7 +79,7 @@ fn a_stream_that_stalls_or_reports_an_error_is_gone_on_with() {
     for end in [begun().hang(), begun().chunk(error.as_bytes()).close(), begun().reset()] {
         let first = Upstream::always(end);
         let second = Upstream::always(others(&["Hello", " world"]));
-        let router = pair(&first, &second).routing("stall_timeout: 1s").start();
+        let router = resuming(&first, &second).routing("stall_timeout: 1s").start();
         let all = router.stream(&chat_streamed("m")).expect(200).rest();
         assert_eq!(stream::text(&all), "Hello world");
         assert!(all.last().unwrap().is_done() && !all.iter().any(stream::Event::is_error), "{all:?}");
@@ -100,7 +91,7 @@ fn an_answer_that_differs_is_given_up_and_the_client_is_told_of_the_break() {
     let first = Upstream::always(broken(&["Hello world"]));
     for words in [&["Hello you", " there"][..], &["Hel"], &["hello world"]] {
         let second = Upstream::always(others(words));
-        let router = pair(&first, &second).start();
+        let router = resuming(&first, &second).start();
         let mut events = router.stream(&chat_streamed("m")).expect(200);
         let all = events.rest();
         assert_eq!((stream::text(&all).as_str(), events.end()), ("Hello world", End::Clean));
@@ -118,7 +109,7 @@ fn the_next_candidate_is_asked_where_one_differs_or_breaks_off_again() {
     let second = Upstream::always(broken(&["Hello wor"]));
     let third = Upstream::always(others(&["Goodbye"]));
     let fourth = Upstream::always(others(&["Hello world."]));
-    let config = pair(&first, &second).credential("three", &third.url(), "priority: 2").credential(
+    let config = resuming(&first, &second).credential("three", &third.url(), "priority: 2").credential(
         "four",
         &fourth.url(),
         "priority: 3",
@@ -137,7 +128,7 @@ fn errors_of_those_who_were_to_go_on_are_not_the_clients() {
     let first = Upstream::always(broken(&["Hello"]));
     for refusal in [400, 401, 500] {
         let second = Upstream::always(respond(refusal).error("nothing of this is told", "x", None));
-        let router = pair(&first, &second).start();
+        let router = resuming(&first, &second).start();
         let mut events = router.stream(&chat_streamed("m")).expect(200);
         let all = events.rest();
         assert!(all.last().unwrap().is_error() && events.end() == End::Clean, "{all:?}");
@@ -164,7 +155,7 @@ fn what_is_no_plain_text_is_not_gone_on_with() {
     for delta in [call, json!({"refusal": "no"}), json!({"reasoning_content": "hm"})] {
         let first = Upstream::always(begun(delta.clone()));
         let second = Upstream::healthy();
-        let router = pair(&first, &second).start();
+        let router = resuming(&first, &second).start();
         let all = router.stream(&chat_streamed("m")).expect(200).rest();
         assert!(all.last().unwrap().is_error(), "{delta}: {all:?}");
         assert_eq!(second.count(), 0, "{delta}");
@@ -174,7 +165,7 @@ fn what_is_no_plain_text_is_not_gone_on_with() {
     {
         let first = Upstream::always(broken(&["Hello"]));
         let second = Upstream::healthy();
-        let router = pair(&first, &second).start();
+        let router = resuming(&first, &second).start();
         let mut body = chat_streamed("m");
         body[name] = value;
         let all = router.stream(&body).expect(200).rest();

@@ -4,14 +4,6 @@ use serde_json::{json, Value};
 
 use crate::support::*;
 
-fn pair(first: &Upstream, second: &Upstream) -> Config {
-    Config::new()
-        .never_bans()
-        .routing("resume: verify")
-        .credential("one", &first.url(), "tpm: 100000")
-        .credential("two", &second.url(), "tpm: 100000\npriority: 1")
-}
-
 fn older(id: &str, text: &str, finish: Option<&str>) -> String {
     frame(&json!({"id": id, "object": "text_completion", "created": 17, "model": "m",
         "choices": [{"text": text, "index": 0, "logprobs": null, "finish_reason": finish}]}))
@@ -31,7 +23,7 @@ fn an_older_completion_is_gone_on_with() {
         DONE.to_owned(),
     ];
     let second = Upstream::always(respond(200).sse(again));
-    let router = pair(&first, &second).start();
+    let router = resuming(&first, &second).start();
     let body = json!({"model": "m", "prompt": "Say hello.", "stream": true});
     let all = Request::post("/v1/completions").json(&body).stream(&router).expect(200).rest();
     let (done, chunks): (Vec<_>, Vec<_>) = all.iter().partition(|event| event.is_done());
@@ -100,7 +92,7 @@ fn question(more: Value) -> Request {
 fn a_response_is_gone_on_with_as_one() {
     let first = Upstream::always(respond(200).open_sse(numbered(begins("1", &["Hel", "lo"]))).close());
     let second = Upstream::always(whole(&["Hello wor", "ld"]));
-    let router = pair(&first, &second).start();
+    let router = resuming(&first, &second).start();
     let events: Vec<Value> =
         question(json!({})).stream(&router).expect(200).rest().iter().map(stream::Event::json).collect();
     let numbers: Vec<_> = events.iter().map(|event| event["sequence_number"].as_u64().unwrap()).collect();
@@ -170,7 +162,7 @@ fn a_response_that_is_stored_or_has_tools_of_the_host_is_not_gone_on_with() {
     for more in [json!({"store": true}), json!({"store": null}), json!({"tools": [{"type": "web_search"}]})] {
         let first = Upstream::always(respond(200).open_sse(numbered(begins("1", &["Hello"]))).close());
         let second = Upstream::always(whole(&["Hello world"]));
-        let router = pair(&first, &second).start();
+        let router = resuming(&first, &second).start();
         let all = question(more.clone()).stream(&router).expect(200).rest();
         assert_eq!(second.count(), 0, "{more}");
         assert_eq!(all.last().unwrap().json()["type"], "error", "{more}: {all:?}");
@@ -189,7 +181,7 @@ fn each_pays_once_for_a_stream_that_two_have_told() {
         "usage": {"prompt_tokens": 400, "completion_tokens": 600, "total_tokens": 1000}});
     frames.insert(frames.len() - 1, frame(&usage));
     let second = Upstream::always(respond(200).sse(frames));
-    let router = pair(&first, &second).model("name: m\ntpm: 90000").client("team", "tpm: 50000").start();
+    let router = resuming(&first, &second).model("name: m\ntpm: 90000").client("team", "tpm: 50000").start();
     let all = Request::chat(&chat_streamed("m")).by("team").stream(&router).expect(200).rest();
     assert_eq!(stream::text(&all), whole);
     // The second is charged as it reports, and the first, which reported nothing, by what it said.

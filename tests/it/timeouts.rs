@@ -1,7 +1,6 @@
 //! The configured times: each holds, and none holds where it should not.
 
 use std::io::Write;
-use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::support::*;
@@ -42,29 +41,6 @@ fn an_idle_connection_is_kept_for_keepalive_timeout() {
     let start = Instant::now();
     assert!(conn.closes_within(secs(5)), "an idle connection is kept for ever");
     assert!(start.elapsed() < secs(2), "{:?}", start.elapsed());
-}
-
-/// A place that takes no more connections and refuses none: its queue is full, so the kernel drops who knocks.
-struct Deaf {
-    url: String,
-    _waiting: Vec<TcpStream>,
-    _listener: tokio::net::TcpListener,
-    _runtime: tokio::runtime::Runtime,
-}
-
-impl Deaf {
-    fn new() -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let listener = runtime.block_on(async {
-            let socket = tokio::net::TcpSocket::new_v4().unwrap();
-            socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
-            socket.listen(1).unwrap()
-        });
-        let address = listener.local_addr().unwrap();
-        let waiting =
-            std::iter::from_fn(|| TcpStream::connect_timeout(&address, ms(300)).ok()).take(50).collect();
-        Self { url: format!("http://{address}"), _waiting: waiting, _listener: listener, _runtime: runtime }
-    }
 }
 
 #[test]

@@ -11,6 +11,7 @@ use rustls::ServerConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::hex::hex;
 use crate::secret::Secret;
 
 /// Whether callers must present a certificate, or may.
@@ -90,5 +91,5 @@ impl Hash for UpstreamTls {
 
 /// Enough of a fingerprint to tell two apart in a log.
 fn short(fingerprint: &[u8; 32]) -> String {
-    fingerprint.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    hex(&fingerprint[..4])
 }

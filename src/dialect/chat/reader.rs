@@ -18,11 +18,7 @@ use crate::dialect::conversation::Source;
 use crate::dialect::json::{OneOrMany, Str};
 use crate::dialect::reply::{Finish, Piece, Sink};
 use crate::dialect::{ReadReply, Seen, Stamp, Unreadable};
-use crate::llm::scan::Cursor;
 use crate::llm::usage::{Reported, Usage};
-
-/// No host nests its usage deeper.
-const USAGE_DEPTH: u8 = 8;
 
 #[derive(Deserialize)]
 struct Answer<'a> {
@@ -133,9 +129,7 @@ impl ChatReader {
         for choice in choices {
             self.choice(choice, sink);
         }
-        let usage = usage.and_then(|usage| {
-            Reported::read(&mut Cursor::new(usage.get().as_bytes(), USAGE_DEPTH)).ok().flatten()
-        });
+        let usage = usage.and_then(|usage| Reported::of(usage.get()));
         if let Some(usage) = usage {
             sink.piece(0, Piece::Usage(inclusive(usage.usage())));
         }

@@ -9,11 +9,7 @@ use serde_json::value::RawValue;
 use crate::dialect::json::Str;
 use crate::dialect::reply::{Finish, Piece, Sink};
 use crate::dialect::{ReadReply, Seen, Unreadable};
-use crate::llm::scan::Cursor;
 use crate::llm::usage::Reported;
-
-/// No host nests its usage deeper.
-const USAGE_DEPTH: u8 = 8;
 
 #[derive(Deserialize)]
 struct Chunk<'a> {
@@ -66,9 +62,7 @@ impl ReadReply for CompletionsReader {
                 Some(_) => sink.piece(index, Piece::Finish(Finish::Stop)),
             }
         }
-        let usage = chunk.usage.and_then(|usage| {
-            Reported::read(&mut Cursor::new(usage.get().as_bytes(), USAGE_DEPTH)).ok().flatten()
-        });
+        let usage = chunk.usage.and_then(|usage| Reported::of(usage.get()));
         if let Some(usage) = usage {
             sink.piece(0, Piece::Usage(usage.usage()));
         }

@@ -11,11 +11,7 @@ use serde_json::value::RawValue;
 use crate::dialect::json::Str;
 use crate::dialect::reply::{Finish, Piece, Sink};
 use crate::dialect::{ReadReply, Seen, Unreadable};
-use crate::llm::scan::Cursor;
 use crate::llm::usage::Reported;
-
-/// No host nests its usage deeper.
-const USAGE_DEPTH: u8 = 8;
 
 #[derive(Deserialize)]
 struct Event<'a> {
@@ -85,9 +81,7 @@ impl ResponsesReader {
 
     fn end(&self, response: Option<ResponseIn>, complete: bool, sink: &mut dyn Sink) -> Seen {
         let (usage, details) = response.map_or((None, None), |end| (end.usage, end.incomplete_details));
-        let usage = usage.and_then(|usage| {
-            Reported::read(&mut Cursor::new(usage.get().as_bytes(), USAGE_DEPTH)).ok().flatten()
-        });
+        let usage = usage.and_then(|usage| Reported::of(usage.get()));
         let filtered =
             details.and_then(|details| details.reason).is_some_and(|reason| &*reason == "content_filter");
         sink.piece(

@@ -100,11 +100,11 @@ fn a_credential_that_is_not_configured_makes_no_series() {
 #[test]
 fn guards_count_in_and_out() {
     let before = TABLE.streams_open.get();
-    let open = OpenStream::enter();
+    let open = stream();
     assert_eq!(TABLE.streams_open.get(), before + 1);
     drop(open);
     assert_eq!(TABLE.streams_open.get(), before);
-    let _ = InFlight::enter();
+    let _ = request();
     assert!(text().contains("# TYPE auto_ai_router_in_flight gauge"));
 }
 

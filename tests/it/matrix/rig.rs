@@ -428,26 +428,3 @@ fn taken() -> (tokio::net::TcpSocket, String) {
     let url = format!("http://{}", socket.local_addr().unwrap());
     (socket, url)
 }
-
-/// A host whose queue of connections is full: it neither takes nor refuses another one.
-struct Deaf {
-    url: String,
-    _waiting: Vec<std::net::TcpStream>,
-    _listener: tokio::net::TcpListener,
-    _runtime: tokio::runtime::Runtime,
-}
-
-impl Deaf {
-    fn new() -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let listener = runtime.block_on(async {
-            let socket = tokio::net::TcpSocket::new_v4().unwrap();
-            socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
-            socket.listen(1).unwrap()
-        });
-        let address = listener.local_addr().unwrap();
-        let connect = || std::net::TcpStream::connect_timeout(&address, ms(300)).ok();
-        let waiting = std::iter::from_fn(connect).take(50).collect();
-        Self { url: format!("http://{address}"), _waiting: waiting, _listener: listener, _runtime: runtime }
-    }
-}

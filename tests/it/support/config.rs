@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::Upstream;
+
 /// The key that clients of a test router present.
 pub const MASTER_KEY: &str = "sk-test-master-0123456789abcdef";
 
@@ -225,4 +227,13 @@ fn indented(lines: &str) -> String {
 
 fn item(lines: &str) -> String {
     indented(lines).replacen("  ", "- ", 1).lines().map(|line| format!("  {line}\n")).collect()
+}
+
+/// Two providers, the second for when the first is exhausted; streams that break off are gone on with.
+pub fn resuming(first: &Upstream, second: &Upstream) -> Config {
+    Config::new()
+        .never_bans()
+        .routing("resume: verify")
+        .credential("one", &first.url(), "tpm: 100000")
+        .credential("two", &second.url(), "tpm: 100000\npriority: 1")
 }

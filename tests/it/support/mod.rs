@@ -5,6 +5,7 @@
 pub mod authority;
 pub mod client;
 pub mod config;
+pub mod deaf;
 pub mod h2c;
 pub mod languages;
 pub mod reply;
@@ -15,7 +16,8 @@ pub mod upstream;
 pub mod wire;
 
 pub use client::{Answer, Conn, Request};
-pub use config::{client_key, key_of, Config, MASTER_KEY};
+pub use config::{client_key, key_of, resuming, Config, MASTER_KEY};
+pub use deaf::Deaf;
 pub use languages::Language;
 pub use reply::{chat_frames, chunk, frame, respond, role, stop, word, Reply, DONE};
 pub use router::{free_port, Router};

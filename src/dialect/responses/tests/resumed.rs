@@ -6,8 +6,8 @@ use super::*;
 use proptest::prelude::*;
 use serde_json::json;
 
-use crate::dialect::reader;
 use crate::dialect::resume::{Begins, Told};
+use crate::dialect::{reader, Written};
 use crate::llm::Wire;
 
 fn recorded(text: &str) -> Vec<Value> {
@@ -27,23 +27,12 @@ fn gone_on(said: &[Value], cut: usize) -> Option<Vec<Value>> {
     for event in said {
         // The other one's ids are its own.
         let other = event.to_string().replace("resp_", "resp_other").replace("msg_", "msg_other");
-        let mut sink = Through { writer: writer.as_mut(), out: &mut out };
+        let mut sink = Written { writer: writer.as_mut(), out: &mut out };
         reader.event(other.as_bytes(), &mut sink).unwrap();
     }
     writer.end(&mut out);
     assert!(!writer.diverged());
     Some(said[..cut].iter().cloned().chain(events(&out)).collect())
-}
-
-struct Through<'t> {
-    writer: &'t mut dyn WriteReply,
-    out: &'t mut Vec<u8>,
-}
-
-impl Sink for Through<'_> {
-    fn piece(&mut self, choice: u32, piece: Piece<'_>) {
-        self.writer.piece(choice, piece, self.out);
-    }
 }
 
 fn text(response: &Value) -> String {
