@@ -117,20 +117,18 @@ fn survived(caught: std::thread::Result<Result<(), End>>) -> Result<(), End> {
 
 /// The doorstep: what is asked, from whom, and whether it has been here before.
 fn enter(edge: &Edge, client: &mut ServerSession, ctx: &mut RequestContext) -> Result<Endpoint, End> {
-    if let Some(name) = &edge.gateway.settings.server.auth_header {
+    let server = &edge.gateway.settings.server;
+    let request = client.req_header();
+    ctx.outcome.caller = origin::caller(client.client_addr(), &request.headers, &server.trusted_proxies);
+    if let Some((status, fault)) = fault(request) {
+        return Err(Refusal::new(ApiError::invalid(status, fault), "malformed_head").into());
+    }
+    if let Some(name) = &server.auth_header {
         admission::adopt_key(client.req_header_mut(), name);
     }
     let request = client.req_header();
     let path = request.uri.path();
-    ctx.outcome.caller =
-        origin::caller(client.client_addr(), &request.headers, &edge.gateway.settings.server.trusted_proxies);
-    ctx.origin = edge.gateway.settings.server.cors.as_ref().and_then(|cors| cors::allowed(cors, request));
-    if request.version == Version::HTTP_2 {
-        // Over HTTP/1 the whole head has been looked at.
-        if let Some((status, fault)) = grammar::path_fault(path.as_bytes()) {
-            return Err(Refusal::new(ApiError::invalid(status, fault), "malformed_head").into());
-        }
-    }
+    ctx.origin = server.cors.as_ref().and_then(|cors| cors::allowed(cors, request));
     let health = path == edge.gateway.settings.monitoring.health_check_path;
     let endpoint = Endpoint::of(&request.method, if health { "/health" } else { path });
     ctx.outcome.endpoint = endpoint.template();
@@ -160,6 +158,16 @@ fn enter(edge: &Edge, client: &mut ServerSession, ctx: &mut RequestContext) -> R
         }
     }
     Ok(endpoint)
+}
+
+/// What is wrong with a head that came over HTTP/2. Over HTTP/1 it has been looked at before it was read.
+fn fault(request: &RequestHeader) -> Option<grammar::Fault> {
+    if request.version != Version::HTTP_2 {
+        return None;
+    }
+    let authority = request.uri.authority().map(|authority| authority.as_str().as_bytes());
+    let fields = request.headers.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
+    grammar::http2_fault(request.method.as_str().as_bytes(), request.raw_path(), authority, fields)
 }
 
 /// The trace that the request is a part of; one that begins here, where its header names none, or two.

@@ -4,6 +4,8 @@
 //! pings and settings, and takes resets, priorities and continuations, for as long as they come. Here their headers are
 //! counted as they are read (RFC 9113 section 4.1), and a connection that sends too many ends. Window updates are as many
 //! as our own data frames allow for.
+//!
+//! A connection whose first frame is no SETTINGS ends as well (section 3.4), since h2 takes any.
 
 use std::io;
 use std::pin::Pin;
@@ -32,6 +34,8 @@ const BYTES_AN_UPDATE: u64 = 16;
 /// The bytes before the first frame of a client.
 const PREFACE: usize = 24;
 const HEADER: usize = 9;
+const SETTINGS: u8 = 4;
+const ACK: u8 = 1;
 
 /// A connection whose frames are counted.
 #[derive(Debug)]
@@ -58,15 +62,21 @@ struct Frames {
     left: f64,
     at: Instant,
     updates: u64,
+    begun: bool,
 }
+
+/// Why a connection ends, as `rejected_total` has it.
+type Reason = &'static str;
+const FLOOD: Reason = "http2_flood";
+const PREFACE_FAULT: Reason = "http2_preface";
 
 impl Frames {
     fn new(now: Instant) -> Self {
-        Self { skip: PREFACE, header: [0; HEADER], filled: 0, left: BURST, at: now, updates: 0 }
+        Self { skip: PREFACE, header: [0; HEADER], filled: 0, left: BURST, at: now, updates: 0, begun: false }
     }
 
     /// Whether the connection may go on after these bytes.
-    fn read(&mut self, mut bytes: &[u8], written: u64, now: impl Fn() -> Instant) -> bool {
+    fn read(&mut self, mut bytes: &[u8], written: u64, now: impl Fn() -> Instant) -> Result<(), Reason> {
         while !bytes.is_empty() {
             let skipped = self.skip.min(bytes.len());
             (self.skip, bytes) = (self.skip - skipped, bytes.get(skipped..).unwrap_or_default());
@@ -79,15 +89,17 @@ impl Frames {
                 self.filled = 0;
                 let [a, b, c, kind, flags, ..] = self.header;
                 self.skip = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
-                if !self.frame(kind, flags, written, &now) {
-                    return false;
+                match std::mem::replace(&mut self.begun, true) {
+                    false if kind != SETTINGS || flags & ACK != 0 => return Err(PREFACE_FAULT),
+                    true if !self.may_send(kind, flags, written, &now) => return Err(FLOOD),
+                    _ => {}
                 }
             }
         }
-        true
+        Ok(())
     }
 
-    fn frame(&mut self, kind: u8, flags: u8, written: u64, now: impl Fn() -> Instant) -> bool {
+    fn may_send(&mut self, kind: u8, flags: u8, written: u64, now: impl Fn() -> Instant) -> bool {
         const END_STREAM: u8 = 1;
         match kind {
             // DATA asks for something unless it is empty and goes on; HEADERS is a request or its end.
@@ -115,11 +127,10 @@ impl AsyncRead for Counted {
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         let written = self.written;
         let read = buf.filled().get(before..).unwrap_or_default();
-        if self.frames.read(read, written, Instant::now) {
-            return Poll::Ready(Ok(()));
-        }
-        metrics::rejected("http2_flood");
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "too many control frames")))
+        Poll::Ready(self.frames.read(read, written, Instant::now).map_err(|reason| {
+            metrics::rejected(reason);
+            io::Error::new(io::ErrorKind::ConnectionAborted, reason)
+        }))
     }
 }
 
@@ -217,12 +228,18 @@ mod tests {
         frame
     }
 
+    /// A connection that has begun.
+    fn begun(now: Instant) -> Frames {
+        let mut frames = Frames::new(now);
+        assert_eq!(frames.read(&[&[0; PREFACE][..], &frame(SETTINGS, 0, 0)].concat(), 0, || now), Ok(()));
+        frames
+    }
+
     /// How many of `frames`, sent one after the other within one moment and cut at odd places, are taken.
     fn taken(frame: &[u8], count: usize) -> usize {
         let start = Instant::now();
-        let mut frames = Frames::new(start);
-        assert!(frames.read(&[0; PREFACE], 0, || start));
-        let goes_on = |_: &usize| frame.chunks(7).all(|piece| frames.read(piece, 0, || start));
+        let mut frames = begun(start);
+        let goes_on = |_: &usize| frame.chunks(7).all(|piece| frames.read(piece, 0, || start).is_ok());
         (0..count).take_while(goes_on).count()
     }
 
@@ -241,18 +258,27 @@ mod tests {
     #[test]
     fn a_client_that_takes_its_time_may_go_on_for_ever() {
         let mut now = Instant::now();
-        let mut frames = Frames::new(now);
-        assert!(frames.read(&[0; PREFACE], 0, || now));
+        let mut frames = begun(now);
         for _ in 0..10_000 {
             now += Duration::from_millis(20);
-            assert!(frames.read(&frame(6, 0, 8), 0, || now));
+            assert_eq!(frames.read(&frame(6, 0, 8), 0, || now), Ok(()));
         }
     }
 
     #[test]
     fn who_is_sent_much_may_update_its_windows_often() {
-        let mut frames = Frames::new(Instant::now());
-        assert!(frames.read(&[0; PREFACE], 0, Instant::now));
-        assert!((0..20_000_u64).all(|n| frames.read(&frame(8, 0, 4), n * 20, Instant::now)));
+        let mut frames = begun(Instant::now());
+        assert!((0..20_000_u64).all(|n| frames.read(&frame(8, 0, 4), n * 20, Instant::now).is_ok()));
+    }
+
+    #[test]
+    fn the_first_frame_is_settings() {
+        for (kind, flags, well) in
+            [(SETTINGS, 0, Ok(())), (SETTINGS, ACK, Err(PREFACE_FAULT)), (6, 0, Err(PREFACE_FAULT))]
+        {
+            let mut frames = Frames::new(Instant::now());
+            assert_eq!(frames.read(&[0; PREFACE], 0, Instant::now), Ok(()));
+            assert_eq!(frames.read(&frame(kind, flags, 0), 0, Instant::now), well, "{kind} {flags}");
+        }
     }
 }

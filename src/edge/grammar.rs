@@ -1,4 +1,4 @@
-//! What a request head must look like before anything else reads it (RFC 9112, RFC 3986).
+//! What a request head must look like before anything else reads it (RFC 9112, RFC 9113 section 8.2.1, RFC 3986).
 //!
 //! Pingora's parser takes heads that two programs can read in two ways: Content-Length beside Transfer-Encoding, codings
 //! besides `chunked`, lines that end without a carriage return, control bytes in targets, no Host or an odd one. Whoever
@@ -22,9 +22,28 @@ pub fn fault(head: &[u8]) -> Option<Fault> {
     check(head).err()
 }
 
-/// Why a path cannot be taken as it stands; `None` for one that can.
-pub fn path_fault(path: &[u8]) -> Option<Fault> {
-    check_path(path).err()
+/// The first fault of a head that came over HTTP/2, where nothing has been looked at as bytes: what would be a fault over
+/// HTTP/1, and values with blanks around them, which RFC 9113 has none of.
+pub fn http2_fault<'a>(
+    method: &[u8],
+    target: &[u8],
+    authority: Option<&[u8]>,
+    mut fields: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+) -> Option<Fault> {
+    let mut check = || {
+        check_method(method)?;
+        check_target(target)?;
+        if !target.starts_with(b"/") || !authority.is_none_or(is_host) {
+            return Err(bad("`:path` is no path, or `:authority` no host"));
+        }
+        let mut seen = Seen::default();
+        fields.try_for_each(|(name, value)| match value.trim_ascii() == value {
+            true => seen.field(name, value),
+            false => Err(bad("the value of a header begins or ends with a blank")),
+        })?;
+        seen.whole(2)
+    };
+    check().err()
 }
 
 fn bad(why: &'static str) -> Fault {
@@ -42,7 +61,7 @@ fn check(head: &[u8]) -> Result<(), Fault> {
         if line.is_empty() {
             break;
         }
-        seen.field(line)?;
+        seen.line(line)?;
     }
     seen.whole(version)
 }
@@ -59,14 +78,19 @@ fn request_line(line: &[u8]) -> Result<u8, Fault> {
     if method.is_empty() || !method.iter().all(|b| is_token(*b)) {
         return Err(odd);
     }
-    if method == b"TRACE" || method == b"CONNECT" {
-        return Err((405, "TRACE and CONNECT are not served here"));
-    }
+    check_method(method)?;
     check_target(target)?;
     match version {
         b"HTTP/1.1" => Ok(1),
         b"HTTP/1.0" => Ok(0),
         _ => Err(odd),
+    }
+}
+
+fn check_method(method: &[u8]) -> Result<(), Fault> {
+    match method {
+        b"TRACE" | b"CONNECT" => Err((405, "TRACE and CONNECT are not served here")),
+        _ => Ok(()),
     }
 }
 
@@ -151,18 +175,21 @@ struct Seen {
 }
 
 impl Seen {
-    fn field(&mut self, line: &[u8]) -> Result<(), Fault> {
+    fn line(&mut self, line: &[u8]) -> Result<(), Fault> {
+        let colon = memchr::memchr(b':', line).ok_or(bad("a header has no colon"))?;
+        let (name, value) = line.split_at(colon);
+        self.field(name, value.get(1..).unwrap_or_default())
+    }
+
+    fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), Fault> {
         self.headers += 1;
         if self.headers > MOST_HEADERS {
             return Err((431, "the request has more than 100 headers"));
         }
-        let colon = memchr::memchr(b':', line).ok_or(bad("a header has no colon"))?;
-        let (name, value) = line.split_at(colon);
         if name.is_empty() || !name.iter().all(|b| is_token(*b)) {
             // A blank before the colon, and a line that goes on from the one before (obs-fold), end here, too.
             return Err(bad("the name of a header is no token"));
         }
-        let value = value.get(1..).unwrap_or_default();
         if value.iter().any(|b| b.is_ascii_control() && *b != b'\t') {
             return Err(bad("the value of a header holds a control byte"));
         }
@@ -318,11 +345,35 @@ mod tests {
         assert_eq!(status(&format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "x: y\r\n".repeat(100))), 431);
     }
 
+    #[test]
+    fn a_head_over_http2_is_held_to_the_same_grammar() {
+        let faulty = |method: &[u8], target: &[u8], authority: &[u8], field: (&[u8], &[u8])| {
+            let fields = [(&b"accept"[..], &b"*/*"[..]), field];
+            http2_fault(method, target, Some(authority), fields.into_iter()).map_or(200, |(status, _)| status)
+        };
+        let (path, host, plain) =
+            (&b"/v1/models?x=//y"[..], &b"router:80"[..], (&b"x-odd"[..], &b"a\t\xc3"[..]));
+        assert_eq!(faulty(b"GET", path, host, plain), 200);
+        for value in [&b" a"[..], b"a\t", b" ", b"a\0b", b"a\nb"] {
+            assert_eq!(faulty(b"GET", path, host, (b"x-odd", value)), 400, "{value:?}");
+        }
+        assert_eq!(faulty(b"GET", path, host, (b"content-length", b"3, 3")), 400);
+        assert_eq!(faulty(b"GET", path, host, (b"host", b"a b")), 400);
+        assert_eq!(faulty(b"GET", path, b"me@router", plain), 400);
+        assert_eq!(faulty(b"GET", b"/v1//models", host, plain), 400);
+        assert_eq!(faulty(b"GET", b"http://a/v1/models", host, plain), 400);
+        assert_eq!(faulty(b"GET", &b"/x".repeat(5000), host, plain), 414);
+        assert_eq!(faulty(b"TRACE", path, host, plain), 405);
+        assert!(http2_fault(b"GET", path, None, std::iter::empty()).is_none());
+        let many = std::iter::repeat_n(plain, 101);
+        assert_eq!(http2_fault(b"GET", path, None, many).map(|(status, _)| status), Some(431));
+    }
+
     proptest! {
         #[test]
         fn any_bytes_at_all_have_a_verdict(head in prop::collection::vec(any::<u8>(), 0..300)) {
             let _ = fault(&head);
-            let _ = path_fault(&head);
+            let _ = http2_fault(b"GET", &head, Some(&head), std::iter::once((&*head, &*head)));
         }
     }
 }

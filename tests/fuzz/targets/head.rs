@@ -55,8 +55,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
 }
 
 pub fn check(input: &[u8]) {
-    if grammar::path_fault(input).is_none() {
-        path_is_plain(input);
+    if grammar::http2_fault(b"GET", input, None, std::iter::empty()).is_none() {
+        path_is_plain(input.split(|byte| *byte == b'?').next().unwrap_or_default());
     }
     let Some(end) = front::blank_line(input, 0) else { return };
     let head = &input[..end];
