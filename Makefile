@@ -6,6 +6,7 @@ CARGO ?= cargo
 DOCKER ?= docker
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PYTHON := $(TARGET)/sdk-venv/bin/python
+HTTP2_PYTHON := $(TARGET)/upgrade-venv/bin/python
 BINARY := $(TARGET)/debug/auto-ai-router
 RELEASE := $(TARGET)/release/auto-ai-router
 FUZZ_CASES ?= 20000
@@ -23,7 +24,7 @@ export RUST_TEST_THREADS ?= 4
 export PATH := $(abspath $(TARGET))/redis:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-js test-go test-clients test-agents test-prometheus test-browser test-shared test-hosts test-packages test-systemd test-image test-upgrade test-fleet fuzz fuzz-targets soak attack build deb rpm \
+.PHONY: help demo test test-js test-go test-clients test-agents test-prometheus test-browser test-shared test-hosts test-packages test-systemd test-image test-upgrade test-http2 test-fleet fuzz fuzz-targets soak attack build deb rpm \
 	docker-build docker-run docker-stop lint deny sbom reproducible check-threads bench clean tools test-tools binary
 
 help: ## this text
@@ -113,10 +114,15 @@ soak: binary ## mixed load and faults for SOAK_SECONDS (120), then leaks are loo
 attack: binary ## slow clients, floods and smuggling, with what they cost, at most 6 minutes
 	timeout 360 python3 -B tests/more/attack.py $(BINARY)
 
-test-upgrade: binary ## upgrades and reloads under load, and all that can go wrong with them, at most 6 minutes
-	@test -d $(TARGET)/upgrade-venv || (python3 -m venv $(TARGET)/upgrade-venv && \
-		$(TARGET)/upgrade-venv/bin/pip install --quiet hpack hyperframe)
-	timeout 360 $(TARGET)/upgrade-venv/bin/python -B tests/more/upgrade/main.py $(BINARY)
+test-upgrade: binary $(HTTP2_PYTHON) ## upgrades and reloads under load, and all that can go wrong with them, at most 6 minutes
+	timeout 360 $(HTTP2_PYTHON) -B tests/more/upgrade/main.py $(BINARY)
+
+test-http2: binary $(HTTP2_PYTHON) ## 212 cases of HTTP/2 and HPACK, over TLS and in cleartext, at most 2 minutes
+	timeout 120 $(HTTP2_PYTHON) -B tests/more/http2/main.py $(BINARY)
+
+$(HTTP2_PYTHON):
+	python3 -m venv $(TARGET)/upgrade-venv
+	$(TARGET)/upgrade-venv/bin/pip install --quiet --disable-pip-version-check hpack hyperframe
 
 build: tools ## a release binary in target/release
 	RUSTFLAGS="$(SAME_PATHS)" $(CARGO) build --release --locked

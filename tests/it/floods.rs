@@ -138,3 +138,18 @@ fn a_small_block_that_unpacks_into_a_large_one_is_not_unpacked_for_long() {
     drop(lines);
     router.chat(&chat("m")).expect(200);
 }
+
+#[test]
+fn a_connection_that_does_not_begin_with_settings_ends() {
+    let router = Config::single(&Upstream::healthy().url()).start();
+    let mut tcp = TcpStream::connect(router.address()).unwrap();
+    tcp.set_read_timeout(Some(secs(8))).unwrap();
+    let (line, _) = PREFACE.split_at(24);
+    tcp.write_all(&[line, &frame(6, 0, 0, &[7; 8])].concat()).unwrap();
+    let mut answer = Vec::new();
+    let _ = tcp.read_to_end(&mut answer);
+    assert!(!answer.windows(8).any(|bytes| bytes == [7; 8]), "the ping is answered");
+    let rejected = router.metric("auto_ai_router_rejected_total", &[("reason", "http2_preface")]);
+    assert_eq!(rejected, Some(1.0));
+    router.chat(&chat("m")).expect(200);
+}

@@ -87,6 +87,54 @@ fn what_can_be_read_in_two_ways_is_refused_and_reaches_nobody() {
     assert_eq!(rejected, Some(all.len() as f64));
 }
 
+/// The head of a chat as an HTTP/2 frame that ends its stream; no field is indexed.
+fn http2_head(router: &Router, path: &str, odd: (&str, &str)) -> Vec<u8> {
+    let key = format!("Bearer {}", router.key());
+    let mut block = Vec::new();
+    let fields = [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", path),
+        (":authority", "a"),
+        ("authorization", &key),
+    ];
+    for (name, value) in fields.into_iter().chain([odd]) {
+        block.push(0);
+        for text in [name, value] {
+            block.push(u8::try_from(text.len()).unwrap());
+            block.extend_from_slice(text.as_bytes());
+        }
+    }
+    let length = u32::try_from(block.len()).unwrap().to_be_bytes();
+    [&length[1..], &[1, 5, 0, 0, 0, 1], &block].concat()
+}
+
+#[test]
+fn over_http2_a_head_is_held_to_the_same_grammar() {
+    let upstream = Upstream::healthy();
+    let router = Config::single(&upstream.url()).start();
+    let path = "/v1/chat/completions";
+    let hostile = [
+        (path, ("x-odd", " a")),
+        (path, ("x-odd", "a\t")),
+        ("/v1//chat/completions", ("x-odd", "a")),
+        ("/v1%2fchat/completions", ("x-odd", "a")),
+    ];
+    for (path, odd) in hostile {
+        let mut tcp = TcpStream::connect(router.address()).unwrap();
+        tcp.set_read_timeout(Some(secs(8))).unwrap();
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+        tcp.write_all(&[preface, &http2_head(&router, path, odd)[..]].concat()).unwrap();
+        let mut answer = [0; 4096];
+        while !String::from_utf8_lossy(&answer).contains("invalid_request") {
+            assert!(tcp.read(&mut answer).is_ok_and(|read| read > 0), "{path} {odd:?} is not refused");
+        }
+    }
+    let rejected = router.metric("auto_ai_router_rejected_total", &[("reason", "malformed_head")]);
+    assert_eq!(rejected, Some(hostile.len() as f64));
+    assert_eq!(upstream.heads().len(), upstream.discoveries(), "something went upstream");
+}
+
 #[test]
 fn a_model_may_have_a_slash_in_its_name_and_an_address_its_own_host() {
     let upstream = Upstream::healthy().lists(&["meta/llama"]);

@@ -1,17 +1,20 @@
 """Frames that break a rule of their own type, sections 6 and 7."""
 
 import wire
-from outcomes import BODY, GET, alive, broken, case, closed, get, post, refused
+from outcomes import BODY, GET, alive, broken, case, closed, get, over, post, refused
 from wire import (ACK, END_HEADERS, END_STREAM, FLOW_CONTROL, FRAME, FRAME_SIZE, GOAWAY, PADDED, PRIORITY, PROTOCOL, PUSH_PROMISE,
-                  RST_STREAM, SETTINGS, STREAM_CLOSED, WINDOW, WINDOW_UPDATE, block, continuation, data, frame, headers, ping,
-                  priority, reset, settings, update, weight)
+                  RST_STREAM, SETTINGS, STREAM_CLOSED, WINDOW, WINDOW_UPDATE, WITH_PRIORITY, block, continuation, data, frame,
+                  headers, ping, priority, reset, settings, update, weight)
 
 PART, JUNK = headers(1, block(*GET), END_STREAM), block(("x-test", "ok"))
 OPEN = headers(1, block(*GET), 0)
 
 CASES = [
     case("6.1", "DATA on stream 0 ends the connection", broken(PROTOCOL), data(0, b"test", END_STREAM)),
-    case("6.1", "DATA on a stream that is not open is refused", refused(STREAM_CLOSED), get(), data(1, b"test", END_STREAM)),
+    case("6.1", "DATA behind the end of a request is refused", refused(STREAM_CLOSED), settings((wire.INITIAL_WINDOW_SIZE, 0)),
+         post(flags=END_HEADERS | END_STREAM), data(1, b"test", END_STREAM)),
+    # RFC 7540 had a connection error here (5.1), and so has h2spec.
+    case("6.1", "DATA on a stream that is over is refused", refused(STREAM_CLOSED), get(), over, data(1, b"test", END_STREAM)),
     case("6.1", "DATA with more padding than payload ends the connection", broken(PROTOCOL), post(),
          data(1, b"\x06test", END_STREAM | PADDED)),
     case("6.1", "DATA with as much padding as payload ends the connection", broken(PROTOCOL), post(),
@@ -26,7 +29,7 @@ CASES = [
     case("6.2", "HEADERS with more padding than payload ends the connection", broken(PROTOCOL),
          headers(1, b"\xff" + block(*GET[:2]), END_STREAM | END_HEADERS | PADDED)),
     case("6.2", "HEADERS too short for its priority ends the connection", broken(FRAME_SIZE, PROTOCOL),
-         headers(1, b"\0\0\0", END_STREAM | END_HEADERS | wire.WITH_PRIORITY)),
+         headers(1, b"\0\0\0", END_STREAM | END_HEADERS | WITH_PRIORITY)),
     case("6.3", "PRIORITY on stream 0 ends the connection", broken(PROTOCOL), priority(0)),
     case("6.3", "PRIORITY of four bytes is refused", refused(FRAME_SIZE), post(), frame(PRIORITY, 0, 1, weight()[:4])),
     case("6.4", "RST_STREAM on stream 0 ends the connection", broken(PROTOCOL), reset(0)),

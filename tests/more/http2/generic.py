@@ -1,10 +1,9 @@
 """Traffic as it should be, of each type of frame: it is served."""
 
 import wire
-from outcomes import (BODY, GET, KEY, LONG, POST, SCHEME, AUTHORITY, SETTLED, alive, answer, case, chat, get, lives, over,
-                      post, that, until)
+from outcomes import BODY, GET, KEY, LONG, POST, SCHEME, SETTLED, alive, answer, case, chat, get, lives, over, post, that, until
 from wire import (ACK, DATA, END_HEADERS, END_STREAM, FRAME, HEADERS, PADDED, PING, SETTINGS, WITH_PRIORITY, block, continuation,
-                  data, headers, priority, settings, text, update, weight)
+                  data, headers, huffman, number, priority, settings, text, update, weight)
 
 NOTHING = settings((wire.INITIAL_WINDOW_SIZE, 0))
 HALF = len(GET) // 2
@@ -42,6 +41,12 @@ def unanswered(line):
     return lives(line) and all(one.payload != b"answered" for one in line.came if one.kind == PING)
 
 
+def served(line):
+    """Whether there is an answer, whatever becomes of the connection."""
+    over(line)
+    return line.statuses.get(1) == 200
+
+
 def shrunk(line):
     """Whether the answer is coded without the table that was taken away (RFC 7541 section 4.2)."""
     line.decoder.max_allowed_table_size = 0
@@ -55,15 +60,10 @@ def padded(payload, pad):
     return bytes([pad]) + payload + bytes(pad)
 
 
-def fields(form, huffman=False):
-    """A question with one more field, coded in that way; with a name of the static table and with one of its own."""
-    value = b"\x84\x9c\x48\xac\xa4" if huffman else text("h2spec")
-    table = wire.number(58, 6 if form == 0x40 else 4, form)
-    own = b"\x85\xf2\xb2\x4a\x84\xff" if huffman else text("x-test")
-    return [(headers(1, block(*GET, start + value))) for start in (table, bytes([form]) + own)]
-
-
-FORMS = {"with indexing": 0x40, "without indexing": 0x00, "never indexed": 0x10}
+# What says how a field is to be kept, and the bits that are left beside it (RFC 7541 section 6.2).
+FORMS = {"with indexing": (0x40, 6), "without indexing": (0x00, 4), "never indexed": (0x10, 4)}
+CODINGS = {"plain": text, "in Huffman's code": huffman}
+USER_AGENT = 58
 CASES = [
     case("3.4", "the first frame of the router is SETTINGS, and it acknowledges ours", that("SETTINGS", greets)),
     case("3.4", "SETTINGS with values in the preface are taken", answer(), get(),
@@ -102,9 +102,8 @@ CASES = [
                   (wire.ENABLE_PUSH, 0), (wire.MAX_HEADER_LIST_SIZE, 1 << 20), (wire.HEADER_TABLE_SIZE, 0)), SETTLED, get()),
     case("6.7", "PING is answered with the same bytes", alive(), wire.ping(b"12345678"), until(PING, flags=ACK)),
     case("6.7", "the answer to a ping is not answered", that("one PING", unanswered), wire.ping(b"answered", ACK)),
-    case("6.8", "a request before GOAWAY of the client is answered", that(
-        "answer 200", lambda line: bool(line.wait(lambda one: one.kind == DATA)) and line.statuses.get(1) == 200),
-         get(), wire.frame(wire.GOAWAY, 0, 0, bytes(8))),
+    case("6.8", "a request before GOAWAY of the client is answered", that("answer 200", served), get(),
+         wire.frame(wire.GOAWAY, 0, 0, bytes(8))),
     case("6.9", "WINDOW_UPDATE of the connection is taken", answer(), update(0, 1), get()),
     case("6.9", "WINDOW_UPDATE of a stream is taken", answer(), post(), update(1, 1), data(1, BODY, END_STREAM)),
     case("6.9", "the greatest window is taken", answer(), update(0, wire.WINDOW - 65_535), get()),
@@ -133,9 +132,12 @@ CASES = [
     case("8.3.1", "`host` that says the same as `:authority` is taken", answer(), get(1, ("host", "router"))),
     case("8.3.1", "`host` in place of `:authority` is taken", answer(),
          headers(1, block((":method", "GET"), SCHEME, (":path", "/v1/models"), ("host", "router"), KEY))),
-    *[case("7541 6.2", f"a field of {name}, {what}, {coded}, is taken", answer(), row) for name, form in FORMS.items()
-      for coded, huffman in (("plain", False), ("Huffman", True))
-      for what, row in zip(("name of the table", "name of its own"), fields(form, huffman))],
+    *[case("7541 6.2", f"a field {how}, with a name of the table, {coding}, is taken", answer(),
+           headers(1, block(*GET, number(USER_AGENT, bits, form) + code("h2"))))
+      for how, (form, bits) in FORMS.items() for coding, code in CODINGS.items()],
+    *[case("7541 6.2", f"a field {how}, with a name of its own, {coding}, is taken", answer(),
+           headers(1, block(*GET, bytes([form]) + code("x-test") + code("h2"))))
+      for how, (form, _) in FORMS.items() for coding, code in CODINGS.items()],
     case("7541 6.1", "a field of the static table is taken", answer(), headers(1, block(b"\x82\x87", *GET[2:]))),
     case("7541 6.1", "a field of the dynamic table is taken", answer(stream=3),
          headers(1, block(*GET[:4], wire.literal(*KEY, 0x40))), headers(3, block(*GET[:4], b"\xbe"))),

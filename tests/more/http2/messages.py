@@ -2,9 +2,10 @@
 
 import wire
 from outcomes import AUTHORITY, BODY, GET, KEY, PATH, POST, REST, SCHEME, broken, case, chat, malformed, post, refused
-from wire import COMPRESSION, END_HEADERS, END_STREAM, PROTOCOL, PUSH_PROMISE, block, data, frame, headers
+from wire import COMPRESSION, END_HEADERS, END_STREAM, PROTOCOL, PUSH_PROMISE, block, continuation, data, frame, headers
 
 METHOD = POST[0]
+FILLER = ("x-filler", "f" * 3000)
 TRAILER = ("x-test", "ok")
 
 
@@ -16,6 +17,13 @@ def fields(section, says, *more):
 def coded(section, says, rest):
     """A header block with such bytes behind it."""
     return case(section, says, broken(COMPRESSION), headers(1, block(*GET) + rest))
+
+
+def crowded(line):
+    """A header list that is larger than SETTINGS allow, each frame as large as it may be."""
+    most = line.theirs[wire.MAX_HEADER_LIST_SIZE] // len(FILLER[1])
+    parts = [block(*[FILLER] * 5)] * (most // 5 + 1)
+    return headers(1, block(*GET), END_STREAM) + b"".join(continuation(1, part, 0) for part in parts) + continuation(1, b"")
 
 
 def length(says, *bodies):
@@ -72,6 +80,14 @@ CASES = [
     case("8.3.1", "two `:authority` are malformed", malformed(), chat([METHOD, AUTHORITY, *REST])),
     case("8.3.1", "a `:path` that is no path is malformed", malformed(),
          chat([METHOD, SCHEME, (":path", "v1/chat/completions"), AUTHORITY, KEY])),
+    case("8.3.1", "a `:path` that is a whole address is malformed", malformed(),
+         chat([METHOD, SCHEME, (":path", "https://router/v1/chat/completions"), AUTHORITY, KEY])),
+    case("8.3.1", "a `:path` with an empty segment is malformed", malformed(),
+         chat([METHOD, SCHEME, (":path", "/v1//chat/completions"), AUTHORITY, KEY])),
+    case("8.3.1", "a `:path` with a fragment is malformed", malformed(),
+         chat([METHOD, SCHEME, (":path", "/v1/chat/completions#x"), AUTHORITY, KEY])),
+    case("8.3.1", "a `:path` of 9,000 bytes is refused", refused(PROTOCOL, answers=(414,)),
+         chat([METHOD, SCHEME, (":path", "/v1/chat/completions?" + "x" * 9000), AUTHORITY, KEY])),
     case("8.3.1", "a `:path` with a space is malformed", malformed(),
          chat([METHOD, SCHEME, (":path", "/v1/chat/completions x"), AUTHORITY, KEY])),
     case("8.3.1", "an `:authority` with a user is malformed", malformed(), chat([METHOD, SCHEME, PATH, (":authority", "me@router"), KEY])),
@@ -83,6 +99,9 @@ CASES = [
          headers(1, block((":method", "CONNECT"), *GET[1:]))),
     case("8.5", "CONNECT is not served", refused(PROTOCOL, answers=(400, 405)),
          headers(1, block((":method", "CONNECT"), (":authority", "router:443"), KEY))),
+    case("8.5", "TRACE is not served", refused(PROTOCOL, answers=(405,)), headers(1, block((":method", "TRACE"), *GET[1:]))),
+    case("10.5.1", "more fields than a hundred are refused", refused(PROTOCOL, answers=(431,)), chat([*POST, *[TRAILER] * 100])),
+    case("10.5.1", "more bytes of fields than the router allows are refused", refused(PROTOCOL, answers=(431,)), crowded),
     coded("7541 2.3.3", "an index beyond both tables ends the connection", b"\xff\x80\x01"),
     coded("7541 2.3.3", "a name of an index beyond both tables ends the connection", b"\x7f\x80\x01" + wire.text("ok")),
     coded("7541 4.2", "a change of the table behind the fields ends the connection", b"\x20"),

@@ -11,6 +11,8 @@ import struct
 import time
 
 import hpack
+from hpack.huffman import HuffmanEncoder
+from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
@@ -26,6 +28,7 @@ WINDOW = (1 << 31) - 1
 # Longer than any answer takes on a busy machine; only what does not come is waited for so long.
 PATIENCE = 5
 
+HUFFMAN = HuffmanEncoder(REQUEST_CODES, REQUEST_CODES_LENGTH)
 Frame = collections.namedtuple("Frame", "kind flags stream payload")
 
 
@@ -96,6 +99,12 @@ def text(value):
     """A string of HPACK without Huffman's code (section 5.2)."""
     value = value if isinstance(value, bytes) else value.encode()
     return number(len(value), 7) + value
+
+
+def huffman(value):
+    """The same in that code."""
+    coded = HUFFMAN.encode(value.encode())
+    return number(len(coded), 7, 0x80) + coded
 
 
 def literal(name, value, form=0x00):
