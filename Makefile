@@ -117,7 +117,7 @@ attack: binary ## slow clients, floods and smuggling, with what they cost, at mo
 test-upgrade: binary $(HTTP2_PYTHON) ## upgrades and reloads under load, and all that can go wrong with them, at most 6 minutes
 	timeout 360 $(HTTP2_PYTHON) -B tests/more/upgrade/main.py $(BINARY)
 
-test-http2: binary $(HTTP2_PYTHON) ## 212 cases of HTTP/2 and HPACK, over TLS and in cleartext, at most 2 minutes
+test-http2: binary $(HTTP2_PYTHON) ## more than 200 cases of HTTP/2 and HPACK, over TLS and in cleartext, at most 2 minutes
 	timeout 120 $(HTTP2_PYTHON) -B tests/more/http2/main.py $(BINARY)
 
 $(HTTP2_PYTHON):

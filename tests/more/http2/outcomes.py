@@ -5,7 +5,7 @@ import pathlib
 import sys
 
 import wire
-from wire import (ACK, CODES, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS)
+from wire import ACK, CODES, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "sdk"))
 
@@ -94,9 +94,11 @@ def ends(line):
 
 def answer(status=200, stream=1):
     """An answer, to its end, of that status (any, if None), on a connection that goes on."""
+    def last(one):
+        return one.stream == stream and one.kind in (DATA, HEADERS) and one.flags & END_STREAM
+
     def judge(line):
-        whole = any(one.stream == stream and one.kind in (DATA, HEADERS) and one.flags & END_STREAM for one in line.came) \
-            or line.wait(lambda one: one.stream == stream and one.kind in (DATA, HEADERS) and one.flags & END_STREAM)
+        whole = any(map(last, line.came)) or line.wait(last)
         return bool(whole) and status in (None, line.statuses.get(stream)) and lives(line)
     return Outcome(f"answer {status}", judge, True)
 
@@ -114,7 +116,7 @@ def broken(*codes):
     return Outcome(f"GOAWAY {names(codes)} and the end", judge, False)
 
 
-def refused(*codes, answers=(), stream=1, reaches=False):
+def refused(*codes, answers=(), stream=1):
     """A stream error (section 5.4.2): RST_STREAM with one of these codes on a connection that goes on, or a connection
     error of that kind, or one of these answers (section 8.1.1 allows them for what is malformed)."""
     def wanted(one):
@@ -128,7 +130,7 @@ def refused(*codes, answers=(), stream=1, reaches=False):
         if came.kind == HEADERS:
             return line.statuses[stream] in answers and lives(line)
         return (ends if came.kind == GOAWAY else lives)(line) and code_of(came) in codes
-    return Outcome(f"RST_STREAM {names(codes)}" + "".join(f" or {status}" for status in answers), judge, reaches)
+    return Outcome(f"RST_STREAM {names(codes)}" + "".join(f" or {status}" for status in answers), judge, False)
 
 
 def malformed():
