@@ -9,6 +9,7 @@ pub mod care;
 pub mod discovery;
 #[cfg(feature = "otlp")]
 mod export;
+mod idle;
 pub mod keeping;
 pub mod peers;
 mod question;
@@ -80,6 +81,7 @@ impl Background {
                     tokens::keep(gateway, shutdown.clone()),
                     bans::keep(&gateway.pool, recorder, shutdown.clone()),
                     queue::keep(&gateway.pool, shutdown.clone()),
+                    idle::keep(dialer, shutdown.clone()),
                     keeping.run(gateway, serves, shutdown.clone()),
                 );
                 down(shutdown.clone()).await;

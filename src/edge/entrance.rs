@@ -54,13 +54,8 @@ type Rejected = &'static str;
 impl ServerApp for Entrance {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let Ok(socket) = stream.into_any().downcast::<SocketStream>() else { return None };
-        match Box::pin(self.admit(*socket)).await {
-            Ok((stream, _, _place)) if stream.selected_alpn_proto() == Some(ALPN::H2) => {
-                self.front.http2(stream, shutdown).await;
-            }
-            Ok((stream, begin, _place)) => self.front.connection(stream, begin, shutdown).await,
-            Err(reason) => metrics::rejected(reason),
-        }
+        // Pingora's task has room for a TLS handshake, 10 KiB for as long as the connection is open; ours has not.
+        tokio::spawn(self.clone().receive(socket, shutdown.clone()));
         None
     }
 
@@ -70,6 +65,17 @@ impl ServerApp for Entrance {
 }
 
 impl Entrance {
+    /// A connection, to its end.
+    async fn receive(self: Arc<Self>, socket: Box<SocketStream>, shutdown: ShutdownWatch) {
+        match Box::pin(self.admit(*socket)).await {
+            Ok((stream, _, _place)) if stream.selected_alpn_proto() == Some(ALPN::H2) => {
+                self.front.http2(stream, &shutdown).await;
+            }
+            Ok((stream, begin, _place)) => self.front.connection(stream, begin, &shutdown).await,
+            Err(reason) => metrics::rejected(reason),
+        }
+    }
+
     /// The connection as a caller speaks on it, and its place.
     async fn admit(&self, mut socket: SocketStream) -> Result<(Stream, Begin, Place), Rejected> {
         let edge = self.live.edge();

@@ -16,7 +16,7 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, UPGRADE};
@@ -30,12 +30,13 @@ use pingora::protocols::l4::stream::Stream as SocketStream;
 use pingora::protocols::Stream;
 use pingora::server::configuration::ServerConf;
 use pingora::time::timeout;
-use pingora::upstreams::peer::{HttpPeer, Peer};
+use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 use tokio::io::AsyncWriteExt;
 
 use super::addresses::AddressSet;
 use super::http1::Http1;
+use super::idle::IdleConnections;
 use super::inflate::Inflate;
 use crate::llm::body::Body;
 use crate::providers::Transport;
@@ -56,6 +57,8 @@ const NEVER_POOLED: u64 = u64::MAX;
 /// Opens connections and keeps the idle ones.
 pub struct Dialer {
     http1: TransportConnector,
+    /// Connections by HTTP/1 between two requests.
+    pub idle: IdleConnections,
     /// Where any upstream may be offered HTTP/2: each of Pingora's connectors reads the TLS roots for itself.
     http2: Option<Connector>,
 }
@@ -99,7 +102,11 @@ impl Dialer {
     /// HTTP/2.
     pub fn new(conf: &ServerConf, http2: bool) -> Self {
         let options = || Some(ConnectorOptions::from_server_conf(conf));
-        Self { http1: TransportConnector::new(options()), http2: http2.then(|| Connector::new(options())) }
+        Self {
+            http1: TransportConnector::new(options()),
+            idle: IdleConnections::new(conf.upstream_keepalive_pool_size),
+            http2: http2.then(|| Connector::new(options())),
+        }
     }
 
     /// A connection to the next address, or to another one when that refuses.
@@ -109,7 +116,7 @@ impl Dialer {
             None => Box::pin(addresses.pick()).await?,
         };
         if dial == Dial::Any && !offers_http2(&peer) {
-            if let Some(stream) = self.http1.reused_stream(peer.as_ref()).await {
+            if let Some(stream) = self.idle.take(&peer) {
                 return Ok(Exchange::new(Line::Open(stream), peer, true));
             }
         }
@@ -168,15 +175,15 @@ impl Dialer {
             // The upstream still waits for the rest of this body: another request must never follow it.
             return;
         }
-        let idle = exchange.peer.options.idle_timeout;
         match exchange.line {
             Line::Http1(answer) => {
                 if let Some(stream) = answer.into_reusable() {
-                    self.http1.release_stream(stream, exchange.peer.reuse_hash(), idle);
+                    self.idle.put(stream, &exchange.peer, Instant::now());
                 }
             }
             Line::Negotiated(session) => {
                 if let Some(http2) = &self.http2 {
+                    let idle = exchange.peer.options.idle_timeout;
                     Box::pin(http2.release_http_session(*session, exchange.peer.as_ref(), idle)).await;
                 }
             }

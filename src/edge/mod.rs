@@ -30,6 +30,7 @@ pub mod framing;
 pub mod front;
 pub mod grammar;
 pub mod http1;
+pub mod idle;
 pub mod images;
 pub mod inflate;
 pub mod lifecycle;

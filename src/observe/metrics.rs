@@ -59,6 +59,7 @@ struct Table {
     in_flight: IntGauge,
     connections: IntGauge,
     streams_open: IntGauge,
+    upstream_idle: IntGauge,
     reload_ok: IntGauge,
     reload_at: IntGauge,
     generation: IntGauge,
@@ -104,6 +105,7 @@ impl Table {
             in_flight: gauge("in_flight", "Requests under way"),
             connections: gauge("connections", "Connections of callers that are open"),
             streams_open: gauge("streams_open", "Event streams being relayed"),
+            upstream_idle: gauge("upstream_idle", "Upstream connections by HTTP/1 that wait for a request"),
             reload_ok: gauge(
                 "config_last_reload_successful",
                 "1 if the configuration was good when it was read last",
@@ -238,6 +240,11 @@ pub fn connection() -> Counted {
 /// Counts an event stream in that is relayed.
 pub fn stream() -> Counted {
     Counted::on(&TABLE.streams_open)
+}
+
+/// Counts an upstream connection in that waits for its next request.
+pub fn idle() -> Counted {
+    Counted::on(&TABLE.upstream_idle)
 }
 
 /// Values of `bans_total{event}`. None may begin with another one.

@@ -175,6 +175,9 @@ fn an_answer_before_the_body_is_read_still_fails_over() {
     assert_failed_over(&upstream);
 }
 
+/// Upstream connections that wait.
+const IDLE: &str = "auto_ai_router_upstream_idle";
+
 #[test]
 fn a_reused_connection_that_dies_is_replaced_without_a_strike() {
     let upstream =
@@ -204,7 +207,19 @@ fn failovers_give_their_connections_back() {
         router.chat(&chat("m")).expect(200);
     }
     assert_eq!(upstream.calls_of(&key_of("b")).len(), 50);
-    assert!(upstream.connections() <= 8, "{} connections for 50 failovers", upstream.connections());
+    assert!(upstream.connections() <= 4, "{} connections for 50 failovers", upstream.connections());
+}
+
+#[test]
+fn an_idle_connection_is_let_go_when_its_upstream_closes_it() {
+    let upstream = Upstream::scripted(|call| Reply::good(call).pause(ms(500)).close());
+    let router = Config::single(&upstream.url()).start();
+    for _ in 0..2 {
+        router.chat(&chat("m")).expect(200);
+        until("it is kept", || router.metric(IDLE, &[]) == Some(1.0));
+        until("it is closed", || router.metric(IDLE, &[]) == Some(0.0));
+    }
+    assert!(upstream.calls().iter().all(|call| call.reuse == 0));
 }
 
 #[test]
