@@ -2,19 +2,21 @@
 
 import wire
 from outcomes import BODY, GET, alive, broken, case, closed, get, over, post, refused
-from wire import (ACK, END_HEADERS, END_STREAM, FLOW_CONTROL, FRAME, FRAME_SIZE, GOAWAY, PADDED, PRIORITY, PROTOCOL, PUSH_PROMISE,
-                  RST_STREAM, SETTINGS, STREAM_CLOSED, WINDOW, WINDOW_UPDATE, WITH_PRIORITY, block, continuation, data, frame,
-                  headers, ping, priority, reset, settings, update, weight)
+from wire import (ACK, END_HEADERS, END_STREAM, FLOW_CONTROL, FRAME, FRAME_SIZE, GOAWAY, PADDED, PRIORITY, PROTOCOL,
+                  PUSH_PROMISE, RST_STREAM, SETTINGS, STREAM_CLOSED, WINDOW, WINDOW_UPDATE, WITH_PRIORITY, block,
+                  continuation, data, frame, headers, ping, priority, reset, settings, update, weight)
 
 PART, JUNK = headers(1, block(*GET), END_STREAM), block(("x-test", "ok"))
 OPEN = headers(1, block(*GET), 0)
 
 CASES = [
     case("6.1", "DATA on stream 0 ends the connection", broken(PROTOCOL), data(0, b"test", END_STREAM)),
-    case("6.1", "DATA behind the end of a request is refused", refused(STREAM_CLOSED), settings((wire.INITIAL_WINDOW_SIZE, 0)),
+    case("6.1", "DATA behind the end of a request is refused", refused(STREAM_CLOSED),
+         settings((wire.INITIAL_WINDOW_SIZE, 0)),
          post(flags=END_HEADERS | END_STREAM), data(1, b"test", END_STREAM)),
     # RFC 7540 had a connection error here (5.1), and so has h2spec.
-    case("6.1", "DATA on a stream that is over is refused", refused(STREAM_CLOSED), get(), over, data(1, b"test", END_STREAM)),
+    case("6.1", "DATA on a stream that is over is refused", refused(STREAM_CLOSED), get(), over,
+         data(1, b"test", END_STREAM)),
     case("6.1", "DATA with more padding than payload ends the connection", broken(PROTOCOL), post(),
          data(1, b"\x06test", END_STREAM | PADDED)),
     case("6.1", "DATA with as much padding as payload ends the connection", broken(PROTOCOL), post(),
@@ -34,16 +36,21 @@ CASES = [
     case("6.3", "PRIORITY of four bytes is refused", refused(FRAME_SIZE), post(), frame(PRIORITY, 0, 1, weight()[:4])),
     case("6.4", "RST_STREAM on stream 0 ends the connection", broken(PROTOCOL), reset(0)),
     case("6.4", "RST_STREAM on an idle stream ends the connection", broken(PROTOCOL), reset(7)),
-    case("6.4", "RST_STREAM of three bytes ends the connection", broken(FRAME_SIZE), post(), frame(RST_STREAM, 0, 1, bytes(3))),
-    case("6.5", "SETTINGS that acknowledge and say something end the connection", broken(FRAME_SIZE), frame(SETTINGS, ACK, 0, b"\0")),
+    case("6.4", "RST_STREAM of three bytes ends the connection", broken(FRAME_SIZE), post(),
+         frame(RST_STREAM, 0, 1, bytes(3))),
+    case("6.5", "SETTINGS that acknowledge and say something end the connection", broken(FRAME_SIZE),
+         frame(SETTINGS, ACK, 0, b"\0")),
     case("6.5", "SETTINGS on a stream end the connection", broken(PROTOCOL), frame(SETTINGS, 0, 1, b"\0\x03\0\0\0\x64")),
-    case("6.5", "SETTINGS of eight bytes end the connection", broken(FRAME_SIZE), frame(SETTINGS, 0, 0, b"\0\x03\0\0\0\x64\0\x02")),
+    case("6.5", "SETTINGS of eight bytes end the connection", broken(FRAME_SIZE),
+         frame(SETTINGS, 0, 0, b"\0\x03\0\0\0\x64\0\x02")),
     case("6.5.2", "a push that is neither allowed nor forbidden ends the connection", broken(PROTOCOL),
          settings((wire.ENABLE_PUSH, 2))),
     case("6.5.2", "a window that is too large ends the connection", broken(FLOW_CONTROL),
          settings((wire.INITIAL_WINDOW_SIZE, WINDOW + 1))),
-    case("6.5.2", "frames that are too small end the connection", broken(PROTOCOL), settings((wire.MAX_FRAME_SIZE, FRAME - 1))),
-    case("6.5.2", "frames that are too large end the connection", broken(PROTOCOL), settings((wire.MAX_FRAME_SIZE, 1 << 24))),
+    case("6.5.2", "frames that are too small end the connection", broken(PROTOCOL),
+         settings((wire.MAX_FRAME_SIZE, FRAME - 1))),
+    case("6.5.2", "frames that are too large end the connection", broken(PROTOCOL),
+         settings((wire.MAX_FRAME_SIZE, 1 << 24))),
     case("6.5.2", "a setting that nobody knows is ignored", alive(), settings((0xff, 1))),
     case("6.6", "PUSH_PROMISE of a client ends the connection", broken(PROTOCOL), post(),
          frame(PUSH_PROMISE, END_HEADERS, 1, b"\0\0\0\2" + block(*GET))),
@@ -53,8 +60,10 @@ CASES = [
     case("6.8", "GOAWAY of seven bytes ends the connection", broken(FRAME_SIZE), frame(GOAWAY, 0, 0, bytes(7))),
     case("6.9", "WINDOW_UPDATE of nothing ends the connection", broken(PROTOCOL), update(0, 0)),
     case("6.9", "WINDOW_UPDATE of nothing for a stream is refused", refused(PROTOCOL), post(), update(1, 0)),
-    case("6.9", "WINDOW_UPDATE of three bytes ends the connection", broken(FRAME_SIZE), frame(WINDOW_UPDATE, 0, 0, b"\0\0\1")),
-    case("6.9.1", "a window of the connection beyond all bounds ends it", broken(FLOW_CONTROL), update(0, WINDOW), update(0, WINDOW)),
+    case("6.9", "WINDOW_UPDATE of three bytes ends the connection", broken(FRAME_SIZE),
+         frame(WINDOW_UPDATE, 0, 0, b"\0\0\1")),
+    case("6.9.1", "a window of the connection beyond all bounds ends it", broken(FLOW_CONTROL), update(0, WINDOW),
+         update(0, WINDOW)),
     case("6.9.1", "a window of a stream beyond all bounds ends the stream", refused(FLOW_CONTROL), post(), update(1, WINDOW),
          update(1, WINDOW)),
     case("6.9.2", "a window that SETTINGS make too large ends the connection", broken(FLOW_CONTROL), post(),
@@ -69,6 +78,7 @@ CASES = [
          continuation(1, JUNK), continuation(1, JUNK)),
     case("6.10", "CONTINUATION behind DATA ends the connection", broken(PROTOCOL), OPEN, data(1, BODY, END_STREAM),
          continuation(1, JUNK, 0), continuation(0, JUNK)),
-    case("7", "GOAWAY with a code that nobody knows is taken like any other", closed(), frame(GOAWAY, 0, 0, bytes(7) + b"\xff")),
+    case("7", "GOAWAY with a code that nobody knows is taken like any other", closed(),
+         frame(GOAWAY, 0, 0, bytes(7) + b"\xff")),
     case("7", "RST_STREAM with a code that nobody knows is taken like any other", alive(), post(), reset(1, 0xff)),
 ]

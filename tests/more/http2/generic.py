@@ -1,9 +1,10 @@
 """Traffic as it should be, of each type of frame: it is served."""
 
 import wire
-from outcomes import BODY, GET, KEY, LONG, POST, SCHEME, SETTLED, alive, answer, case, chat, get, lives, over, post, that, until
-from wire import (ACK, DATA, END_HEADERS, END_STREAM, FRAME, HEADERS, PADDED, PING, SETTINGS, WITH_PRIORITY, block, continuation,
-                  data, headers, huffman, number, priority, settings, text, update, weight)
+from outcomes import (BODY, GET, KEY, LONG, POST, SCHEME, SETTLED, alive, answer, case, chat, get, lives, over, post, that,
+                      until)
+from wire import (ACK, DATA, END_HEADERS, END_STREAM, FRAME, HEADERS, PADDED, PING, SETTINGS, WITH_PRIORITY, block,
+                  continuation, data, headers, huffman, number, priority, settings, text, update, weight)
 
 NOTHING = settings((wire.INITIAL_WINDOW_SIZE, 0))
 HALF = len(GET) // 2
@@ -11,28 +12,30 @@ HALF = len(GET) // 2
 
 def greets(line):
     """Whether the first frame is SETTINGS that asks for nothing impossible, and ours are acknowledged."""
-    first = line.came[0]
-    return first.kind == SETTINGS and not first.flags & ACK and line.theirs.get(wire.MAX_FRAME_SIZE, FRAME) >= FRAME and lives(line)
+    first, frames = line.came[0], line.theirs.get(wire.MAX_FRAME_SIZE, FRAME)
+    return first.kind == SETTINGS and not first.flags & ACK and frames >= FRAME and lives(line)
+
+
+def received(line):
+    """The sizes of all DATA so far."""
+    return [len(one.payload) for one in line.came if one.kind == DATA]
 
 
 def sizes(*wanted):
     """Whether so much of the answer comes in these pieces, and no more."""
     def judge(line):
-        arrived = [len(one.payload) for one in line.came if one.kind == DATA]
-        if not arrived and not line.wait(lambda one: one.kind == DATA):
-            return False
-        return lives(line) and [len(one.payload) for one in line.came if one.kind == DATA] == list(wanted)
+        if not received(line):
+            line.wait(lambda one: one.kind == DATA)
+        return lives(line) and received(line) == list(wanted)
     return that(f"DATA of {wanted}", judge)
 
 
 def only(most, size):
     """Whether the answer stops at `most` bytes, in frames of at most `size`."""
     def judge(line):
-        def got():
-            return [len(one.payload) for one in line.came if one.kind == DATA]
-        while sum(got()) < most and line.wait(lambda one: one.kind == DATA):
+        while sum(received(line)) < most and line.wait(lambda one: one.kind == DATA):
             pass
-        return lives(line) and sum(got()) == most and max(got()) <= size
+        return lives(line) and sum(received(line)) == most and max(received(line)) <= size
     return that(f"{most} bytes of DATA", judge)
 
 
@@ -98,8 +101,9 @@ CASES = [
     case("6.5", "SETTINGS are taken and acknowledged", answer(), settings((wire.MAX_CONCURRENT_STREAMS, 7)), SETTLED, get()),
     case("6.5", "empty SETTINGS are acknowledged", alive(), settings(), SETTLED),
     case("6.5.2", "values at the edges of what is allowed are taken", answer(),
-         settings((wire.MAX_FRAME_SIZE, FRAME), (wire.MAX_FRAME_SIZE, (1 << 24) - 1), (wire.INITIAL_WINDOW_SIZE, wire.WINDOW),
-                  (wire.ENABLE_PUSH, 0), (wire.MAX_HEADER_LIST_SIZE, 1 << 20), (wire.HEADER_TABLE_SIZE, 0)), SETTLED, get()),
+         settings((wire.MAX_FRAME_SIZE, FRAME), (wire.MAX_FRAME_SIZE, (1 << 24) - 1), (wire.ENABLE_PUSH, 0),
+                  (wire.INITIAL_WINDOW_SIZE, wire.WINDOW), (wire.MAX_HEADER_LIST_SIZE, 1 << 20),
+                  (wire.HEADER_TABLE_SIZE, 0)), SETTLED, get()),
     case("6.7", "PING is answered with the same bytes", alive(), wire.ping(b"12345678"), until(PING, flags=ACK)),
     case("6.7", "the answer to a ping is not answered", that("one PING", unanswered), wire.ping(b"answered", ACK)),
     case("6.8", "a request before GOAWAY of the client is answered", that("answer 200", served), get(),
@@ -107,16 +111,19 @@ CASES = [
     case("6.9", "WINDOW_UPDATE of the connection is taken", answer(), update(0, 1), get()),
     case("6.9", "WINDOW_UPDATE of a stream is taken", answer(), post(), update(1, 1), data(1, BODY, END_STREAM)),
     case("6.9", "the greatest window is taken", answer(), update(0, wire.WINDOW - 65_535), get()),
-    case("6.9.1", "an answer stops at the window of its stream", sizes(1), settings((wire.INITIAL_WINDOW_SIZE, 1)), SETTLED, get()),
+    case("6.9.1", "an answer stops at the window of its stream", sizes(1), settings((wire.INITIAL_WINDOW_SIZE, 1)),
+         SETTLED, get()),
     case("6.9.1", "an answer stops at the window of the connection, in frames of the size that was asked for",
          only(65_535, FRAME), settings((wire.INITIAL_WINDOW_SIZE, 1 << 20)), SETTLED, chat(POST, LONG)),
     case("6.9.2", "a wider window reaches streams that are open", sizes(1), NOTHING, SETTLED, get(), until(HEADERS),
          settings((wire.INITIAL_WINDOW_SIZE, 1))),
-    case("6.9.2", "a window below nought is kept in mind", sizes(3, 1), settings((wire.INITIAL_WINDOW_SIZE, 3)), SETTLED, get(),
+    case("6.9.2", "a window below nought is kept in mind", sizes(3, 1), settings((wire.INITIAL_WINDOW_SIZE, 3)),
+         SETTLED, get(),
          until(DATA), settings((wire.INITIAL_WINDOW_SIZE, 2)), SETTLED, update(1, 2), until(DATA)),
     case("6.5.3", "of two values for one setting the last one holds", sizes(1),
          settings((wire.INITIAL_WINDOW_SIZE, 100), (wire.INITIAL_WINDOW_SIZE, 1)), SETTLED, get()),
-    case("6.10", "CONTINUATION is taken", answer(), headers(1, block(*GET[:HALF]), END_STREAM), continuation(1, block(*GET[HALF:]))),
+    case("6.10", "CONTINUATION is taken", answer(), headers(1, block(*GET[:HALF]), END_STREAM),
+         continuation(1, block(*GET[HALF:]))),
     case("6.10", "several CONTINUATION are taken, cut within a field", answer(), headers(1, block(*GET)[:20], END_STREAM),
          continuation(1, block(*GET)[20:31], 0), continuation(1, b"", 0), continuation(1, block(*GET)[31:])),
     case("8.1", "GET is answered", answer(), get()),

@@ -13,7 +13,7 @@ import router as routers  # noqa: E402
 
 # `section` says where the rule is: "5.1" of RFC 9113, "7540 5.3.1" and "7541 6.1" of others. Of `steps`, bytes are sent and
 # functions are called with the connection, and may return more to send.
-Case = collections.namedtuple("Case", "section says outcome steps greeting", defaults=[wire.PREFACE + wire.settings()])
+Case = collections.namedtuple("Case", "section says outcome steps greeting")
 # `judge` tells whether it came about; `may_reach`: such a case may bring a request to the upstream.
 Outcome = collections.namedtuple("Outcome", "expected judge may_reach")
 

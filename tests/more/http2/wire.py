@@ -16,13 +16,15 @@ from hpack.huffman_constants import REQUEST_CODES, REQUEST_CODES_LENGTH
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
-KINDS = ["DATA", "HEADERS", "PRIORITY", "RST_STREAM", "SETTINGS", "PUSH_PROMISE", "PING", "GOAWAY", "WINDOW_UPDATE", "CONTINUATION"]
+KINDS = ["DATA", "HEADERS", "PRIORITY", "RST_STREAM", "SETTINGS", "PUSH_PROMISE", "PING", "GOAWAY", "WINDOW_UPDATE",
+         "CONTINUATION"]
 END_STREAM = ACK = 0x1
 END_HEADERS, PADDED, WITH_PRIORITY = 0x4, 0x8, 0x20
 NO_ERROR, PROTOCOL, INTERNAL, FLOW_CONTROL, _, STREAM_CLOSED, FRAME_SIZE, REFUSED, CANCEL, COMPRESSION = range(10)
 CODES = ["NO_ERROR", "PROTOCOL_ERROR", "INTERNAL_ERROR", "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT", "STREAM_CLOSED",
          "FRAME_SIZE_ERROR", "REFUSED_STREAM", "CANCEL", "COMPRESSION_ERROR", "CONNECT_ERROR", "ENHANCE_YOUR_CALM"]
-HEADER_TABLE_SIZE, ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE, MAX_HEADER_LIST_SIZE = range(1, 7)
+(HEADER_TABLE_SIZE, ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE,
+ MAX_HEADER_LIST_SIZE) = range(1, 7)
 FRAME = 1 << 14
 WINDOW = (1 << 31) - 1
 # Longer than any answer takes on a busy machine; only what does not come is waited for so long.
@@ -201,8 +203,9 @@ class Connection:
 
     def story(self):
         """What came, in words."""
-        shown = [told(one) + (f" ({self.statuses[one.stream]})" if one.kind == HEADERS and one.stream in self.statuses else "")
-                 for one in self.came if one.kind not in (SETTINGS, WINDOW_UPDATE)]
+        def status(one):
+            return f" ({self.statuses[one.stream]})" if one.kind == HEADERS and one.stream in self.statuses else ""
+        shown = [told(one) + status(one) for one in self.came if one.kind not in (SETTINGS, WINDOW_UPDATE)]
         return ", ".join(shown + ["end"] * self.ended) or "nothing"
 
 
