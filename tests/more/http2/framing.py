@@ -90,6 +90,8 @@ CASES = [
          headers(1, weight(1) + block(*GET), END_STREAM | END_HEADERS | WITH_PRIORITY)),
     case("7540 5.3.1", "PRIORITY that depends on its own stream is refused", refused(PROTOCOL), post(),
          priority(1, weight(1))),
+    case("7540 5.3.1", "PRIORITY of an idle stream that depends on itself is refused", refused(PROTOCOL),
+         priority(1, weight(1))),
     case("5.4.1", "a connection error closes the connection", closed(), ping(stream=3)),
     case("5.4.1", "GOAWAY comes before that, and names no stream where there was none", named(0), ping(stream=3)),
     case("5.4.1", "GOAWAY names the last stream there was", named(5), get(3), get(5), ping(stream=3)),

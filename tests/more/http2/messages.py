@@ -37,6 +37,8 @@ CASES = [
          headers(1, block(TRAILER), END_HEADERS), data(1, BODY, END_STREAM)),
     case("8.1", "a pseudo-header field in trailers is malformed", malformed(), post(), data(1, BODY),
          headers(1, block((":method", "POST")))),
+    case("8.1", "a pseudo-header field in the middle of a body is malformed", malformed(), post(), data(1, BODY),
+         headers(1, block((":method", "POST")), END_HEADERS)),
     case("8.1", "a field in capitals in trailers is malformed", malformed(), post(), data(1, BODY),
          headers(1, block(("X-Test", "ok")))),
     length("a body that is shorter than its length is malformed", BODY),
