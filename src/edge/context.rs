@@ -5,9 +5,13 @@
 //! request is told exactly once, however it ends.
 
 use std::fmt::Write as _;
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
+use futures::poll;
 use http::HeaderValue;
 
 use super::drain::InFlight;
@@ -126,6 +130,18 @@ impl RequestContext {
     /// Adds to the time that was not ours: waiting for an upstream, or for the client.
     pub fn waited(&mut self, since: Instant) {
         self.outcome.waited += since.elapsed();
+    }
+
+    /// What comes of `work`. From where it cannot go on at once, the time is not ours: a client that takes nothing, say.
+    pub async fn waiting<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        if let Poll::Ready(done) = poll!(work.as_mut()) {
+            return done;
+        }
+        let since = Instant::now();
+        let done = work.await;
+        self.waited(since);
+        done
     }
 
     /// Whose key it has shown.

@@ -48,7 +48,8 @@ pub async fn ask(
     let answer = passed_on(answer).map_err(|_| End::Cut)?;
     client.write_response_header(answer).await.map_err(|_| End::ClientGone)?;
     while let Some(chunk) = client_or(client, ctx, pin!(exchange.chunk())).await?.map_err(|_| End::Cut)? {
-        client.write_response_body(chunk, false).await.map_err(|_| End::ClientGone)?;
+        let written = ctx.waiting(client.write_response_body(chunk, false)).await;
+        written.map_err(|_| End::ClientGone)?;
     }
     client.write_response_body(Bytes::new(), true).await.map_err(|_| End::ClientGone)?;
     Ok(())

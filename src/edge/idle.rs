@@ -7,7 +7,7 @@
 //!
 //! The newest goes first, so that those which a quiet hour does not need reach their age.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::{poll_fn, Future};
 use std::pin::{pin, Pin};
 use std::sync::PoisonError;
@@ -32,7 +32,7 @@ pub struct IdleConnections {
 #[derive(Default)]
 struct Kept {
     /// By Pingora's hash of all that makes connections to a peer the same; the newest last.
-    of: HashMap<u64, Vec<Idle>>,
+    of: HashMap<u64, VecDeque<Idle>>,
     count: usize,
 }
 
@@ -89,7 +89,7 @@ impl IdleConnections {
 
 impl Kept {
     fn pop(&mut self, key: u64) -> Option<Idle> {
-        let idle = self.of.get_mut(&key)?.pop()?;
+        let idle = self.of.get_mut(&key)?.pop_back()?;
         self.count -= 1;
         Some(idle)
     }
@@ -97,22 +97,30 @@ impl Kept {
     /// Takes one in; what had to go for it is returned, to be closed when nobody waits.
     fn push(&mut self, key: u64, idle: Idle, most: usize) -> Option<Idle> {
         let gone = if self.count >= most { self.oldest() } else { None };
-        self.of.entry(key).or_default().push(idle);
+        self.of.entry(key).or_default().push_back(idle);
         self.count += 1;
         gone
     }
 
     fn oldest(&mut self) -> Option<Idle> {
-        let age = |(key, idle): (&u64, &Vec<Idle>)| Some((idle.first()?.until, *key));
+        let age = |(key, idle): (&u64, &VecDeque<Idle>)| Some((idle.front()?.until, *key));
         let (_, key) = self.of.iter().filter_map(age).min()?;
         self.count -= 1;
-        self.of.get_mut(&key).map(|idle| idle.remove(0))
+        self.of.get_mut(&key)?.pop_front()
     }
 
     fn expire(&mut self, key: u64, now: Instant) -> Vec<Idle> {
         let Some(idle) = self.of.get_mut(&key) else { return Vec::new() };
-        let gone: Vec<_> =
-            idle.extract_if(.., |idle| idle.until <= now || !is_quiet(&mut idle.stream)).collect();
+        let mut gone = Vec::new();
+        // Once around.
+        for _ in 0..idle.len() {
+            let Some(mut oldest) = idle.pop_front() else { break };
+            if oldest.until > now && is_quiet(&mut oldest.stream) {
+                idle.push_back(oldest);
+            } else {
+                gone.push(oldest);
+            }
+        }
         if idle.is_empty() {
             self.of.remove(&key);
         }

@@ -136,7 +136,8 @@ impl Accepted<'_> {
         ctx.answered(head.status.as_u16());
         ctx.outcome.bytes_out = body.len() as u64;
         client.write_response_header(head).await.map_err(|_| End::ClientGone)?;
-        client.write_response_body(body, true).await.map_err(|_| End::ClientGone)?;
+        let written = ctx.waiting(client.write_response_body(body, true)).await;
+        written.map_err(|_| End::ClientGone)?;
         ctx.ended(Ended::Complete);
         Ok(())
     }
@@ -300,7 +301,7 @@ impl Stream<'_> {
         }
         self.spoke = Instant::now();
         ctx.outcome.bytes_out += bytes.len() as u64;
-        let written = client.write_response_body(bytes, false).await;
+        let written = ctx.waiting(client.write_response_body(bytes, false)).await;
         written.map_err(|_| Stop::ClientGone)
     }
 
@@ -388,7 +389,7 @@ impl Stream<'_> {
             // There is no way to say so in-band: a proper end would look like a whole answer.
             return Err(End::Cut);
         }
-        let written = client.write_response_body(tail, true).await;
+        let written = ctx.waiting(client.write_response_body(tail, true)).await;
         if !broken {
             tokio::spawn(keep(self.edge.dialer.clone(), self.exchange));
         }

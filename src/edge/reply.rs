@@ -119,11 +119,10 @@ pub async fn send(
     let silent =
         client.req_header().method == http::Method::HEAD || head.status == http::StatusCode::NOT_MODIFIED;
     let body = if silent { Bytes::new() } else { body };
-    let downstream = client;
-    downstream.write_response_header(Box::new(head)).await?;
-    downstream.write_response_body(body, true).await?;
+    client.write_response_header(Box::new(head)).await?;
+    ctx.waiting(client.write_response_body(body, true)).await?;
     if unread {
-        linger(downstream).await;
+        ctx.waiting(linger(client)).await;
     }
     Ok(())
 }

@@ -35,12 +35,15 @@ pub async fn relay(
     client.write_response_header(head).await.map_err(|_| End::ClientGone)?;
     let stall = edge.gateway.settings.routing.stall_timeout;
     loop {
-        let chunk = tokio::select! {
-            biased;
-            chunk = exchange.chunk() => chunk,
-            () = client_left(client) => return Err(End::ClientGone),
-            () = silence(stall) => Err(Transport::Stalled),
+        let next = async {
+            tokio::select! {
+                biased;
+                chunk = exchange.chunk() => Ok(chunk),
+                () = client_left(client) => Err(End::ClientGone),
+                () = silence(stall) => Ok(Err(Transport::Stalled)),
+            }
         };
+        let chunk = ctx.waiting(next).await?;
         let over = matches!(chunk, Ok(None));
         let bytes = match chunk {
             Ok(bytes) => bytes.unwrap_or_default(),
@@ -56,7 +59,7 @@ pub async fn relay(
             }
         };
         ctx.outcome.bytes_out += bytes.len() as u64;
-        let written = client.write_response_body(bytes, over).await;
+        let written = ctx.waiting(client.write_response_body(bytes, over)).await;
         written.map_err(|_| End::ClientGone)?;
         if over {
             break;

@@ -73,12 +73,7 @@ impl Table {
         let labels = &["credential", "endpoint"];
         Self {
             requests: counters("requests_total", "Requests answered", of_request),
-            durations: histograms(
-                "requests_duration_seconds",
-                "From head to end of the answer",
-                SECONDS,
-                labels,
-            ),
+            durations: histograms("requests_duration_seconds", "From head to answer's end", SECONDS, labels),
             errors: counters("credential_errors_total", "Attempts that failed", &["credential"]),
             attempts: counters("attempts_total", "Attempts by outcome", &["outcome", "credential"]),
             first_token: histograms(
@@ -105,7 +100,7 @@ impl Table {
             in_flight: gauge("in_flight", "Requests under way"),
             connections: gauge("connections", "Connections of callers that are open"),
             streams_open: gauge("streams_open", "Event streams being relayed"),
-            upstream_idle: gauge("upstream_idle", "Upstream connections by HTTP/1 that wait for a request"),
+            upstream_idle: gauge("upstream_idle", "Idle upstream connections"),
             reload_ok: gauge(
                 "config_last_reload_successful",
                 "1 if the configuration was good when it was read last",

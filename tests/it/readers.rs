@@ -80,5 +80,5 @@ fn an_upstream_that_takes_a_body_drop_by_drop_is_given_up_at_the_deadline() {
     let body = chat_of_size("m", 20 << 20);
     let answer = Request::post("/v1/chat/completions").body("application/json", body).send(&router);
     answer.expect(504);
-    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(25), "{:?}", begun.elapsed());
 }

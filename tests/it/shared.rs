@@ -42,7 +42,12 @@ impl Store {
         assert!(Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap().success());
     }
 
+    /// A router that waits for the store while the machine is busy.
     fn config(&self, upstream: &Upstream, credential: &str) -> Config {
+        self.hasty(upstream, credential).state("timeout: 3s")
+    }
+
+    fn hasty(&self, upstream: &Upstream, credential: &str) -> Config {
         let url = format!("url: redis://127.0.0.1:{}", self.port);
         Config::new().credential("a", &upstream.url(), credential).state(&url)
     }
@@ -158,7 +163,7 @@ fn a_lost_store_leaves_each_router_its_share_and_is_told_of_it_afterwards() {
 fn a_store_that_hangs_holds_nobody_up_for_longer_than_its_timeout() {
     let Some(store) = Store::start() else { return };
     let upstream = Upstream::healthy();
-    let config = store.config(&upstream, "rpm: 1000").state("timeout: 300ms\non_outage: reject");
+    let config = store.hasty(&upstream, "rpm: 1000").state("timeout: 300ms\non_outage: reject");
     let routers = store.routers(1, &config);
     routers[0].chat(&chat("m")).expect(200);
     store.signal("-STOP");
@@ -305,11 +310,7 @@ fn a_client_key_has_its_limits_once_over_all_routers() {
         "slow" => Reply::silence(),
         _ => Reply::good(call),
     });
-    let config = store
-        .config(&upstream, "")
-        .state("timeout: 3s")
-        .client("k", "rpm: 10")
-        .client("one", "max_concurrent: 1");
+    let config = store.config(&upstream, "").client("k", "rpm: 10").client("one", "max_concurrent: 1");
     let routers = store.routers(2, &config.client("free", "models: [m]"));
     let ask = |at: usize, client: &str| Request::chat(&chat("m")).by(client).send(&routers[at]);
     ask(0, "free").expect(200);

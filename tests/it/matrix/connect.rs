@@ -72,9 +72,9 @@ fn without_trust() -> Vec<Row> {
             client: "the answer, over a new connection to the same credential",
             blame: "nobody",
             counts: "one request",
-            faults: vec![fault("dead on the second request", |call| match call.number {
-                1 => Reply::default().close(),
-                _ => Reply::good(call),
+            faults: vec![fault("dead on the second request", |call| match call.reuse {
+                0 => Reply::good(call),
+                _ => Reply::default().close(),
             })
             .before(1)
             .both(then(Told::Served, Strikes::None, 2).tokens(Tokens::Reported))],

@@ -331,6 +331,10 @@ impl Router {
 
 impl Drop for Router {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let ended = self.child.try_wait();
+            eprintln!("the router on port {}: {ended:?}; it said:\n{}", self.port, self.stderr());
+        }
         let _ = self.child.kill();
         kill("-KILL", &format!("-{}", self.child.id()));
         let _ = self.child.wait();
