@@ -141,7 +141,8 @@ fn a_small_block_that_unpacks_into_a_large_one_is_not_unpacked_for_long() {
 
 #[test]
 fn a_connection_that_does_not_begin_with_settings_ends() {
-    let router = Config::single(&Upstream::healthy().url()).start();
+    let upstream = Upstream::healthy();
+    let router = Config::single(&upstream.url()).start();
     let mut tcp = TcpStream::connect(router.address()).unwrap();
     tcp.set_read_timeout(Some(secs(8))).unwrap();
     let (line, _) = PREFACE.split_at(24);
