@@ -29,7 +29,7 @@ export PATH := $(abspath $(TARGET))/redis:$(PATH)
 
 help: ## this text
 	@echo "make TARGET, where TARGET is one of:"
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  \1|\2/p' Makefile | awk -F'|' '{ printf "%-18s %s\n", $$1, $$2 }'
 
 demo: tools ## build a release binary and run it before an embedded upstream: no key, no network
 	$(CARGO) build --release --locked
