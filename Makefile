@@ -6,7 +6,7 @@ CARGO ?= cargo
 DOCKER ?= docker
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PYTHON := $(TARGET)/sdk-venv/bin/python
-HTTP2_PYTHON := $(TARGET)/upgrade-venv/bin/python
+UPGRADE_PYTHON := $(TARGET)/upgrade-venv/bin/python
 BINARY := $(TARGET)/debug/auto-ai-router
 RELEASE := $(TARGET)/release/auto-ai-router
 FUZZ_CASES ?= 20000
@@ -14,6 +14,7 @@ FUZZ_SECONDS ?= 60
 FUZZ_TARGETS ?= head request sse anthropic gemini retry-after config peer-health
 SHUTTLE_ORDERS ?= 100000
 SOAK_SECONDS ?= 120
+MILLION ?= 1000000
 # The one thing in a release that tells where it was built: where cargo keeps the sources of crates.
 SAME_PATHS = --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src=crates
 DENY = PATH=$(abspath $(TARGET))/tools/bin:$$PATH .ci/deny
@@ -24,7 +25,7 @@ export RUST_TEST_THREADS ?= 4
 export PATH := $(abspath $(TARGET))/redis:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-js test-go test-clients test-agents test-prometheus test-browser test-shared test-hosts test-packages test-systemd test-image test-upgrade test-http2 test-fleet fuzz fuzz-targets soak attack build deb rpm \
+.PHONY: help demo test test-js test-go test-clients test-agents test-prometheus test-browser test-shared test-hosts test-packages test-systemd test-image test-upgrade test-million test-http2 test-fleet fuzz fuzz-targets soak attack build deb rpm \
 	docker-build docker-run docker-stop lint deny sbom reproducible check-threads bench clean tools test-tools binary
 
 help: ## this text
@@ -114,13 +115,17 @@ soak: binary ## mixed load and faults for SOAK_SECONDS (120), then leaks are loo
 attack: binary ## slow clients, floods and smuggling, with what they cost, at most 6 minutes
 	timeout 360 python3 -B tests/more/attack.py $(BINARY)
 
-test-upgrade: binary $(HTTP2_PYTHON) ## upgrades and reloads under load, and all that can go wrong with them, at most 6 minutes
-	timeout 360 $(HTTP2_PYTHON) -B tests/more/upgrade/main.py $(BINARY)
+test-upgrade: binary $(UPGRADE_PYTHON) ## upgrades and reloads under load, and all that can go wrong with them, at most 6 minutes
+	timeout 360 $(UPGRADE_PYTHON) -B tests/more/upgrade/main.py $(BINARY)
 
-test-http2: binary $(HTTP2_PYTHON) ## more than 200 cases of HTTP/2 and HPACK, over TLS and in cleartext, at most 2 minutes
-	timeout 120 $(HTTP2_PYTHON) -B tests/more/http2/main.py $(BINARY)
+test-million: build $(UPGRADE_PYTHON) ## MILLION (1000000) requests over 20 upgrades and 20 reloads of a release build, at most 10 minutes
+	timeout 600 $(UPGRADE_PYTHON) -B tests/more/upgrade/million.py $(RELEASE) $(MILLION)
 
-$(HTTP2_PYTHON):
+test-http2: binary $(UPGRADE_PYTHON) ## more than 200 cases of HTTP/2 and HPACK, over TLS and in cleartext, at most 2 minutes
+	timeout 120 $(UPGRADE_PYTHON) -B tests/more/http2/main.py $(BINARY)
+
+$(UPGRADE_PYTHON):
+	@.ci/tools test
 	python3 -m venv $(TARGET)/upgrade-venv
 	$(TARGET)/upgrade-venv/bin/pip install --quiet --disable-pip-version-check hpack hyperframe
 

@@ -26,6 +26,7 @@ use super::context::RequestContext;
 use super::course::{Line, Moved};
 use super::exchange::Exchange;
 use super::lifecycle::{client_or, End};
+use super::reply;
 use crate::llm::body::Body;
 
 /// Headers of a connection, not of a request.
@@ -45,7 +46,7 @@ pub async fn ask(
     exchange.send(head, &Body::whole(body.clone())).await.map_err(|_| End::Cut)?;
     client_or(client, ctx, pin!(exchange.head(None))).await?.map_err(|_| End::Cut)?;
     let Some(answer) = exchange.response() else { return Err(End::Cut) };
-    let answer = passed_on(answer).map_err(|_| End::Cut)?;
+    let answer = passed_on(client, answer).map_err(|_| End::Cut)?;
     client.write_response_header(answer).await.map_err(|_| End::ClientGone)?;
     while let Some(chunk) = client_or(client, ctx, pin!(exchange.chunk())).await?.map_err(|_| End::Cut)? {
         let written = ctx.waiting(client.write_response_body(chunk, false)).await;
@@ -73,12 +74,16 @@ fn head(request: &RequestHeader, length: usize) -> pingora::Result<Box<RequestHe
     Ok(Box::new(head))
 }
 
-fn passed_on(answer: &ResponseHeader) -> pingora::Result<Box<ResponseHeader>> {
-    let mut head = ResponseHeader::build(answer.status, Some(answer.headers.len()))?;
+/// The answer as it came, chunked where its length is not known.
+fn passed_on(client: &ServerSession, answer: &ResponseHeader) -> pingora::Result<Box<ResponseHeader>> {
+    let mut head = ResponseHeader::build(answer.status, Some(answer.headers.len() + 1))?;
     for (name, value) in &answer.headers {
         if name == CONTENT_LENGTH || !(OF_THE_HOP.contains(name) || name == KEEP_ALIVE) {
             head.append_header(name, value)?;
         }
+    }
+    if !answer.headers.contains_key(CONTENT_LENGTH) {
+        reply::frame(&mut head, client, None)?;
     }
     Ok(Box::new(head))
 }

@@ -175,7 +175,11 @@ fn identify(head: &mut ResponseHeader, ctx: &RequestContext) -> pingora::Result<
 }
 
 /// How its body is delimited.
-fn frame(head: &mut ResponseHeader, client: &ServerSession, length: Option<usize>) -> pingora::Result<()> {
+pub fn frame(
+    head: &mut ResponseHeader,
+    client: &ServerSession,
+    length: Option<usize>,
+) -> pingora::Result<()> {
     match length {
         _ if matches!(head.status.as_u16(), 100..=199 | 204 | 304) => Ok(()),
         Some(length) => head.insert_header(CONTENT_LENGTH, length),

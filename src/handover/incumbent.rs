@@ -127,12 +127,15 @@ pub fn upgrade(running: &Arc<Running>, start: &Start, say: &dyn Fn(&str)) -> Res
         return Err("a reload or an upgrade is under way".into());
     };
     may_leave(running)?;
-    let mut candidate = launch(start)?;
+    let (mut candidate, early) = launch(start)?;
     say(&format!("started {} as process {}", start.binary.display(), candidate.number()));
-    let version = hello(&mut candidate)?;
+    let version = match early {
+        Some(version) => version,
+        None => hello(hear(&candidate.socket, PATIENCE)?)?,
+    };
     say(&format!("its configuration is good and its routes are built: version {version}"));
     hand_sockets(running, &candidate)?;
-    match hear(&mut candidate, PATIENCE)? {
+    match hear(&candidate.socket, PATIENCE)? {
         Message::Proven => say("it has the listening sockets, and has answered a request to itself"),
         other => return Err(unexpected(&other)),
     }
@@ -166,7 +169,8 @@ fn may_leave(running: &Running) -> Result<(), String> {
     Ok(())
 }
 
-fn launch(start: &Start) -> Result<Candidate, String> {
+/// The new process, and its version if it has said that already.
+fn launch(start: &Start) -> Result<(Candidate, Option<String>), String> {
     let (ours, theirs) = UnixStream::pair().map_err(|why| format!("no pair of sockets: {why}"))?;
     // This very program, even where another one lies at its place now.
     let starter = Command::new("/proc/self/exe")
@@ -177,11 +181,21 @@ fn launch(start: &Start) -> Result<Candidate, String> {
         .spawn();
     let starter = starter.map_err(|why| format!("no process can be started: {why}"))?;
     let mut candidate = Candidate { starter, pid: None, socket: ours, serves: false };
-    match hear(&mut candidate, SHORT_PATIENCE)? {
-        Message::Started(number) => candidate.pid = i32::try_from(number).ok().and_then(Pid::from_raw),
-        other => return Err(unexpected(&other)),
+    let (number, early) = started(&candidate.socket)?;
+    candidate.pid = i32::try_from(number).ok().and_then(Pid::from_raw);
+    Ok((candidate, early))
+}
+
+/// What the starter says. On a busy machine the process that it has started may have said hello before it.
+fn started(socket: &UnixStream) -> Result<(u32, Option<String>), String> {
+    let mut early = None;
+    loop {
+        match hear(socket, SHORT_PATIENCE)? {
+            Message::Started(number) => return Ok((number, early)),
+            first if early.is_none() => early = Some(hello(first)?),
+            other => return Err(unexpected(&other)),
+        }
     }
-    Ok(candidate)
 }
 
 /// Starts the new process and waits for its end, to tell how it was: the body of a command that the old process calls. It
@@ -205,8 +219,8 @@ pub fn start(binary: &Path, config: Option<&Path>) -> io::Result<()> {
     wire::send(&socket, &Message::Unfit(why), &[])
 }
 
-fn hello(candidate: &mut Candidate) -> Result<String, String> {
-    match hear(candidate, PATIENCE)? {
+fn hello(message: Message) -> Result<String, String> {
+    match message {
         Message::Hello { protocol: PROTOCOL, version } => Ok(version),
         Message::Hello { version, .. } => {
             Err(format!("version {version} cannot take over from {}: restart instead", crate::VERSION))
@@ -255,7 +269,7 @@ fn hand_estate(
         generation: running.generation.load(Ordering::SeqCst),
     };
     wire::send(&candidate.socket, &Message::Estate(Box::new(estate)), &[]).map_err(unsent)?;
-    match hear(candidate, SHORT_PATIENCE)? {
+    match hear(&candidate.socket, SHORT_PATIENCE)? {
         Message::Serving if running.drain.is_draining() => Err("this process has been told to stop".into()),
         Message::Serving => {
             candidate.serves = true;
@@ -322,9 +336,9 @@ fn follow(running: &Arc<Running>, edge: &Edge, candidate: Candidate, mail: &Mail
 }
 
 /// The next message, or why there is none.
-fn hear(candidate: &mut Candidate, patience: Duration) -> Result<Message, String> {
-    let _ = candidate.socket.set_read_timeout(Some(patience));
-    match receive(&candidate.socket) {
+fn hear(socket: &UnixStream, patience: Duration) -> Result<Message, String> {
+    let _ = socket.set_read_timeout(Some(patience));
+    match receive(socket) {
         Ok(Some((Message::Unfit(why), _))) => Err(format!("the new process cannot serve: {why}")),
         Ok(Some((message, _))) => Ok(message),
         Ok(None) => Err("the new process is not there any more".into()),
@@ -337,4 +351,26 @@ fn hear(candidate: &mut Candidate, patience: Duration) -> Result<Message, String
 
 fn unexpected(message: &Message) -> String {
     format!("the new process said {:?} out of turn", message.kind())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_may_say_hello_before_its_starter_has_told_its_number() {
+        let hello = || Message::Hello { protocol: PROTOCOL, version: "1.2.3".into() };
+        let heard = |said: &[Message]| {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            said.iter().for_each(|message| wire::send(&theirs, message, &[]).unwrap());
+            drop(theirs);
+            started(&ours)
+        };
+        assert_eq!(heard(&[Message::Started(7), hello()]), Ok((7, None)));
+        assert_eq!(heard(&[hello(), Message::Started(7)]), Ok((7, Some("1.2.3".into()))));
+        let twice = heard(&[hello(), hello()]).unwrap_err();
+        assert!(twice.contains("out of turn"), "{twice}");
+        let other = heard(&[Message::Hello { protocol: 0, version: "0.0.1".into() }]).unwrap_err();
+        assert!(other.contains("cannot take over"), "{other}");
+    }
 }

@@ -114,6 +114,23 @@ fn a_request_in_the_middle_of_its_upload_is_answered_by_the_next_process() {
 }
 
 #[test]
+fn a_stream_that_the_next_process_answers_is_chunked_as_ever() {
+    let upstream = paced();
+    let router = Config::single(&upstream.url()).start();
+    let bytes = Request::chat(&chat_streamed("m")).bytes(&router);
+    let (begin, end) = bytes.split_at(bytes.len() - 10);
+    let mut conn = Conn::open(router.address());
+    conn.write(begin);
+    until("the request is in flight", || router.metric("auto_ai_router_in_flight", &[]) == Some(2.0));
+    router.upgrade();
+    conn.write(end);
+    let mut events = Events::read(conn).expect(200);
+    assert_eq!(events.head.header("transfer-encoding"), Some("chunked"));
+    assert_eq!(events.next_text().expect("a first word").text(), "a");
+    ends_well(events);
+}
+
+#[test]
 fn an_upload_of_a_file_goes_on_where_it_is() {
     let upstream = Upstream::healthy();
     let router = Config::single(&upstream.url()).start();

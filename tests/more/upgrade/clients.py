@@ -52,6 +52,7 @@ class Load:
         self.chance = random.Random(7)
         self.count = 0
         self.streaming = 0
+        self.asked = {}
         self.readers = []
 
     def name(self):
@@ -89,6 +90,8 @@ async def soon(coming):
 class Connection:
     """A connection to the router."""
 
+    key = KEY
+
     def __init__(self, reader, writer):
         self.reader, self.writer = reader, writer
         self.ends = False
@@ -104,7 +107,7 @@ class Connection:
 
     def send(self, method, path, body=b"", headers=()):
         """A request, whole."""
-        self.writer.write(head(method, path, len(body), headers) + body)
+        self.writer.write(head(method, path, len(body), headers, self.key) + body)
 
     async def head(self):
         """Status and headers of an answer."""
@@ -132,9 +135,9 @@ class Connection:
         return body
 
 
-def head(method, path, length, headers=()):
+def head(method, path, length, headers=(), key=KEY):
     """A request's head."""
-    lines = [f"{method} {path} HTTP/1.1", "Host: router", f"Authorization: Bearer {KEY}"]
+    lines = [f"{method} {path} HTTP/1.1", "Host: router", f"Authorization: Bearer {key}"]
     lines += ["Content-Type: application/json"] if length and not headers else []
     lines += [f"Content-Length: {length}"] if length else []
     return ("\r\n".join([*lines, *headers]) + "\r\n\r\n").encode()
@@ -202,20 +205,23 @@ async def kept(load, kind, longest):
         connection.close()
 
 
-async def streams(load, kind, words):
+async def streams(load, kind, words, digests=None):
     """One stream after the other, the first one shorter, so that several do not end at once."""
-    await stream(load, kind, load.chance.randint(1, words))
+    await stream(load, kind, load.chance.randint(1, words), digests)
     while load.on:
-        await stream(load, kind, words)
+        await stream(load, kind, words, digests)
 
 
-async def stream(load, kind, words):
-    """A stream on a connection of its own."""
+async def stream(load, kind, words, digests=None):
+    """A stream on a connection of its own. Where there are digests of what the provider has said, it is the same bytes."""
     connection, name = await Connection.open(load.port), load.name()
     load.streaming += 1
     try:
         connection.send("POST", "/v1/chat/completions", chat(f"stream{words}", name))
-        check_stream(await connection.answer(), name, words)
+        body = await connection.answer()
+        check_stream(body, name, words)
+        if digests is not None and hashlib.sha256(body).hexdigest() != digests.pop(name):
+            raise Lost(f"a stream that is not what the provider has said: {body[-300:]!r}")
         load.tally.got[kind] += 1
     finally:
         load.streaming -= 1

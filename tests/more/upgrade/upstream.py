@@ -23,7 +23,8 @@ Call = collections.namedtuple("Call", "at key path name")
 
 
 class Upstream:
-    """The provider. `calls` is its log; `refused` are keys that it answers with 401; `paces` delays plain answers."""
+    """The provider. `calls` is its log; `refused` are keys that it answers with 401; `paces` delays plain answers;
+    `digests` are of the bytes of streams, by name, where it is told to keep them."""
 
     def __init__(self):
         self.calls = []
@@ -31,7 +32,7 @@ class Upstream:
         self.paces = {}
         self.open = collections.Counter()
         self.most_open = collections.Counter()
-        self.url = None
+        self.url, self.digests = None, None
 
     async def start(self):
         """Begins to listen."""
@@ -58,7 +59,7 @@ class Exchange(asyncio.Protocol):
         self.transport = None
         self.buffer = bytearray()
         self.socket = False
-        self.busy = None
+        self.busy = self.said = None
 
     def connection_made(self, transport):
         self.transport = transport
@@ -137,6 +138,7 @@ class Exchange(asyncio.Protocol):
         """One word each TICK, then the usage."""
         loop = asyncio.get_running_loop()
         self.transport.write(STREAM_HEAD)
+        self.said = hashlib.sha256()
 
         def step(number):
             if self.transport.is_closing():
@@ -148,6 +150,8 @@ class Exchange(asyncio.Protocol):
             self.event(name, [{"index": 0, "delta": {}, "finish_reason": "stop"}])
             self.event(name, [], USAGE)
             self.chunk(b"data: [DONE]\n\n")
+            if self.upstream.digests is not None:
+                self.upstream.digests[name] = self.said.hexdigest()
             self.over()
             self.transport.write(b"0\r\n\r\n")
 
@@ -160,6 +164,7 @@ class Exchange(asyncio.Protocol):
 
     def chunk(self, data):
         """One chunk of a body."""
+        self.said.update(data)
         self.transport.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
 
     def accept(self, headers):
