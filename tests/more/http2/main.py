@@ -1,6 +1,6 @@
 """Whether the router keeps to HTTP/2 (RFC 9113) and HPACK (RFC 7541): main.py BINARY [WORD...].
 
-A table of cases of one connection each, over TLS and in cleartext by prior knowledge; whatever h2spec tries is among them.
+A table of cases of one connection each, over TLS and in cleartext by prior knowledge; what h2spec is known to try is among them.
 After each case the router answers a fresh connection, no request has reached the upstream that should not have, and at
 the end nothing is in flight. What goes otherwise than the rule says is a fault, or is in `known.py` and must go on so.
 With WORDs, only cases whose section or sentence has one of them. Some seconds; 5 s for each answer that does not come.
